@@ -1,0 +1,50 @@
+"""The data set: an image with its matte, made smaller as it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from PIL import Image
+from torch import Tensor
+
+from nerfgen_ns.errors import NerfgenError
+
+
+class NerfgenDataset(InputDataset):
+    """Images at the size of their cameras, as RGB, and beside each, under "matte", its matte.
+
+    The matte comes from the file that the data parser names, or else from the image's alpha channel; where there
+    is neither, there is no "matte".
+    """
+
+    def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 3"]:
+        """Colours of one image, 0–255."""
+        return np.asarray(self._read(self.image_filenames[image_idx], image_idx).convert("RGB"))
+
+    def get_numpy_matte(self, image_idx: int) -> UInt8[np.ndarray, "height width"] | None:
+        """The matte of one image, 0–255, or None where the data has none."""
+        filenames = self.metadata["matte_filenames"]
+        if filenames is not None:
+            return np.asarray(self._read(filenames[image_idx], image_idx).convert("L"))
+        image = self._read(self.image_filenames[image_idx], image_idx)
+        return np.asarray(image.getchannel("A")) if "A" in image.getbands() else None
+
+    def get_metadata(self, data: dict) -> dict[str, Float[Tensor, "height width 1"]]:
+        """The matte in [0, 1]."""
+        matte = self.get_numpy_matte(data["image_idx"])
+        return {} if matte is None else {"matte": torch.from_numpy(matte / np.float32(255))[..., None]}
+
+    def _read(self, path: Path, image_idx: int) -> Image.Image:
+        camera = self.cameras[image_idx]
+        size = (int(camera.width), int(camera.height))
+        try:
+            with Image.open(path) as image:
+                if image.mode in ("P", "LA", "PA"):
+                    image = image.convert("RGBA" if "transparency" in image.info or "A" in image.mode else "RGB")
+                return image.copy() if image.size == size else image.resize(size, Image.Resampling.BOX)
+        except OSError as error:
+            raise NerfgenError(f"{path}: not a readable image ({error}); prepare the folder again") from error

@@ -1,0 +1,49 @@
+"""Which pixels a step trains on: some pixels each of some images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import tyro
+from jaxtyping import Int
+from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
+from torch import Tensor
+
+from nerfgen_ns.datamanagers.pixel_store import PixelStore
+
+
+@dataclass
+class ImagewisePixelSamplerConfig(PixelSamplerConfig):
+    """N images × P pixels a step; N follows from the rays a step."""
+
+    _target: type = field(default_factory=lambda: ImagewisePixelSampler)
+    """Target class to instantiate."""
+    pixels_per_image: int = 32
+    """Pixels a step takes from each of the images that it takes at all."""
+    keep_full_image: tyro.conf.Suppress[bool] = False
+    is_equirectangular: tyro.conf.Suppress[bool] = False
+    ignore_mask: tyro.conf.Suppress[bool] = True
+    fisheye_crop_radius: tyro.conf.Suppress[float | None] = None
+    rejection_sample_mask: tyro.conf.Suppress[bool] = False
+    max_num_iterations: tyro.conf.Suppress[int] = 100
+
+
+class ImagewisePixelSampler(PixelSampler):
+    """Draws images, then pixels uniformly from each: LOLNeRF (CVPR 2022), section 4, takes 4096 × 32 a step."""
+
+    config: ImagewisePixelSamplerConfig
+
+    def sample(self, image_batch: PixelStore) -> dict[str, Tensor]:  # type: ignore[override]
+        """A batch of `num_rays_per_batch` pixels, with their (image, row, column) under "indices"."""
+        indices = self.sample_indices(image_batch)
+        return {**image_batch.gather(indices), "indices": indices}
+
+    def sample_indices(self, store: PixelStore) -> Int[Tensor, "rays 3"]:
+        """Random (image, row, column), `pixels_per_image` rays in a row from the same image."""
+        pixels = self.config.pixels_per_image
+        drawn = torch.randint(len(store), (-(-self.num_rays_per_batch // pixels),))
+        image = store.images[drawn].repeat_interleave(pixels)[: self.num_rays_per_batch]
+        size = torch.stack([store.heights[image], store.widths[image]], dim=-1)
+        place = (torch.rand(size.shape) * size).long()
+        return torch.cat([image[:, None], place], dim=-1)

@@ -1,0 +1,46 @@
+"""The background field: one colour a ray, given a latent code."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nerfgen_ns.fields.encoding import PositionalEncoding
+from nerfgen_ns.fields.precision import field_precision
+
+
+class BackgroundField(nn.Module):
+    """g(d|z): a ReLU MLP on the encoded ray direction; colour without geometry.
+
+    LOLNeRF (CVPR 2022), section 3.3: without it the class model spends density on the backgrounds.
+
+    Args:
+        latent_dim: D, the size of a latent code.
+        width: units of each hidden layer.
+        layers: number of layers, the output layer included.
+        octaves: frequencies of the encoding of the direction.
+        use_bf16: compute the matrix products in bf16 (see `field_precision`).
+    """
+
+    def __init__(
+        self, latent_dim: int, width: int = 256, layers: int = 5, octaves: int = 4, use_bf16: bool = False
+    ) -> None:
+        super().__init__()
+        if layers < 2:
+            raise ValueError(f"the background field needs at least 2 layers, got {layers}")
+        self.use_bf16 = use_bf16
+        self.encoding = PositionalEncoding(octaves)
+        self.input = nn.Linear(self.encoding.output_dim + latent_dim, width)
+        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(layers - 2))
+        self.rgb_head = nn.Linear(width, 3)
+
+    def forward(
+        self, directions: Float[Tensor, "rays 3"], codes: Float[Tensor, "rays latent"]
+    ) -> Float[Tensor, "rays 3"]:
+        """Colour in [0, 1] of each ray; directions are unit vectors in the class frame."""
+        with field_precision(directions.device, self.use_bf16):
+            features = F.relu(self.input(torch.cat([self.encoding(directions), codes], dim=-1)))
+            for linear in self.hidden:
+                features = F.relu(linear(features), inplace=True)
+            rgb = self.rgb_head(features)
+        return torch.sigmoid(rgb.float())

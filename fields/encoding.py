@@ -1,0 +1,34 @@
+"""Positional encoding of points and directions."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class PositionalEncoding(nn.Module):
+    """γ(x) = (x, sin(2⁰πx), cos(2⁰πx), …, sin(2ᴸ⁻¹πx), cos(2ᴸ⁻¹πx)), for x in [−1, 1]³.
+
+    Mildenhall et al., "NeRF" (ECCV 2020), equation 4, with the input kept beside its encoding.
+
+    Args:
+        octaves: L, the number of frequencies; each is twice the one before.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, octaves: int) -> None:
+        super().__init__()
+        self.octaves = octaves
+        self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(octaves), persistent=False)
+
+    @property
+    def output_dim(self) -> int:
+        """Number of values that stand for one point."""
+        return 3 + 6 * self.octaves
+
+    def forward(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch encoded"]:
+        """Encode points."""
+        angles = (points[..., None, :] * self.frequencies[:, None]).flatten(-2)
+        return torch.cat([points, angles.sin(), angles.cos()], dim=-1)

@@ -1,0 +1,95 @@
+"""The foreground field: density and colour at a position, given a latent code."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nerfgen_ns.fields.encoding import PositionalEncoding
+from nerfgen_ns.fields.precision import field_precision
+
+
+class LatentTerms(NamedTuple):
+    """What a latent code adds to the two layers that it enters, biases included."""
+
+    input: Float[Tensor, "*rays width"]
+    skip: Float[Tensor, "*rays width"]
+
+
+class ForegroundField(nn.Module):
+    """σ(x|z) and c(x|z): a NeRF MLP on γ(x) with z concatenated at the input and again at the skip layer.
+
+    LOLNeRF (CVPR 2022), section 3.1; there is no view direction. The concatenation is never formed:
+    W·[γ(x), z] = W_x·γ(x) + W_z·z holds exactly, and W_z·z is the same for every sample of a ray, so
+    `latent_terms` computes it once a ray and `forward` adds it to every sample.
+
+    Args:
+        latent_dim: D, the size of a latent code.
+        width: units of each hidden layer.
+        layers: number of hidden layers.
+        skip_layer: the hidden layer (counted from 0) that γ(x) and z enter again; at least 1.
+        octaves: frequencies of the positional encoding.
+        use_bf16: compute the matrix products in bf16 (see `field_precision`).
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        width: int = 256,
+        layers: int = 8,
+        skip_layer: int = 4,
+        octaves: int = 10,
+        use_bf16: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 1 <= skip_layer < layers:
+            raise ValueError(f"skip_layer must lie in [1, {layers - 1}] for {layers} layers, got {skip_layer}")
+        self.skip_layer = skip_layer
+        self.use_bf16 = use_bf16
+        self.encoding = PositionalEncoding(octaves)
+        self.input_position = nn.Linear(self.encoding.output_dim, width, bias=False)
+        self.input_latent = nn.Linear(latent_dim, width)
+        self.skip_position = nn.Linear(self.encoding.output_dim, width, bias=False)
+        self.skip_latent = nn.Linear(latent_dim, width)
+        self.hidden = nn.ModuleList(
+            nn.Linear(width, width, bias=layer != skip_layer) for layer in range(1, layers)
+        )
+        self.density_head = nn.Linear(width, 1)
+        self.rgb_head = nn.Linear(width, 3)
+
+    def latent_terms(self, codes: Float[Tensor, "*rays latent"]) -> LatentTerms:
+        """W_z·z + b of both layers that the code enters."""
+        with field_precision(codes.device, self.use_bf16):
+            return LatentTerms(self.input_latent(codes), self.skip_latent(codes))
+
+    def forward(
+        self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
+    ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
+        """Density (per unit of length) and colour in [0, 1] at each sample, in the class frame."""
+        with field_precision(positions.device, self.use_bf16):
+            features = self._features(positions, terms)
+            density = self.density_head(features)
+            rgb = self.rgb_head(features)
+        return torch.exp(density.float().clamp(max=10.0)).squeeze(-1), torch.sigmoid(rgb.float())
+
+    def density(
+        self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
+    ) -> Float[Tensor, "rays samples"]:
+        """Density alone."""
+        with field_precision(positions.device, self.use_bf16):
+            density = self.density_head(self._features(positions, terms))
+        return torch.exp(density.float().clamp(max=10.0)).squeeze(-1)
+
+    def _features(
+        self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
+    ) -> Float[Tensor, "rays samples width"]:
+        encoded = self.encoding(positions)
+        features = F.relu(self.input_position(encoded) + terms.input[:, None], inplace=True)
+        for layer, linear in enumerate(self.hidden, start=1):
+            features = linear(features)
+            if layer == self.skip_layer:
+                features = features + (self.skip_position(encoded) + terms.skip[:, None])
+            features = F.relu(features, inplace=True)
+        return features

@@ -1,0 +1,106 @@
+"""Samples where the class is: a grid of what the class's rays found, and a sampler that follows it."""
+
+import torch
+from jaxtyping import Float, Int
+from nerfstudio.cameras.rays import RayBundle, RaySamples
+from nerfstudio.model_components.ray_samplers import Sampler
+from torch import Tensor, nn
+
+
+class ClassImportance(nn.Module):
+    """For each cell of [−1, 1]³ the largest rendering weight that any identity lately had there.
+
+    The cell values play the part of an occupancy grid (Müller et al., "Instant NGP", 2022, appendix C) for a whole
+    class: they decay, and every training ray raises those that it passes. Unlike a density they are low inside
+    objects as well as outside, so that samples crowd around the class's surfaces alone.
+
+    Args:
+        resolution: cells along each side.
+        decay: what a value keeps of itself each update.
+    """
+
+    values: Float[Tensor, "cells"]
+
+    def __init__(self, resolution: int, decay: float) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.decay = decay
+        self.register_buffer("values", torch.ones(resolution**3))
+
+    def cells(self, positions: Float[Tensor, "*batch 3"]) -> Int[Tensor, "*batch"]:
+        """The cell of each position; positions outside fall into the nearest."""
+        x, y, z = ((positions * 0.5 + 0.5) * self.resolution).long().clamp_(0, self.resolution - 1).unbind(-1)
+        return (x * self.resolution + y) * self.resolution + z
+
+    def forward(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+        """Importance at positions, in [0, 1]."""
+        return self.values[self.cells(positions)]
+
+    @torch.no_grad()
+    def update(self, positions: Float[Tensor, "*batch 3"], weights: Float[Tensor, "*batch"]) -> None:
+        """Let all values decay, and raise those of the samples' cells to the samples' weights."""
+        self.values.mul_(self.decay)
+        self.values.scatter_reduce_(0, self.cells(positions).flatten(), weights.flatten(), reduce="amax")
+
+
+class ClassSampler(Sampler):
+    """Draws samples along each ray in proportion to the class's importance, on any device.
+
+    Inverse transform sampling of a piecewise constant density, as in "NeRF" (ECCV 2020), section 5.2, but the
+    density comes from a grid that all identities share rather than from a coarse network.
+
+    Args:
+        importance: the grid.
+        num_samples: samples a ray.
+        num_bins: bins a ray in which the grid is looked up.
+        floor: importance that every bin has at least, so that no place is out of reach for good.
+    """
+
+    def __init__(
+        self, importance: ClassImportance, num_samples: int, num_bins: int = 48, floor: float = 0.01
+    ) -> None:
+        super().__init__(num_samples=num_samples)
+        self.importance = importance
+        self.num_bins = num_bins
+        self.floor = floor
+
+    @torch.no_grad()
+    def generate_ray_samples(
+        self, ray_bundle: RayBundle | None = None, num_samples: int | None = None
+    ) -> RaySamples:
+        """Samples between each ray's near and far, jittered in training, at fixed quantiles otherwise."""
+        assert ray_bundle is not None and ray_bundle.nears is not None and ray_bundle.fars is not None
+        count = num_samples or self.num_samples
+        assert count is not None
+        rays, device = len(ray_bundle.origins), ray_bundle.origins.device
+        bins = torch.linspace(0.0, 1.0, self.num_bins + 1, device=device)
+        edges = ray_bundle.nears + (ray_bundle.fars - ray_bundle.nears) * bins
+        centres = 0.5 * (edges[:, 1:] + edges[:, :-1])
+        positions = ray_bundle.origins[:, None] + ray_bundle.directions[:, None] * centres[..., None]
+
+        quantiles = torch.linspace(0.0, 1.0, count + 1, device=device).repeat(rays, 1)
+        if self.training:
+            jitter = (torch.rand(rays, count - 1, device=device) - 0.5) * (0.98 / count)
+            quantiles[:, 1:-1] += jitter
+        bounds = inverse_transform(self.importance(positions) + self.floor, edges, quantiles)
+        return ray_bundle.get_ray_samples(bin_starts=bounds[:, :-1, None], bin_ends=bounds[:, 1:, None])
+
+
+def inverse_transform(
+    importance: Float[Tensor, "rays bins"],
+    edges: Float[Tensor, "rays bins+1"],
+    quantiles: Float[Tensor, "rays samples"],
+) -> Float[Tensor, "rays samples"]:
+    """Where along each ray the given share of its importance lies before.
+
+    Args:
+        importance: positive weight of each bin.
+        edges: where the bins begin and end, rising.
+        quantiles: shares in [0, 1], rising.
+    """
+    cumulative = importance.cumsum(dim=-1)
+    cumulative = torch.cat([torch.zeros_like(cumulative[:, :1]), cumulative / cumulative[:, -1:]], dim=-1)
+    upper = torch.searchsorted(cumulative, quantiles, right=True).clamp_(1, importance.shape[-1])
+    before, after = cumulative.gather(1, upper - 1), cumulative.gather(1, upper)
+    start, end = edges.gather(1, upper - 1), edges.gather(1, upper)
+    return start + (end - start) * ((quantiles - before) / (after - before).clamp(min=1e-8)).clamp(0.0, 1.0)

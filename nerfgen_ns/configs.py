@@ -1,0 +1,127 @@
+"""The methods of `ns-train`: nerfgen, nerfgen-hq and nerfgen-tiny."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
+from nerfstudio.engine.optimizers import AdamOptimizerConfig, OptimizerConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
+from nerfstudio.plugins.types import MethodSpecification
+
+from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
+from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
+from nerfgen_ns.model_config import NerfgenModelConfig
+from nerfgen_ns.trainer import BudgetDecayConfig, NerfgenTrainerConfig
+
+
+def optimizers(fields_lr: float, latent_lr: float, final_ratio: float) -> dict[str, Any]:
+    """Adam for the networks and, for the latent table, Adam that touches only the rows of the batch."""
+    return {
+        "fields": {
+            "optimizer": AdamOptimizerConfig(lr=fields_lr, eps=1e-15),
+            "scheduler": BudgetDecayConfig(final_ratio=final_ratio),
+        },
+        "latent_table": {
+            "optimizer": OptimizerConfig(_target=torch.optim.SparseAdam, lr=latent_lr, eps=1e-15),
+            "scheduler": BudgetDecayConfig(final_ratio=final_ratio),
+        },
+    }
+
+
+def viewer() -> ViewerConfig:
+    """nerfstudio's viewer, reachable from this machine alone unless asked otherwise."""
+    return ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 15)
+
+
+def machine() -> MachineConfig:
+    """The graphics processor where there is one, and the processor elsewhere."""
+    return MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu")
+
+
+nerfgen = MethodSpecification(
+    config=NerfgenTrainerConfig(
+        method_name="nerfgen",
+        project_name="nerfgen",
+        machine=machine(),
+        max_num_iterations=100_000,
+        steps_per_save=5_000,
+        steps_per_eval_batch=500,
+        steps_per_eval_image=500,
+        steps_per_eval_all_images=1_000_000,
+        pipeline=VanillaPipelineConfig(
+            datamanager=NerfgenDataManagerConfig(
+                train_num_rays_per_batch=16_384, eval_num_rays_per_batch=4_096
+            ),
+            model=NerfgenModelConfig(),
+        ),
+        optimizers=optimizers(fields_lr=5e-4, latent_lr=2e-3, final_ratio=0.2),
+        viewer=viewer(),
+        vis="viewer",
+    ),
+    description="A class of objects from single photographs: 8×256 networks, for a GPU.",
+)
+
+nerfgen_hq = MethodSpecification(
+    config=NerfgenTrainerConfig(
+        method_name="nerfgen-hq",
+        project_name="nerfgen",
+        machine=machine(),
+        max_num_iterations=500_000,
+        steps_per_save=10_000,
+        steps_per_eval_batch=1_000,
+        steps_per_eval_image=1_000,
+        steps_per_eval_all_images=1_000_000,
+        pipeline=VanillaPipelineConfig(
+            datamanager=NerfgenDataManagerConfig(
+                train_num_rays_per_batch=131_072, eval_num_rays_per_batch=4_096
+            ),
+            model=NerfgenModelConfig(latent_dim=2048, width=1024, background_width=256),
+        ),
+        optimizers=optimizers(fields_lr=5e-4, latent_lr=5e-4, final_ratio=0.2),
+        viewer=viewer(),
+        vis="viewer",
+    ),
+    description="The paper's largest networks, 8×1024 with codes of 2048, for large GPUs.",
+)
+
+nerfgen_tiny = MethodSpecification(
+    config=NerfgenTrainerConfig(
+        method_name="nerfgen-tiny",
+        project_name="nerfgen",
+        machine=machine(),
+        max_num_iterations=60_000,
+        training_minutes=4.0,
+        steps_per_save=5_000,
+        steps_per_eval_batch=1_000,
+        steps_per_eval_image=2_000,
+        steps_per_eval_all_images=1_000_000,
+        logging=LoggingConfig(steps_per_log=100),
+        pipeline=VanillaPipelineConfig(
+            datamanager=NerfgenDataManagerConfig(
+                train_num_rays_per_batch=512,
+                eval_num_rays_per_batch=512,
+                pixel_sampler=ImagewisePixelSamplerConfig(pixels_per_image=16),
+            ),
+            model=NerfgenModelConfig(
+                latent_dim=64,
+                width=64,
+                layers=4,
+                skip_layer=2,
+                octaves=6,
+                background_width=64,
+                background_layers=3,
+                background_octaves=2,
+                num_samples=16,
+                num_eval_samples=32,
+                grid_resolution=48,
+                eval_num_rays_per_chunk=1024,
+            ),
+        ),
+        optimizers=optimizers(fields_lr=2e-3, latent_lr=1e-2, final_ratio=0.1),
+        viewer=viewer(),
+        vis="viewer",
+    ),
+    description="Minutes on two processor cores: small networks, samples only where the class is.",
+)

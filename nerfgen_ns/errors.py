@@ -1,0 +1,30 @@
+"""The errors that reach a person: one line that names the input and the mend."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class NerfgenError(Exception):
+    """The work failed. A command that raises it ends with exit status 1."""
+
+    exit_status = 1
+
+
+class UsageError(NerfgenError):
+    """The call was wrong. A command that raises it ends with exit status 2."""
+
+    exit_status = 2
+
+
+@contextmanager
+def exit_with_one_line() -> Iterator[None]:
+    """Turn a NerfgenError into one line on stderr and its exit status.
+
+    Stands where control enters from a command of nerfstudio's, which would print a traceback instead.
+    """
+    try:
+        yield
+    except NerfgenError as error:
+        print(f"nerfgen: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_status) from error

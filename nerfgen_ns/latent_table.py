@@ -1,0 +1,45 @@
+"""The latent table: one code an identity, learned with the networks."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nerfgen_ns.errors import UsageError
+
+
+class LatentTable(nn.Module):
+    """K latent codes of size D, without an encoder: Bojanowski et al., "GLO" (ICML 2018).
+
+    The gradient of `forward` is sparse: a step costs what the rows in its batch cost, whatever K is.
+
+    Args:
+        identities: K, the number of rows.
+        latent_dim: D, the size of a code.
+        init_std: standard deviation of the normal values that the rows start at.
+    """
+
+    def __init__(self, identities: int, latent_dim: int, init_std: float = 0.01) -> None:
+        super().__init__()
+        self.codes = nn.Embedding(identities, latent_dim, sparse=True)
+        nn.init.normal_(self.codes.weight, std=init_std)
+
+    def __len__(self) -> int:
+        return self.codes.num_embeddings
+
+    def forward(self, rows: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch latent"]:
+        """Codes of rows."""
+        return self.codes(rows)
+
+    def row(self, row: int) -> Float[Tensor, "1 latent"]:
+        """The code of one row.
+
+        Raises:
+            UsageError: the table has no such row.
+        """
+        if not 0 <= row < len(self):
+            raise UsageError(f"identity {row} does not exist: choose one from 0 to {len(self) - 1}")
+        return self.codes.weight[row : row + 1]
+
+    def mean(self) -> Float[Tensor, "1 latent"]:
+        """The mean of all rows."""
+        return self.codes.weight.mean(dim=0, keepdim=True)

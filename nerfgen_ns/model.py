@@ -1,0 +1,183 @@
+"""The model: latent table → samples → fields → compositing → losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.engine.callbacks import (
+    TrainingCallback,
+    TrainingCallbackAttributes,
+    TrainingCallbackLocation,
+)
+from nerfstudio.model_components.scene_colliders import AABBBoxCollider
+from nerfstudio.models.base_model import Model
+from nerfstudio.utils import colormaps
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from nerfgen_ns.compositing import Composite
+from nerfgen_ns.errors import UsageError, exit_with_one_line
+from nerfgen_ns.fields.background import BackgroundField
+from nerfgen_ns.fields.foreground import ForegroundField
+from nerfgen_ns.fields.precision import has_fast_bf16
+from nerfgen_ns.identity import codes_of_rays
+from nerfgen_ns.latent_table import LatentTable
+from nerfgen_ns.losses import hard_surface_loss, mask_loss, rgb_loss
+from nerfgen_ns.metrics import image_metrics, psnr
+from nerfgen_ns.model_config import NerfgenModelConfig
+from nerfgen_ns.normals import surface_normals
+from nerfgen_ns.rendering import RayRenderer, make_ray_renderer
+
+
+class NerfgenModel(Model):
+    """The auto-decoder radiance field of a class: LOLNeRF (CVPR 2022)."""
+
+    config: NerfgenModelConfig
+
+    def populate_modules(self) -> None:
+        """Make the latent table, the fields and the sampler."""
+        super().populate_modules()
+        config = self.config
+        use_bf16 = config.use_bf16 and has_fast_bf16("cuda" if torch.cuda.is_available() else "cpu")
+        metadata: Mapping[str, Any] = self.kwargs.get("metadata") or {}
+        self.latent_table = LatentTable(
+            metadata.get("num_identities", self.num_train_data), config.latent_dim, config.latent_init_std
+        )
+        self.foreground_field = ForegroundField(
+            config.latent_dim, config.width, config.layers, config.skip_layer, config.octaves, use_bf16
+        )
+        self.background_field = (
+            BackgroundField(
+                config.latent_dim,
+                config.background_width,
+                config.background_layers,
+                config.background_octaves,
+                use_bf16,
+            )
+            if config.use_background_field
+            else None
+        )
+        self.collider = AABBBoxCollider(self.scene_box, near_plane=0.05)
+        self.ray_renderer: RayRenderer = make_ray_renderer(config, self.foreground_field, self.latent_table)
+        self.override_code: Tensor | None = None
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """The networks and the latent table: the table's gradients are sparse and have an optimiser of their own."""
+        fields: list[nn.Module] = [self.foreground_field]
+        if self.background_field is not None:
+            fields.append(self.background_field)
+        return {
+            "fields": [parameter for module in fields for parameter in module.parameters()],
+            "latent_table": list(self.latent_table.parameters()),
+        }
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Keep the sampler's grid up with the class."""
+        return [
+            TrainingCallback(
+                [TrainingCallbackLocation.AFTER_TRAIN_ITERATION],
+                self.ray_renderer.after_step,
+                update_every_num_iters=1,
+            )
+        ]
+
+    def get_outputs(self, ray_bundle: RayBundle | Cameras) -> dict[str, Tensor]:
+        """One value a ray: colours in [0, 1], accumulation in [0, 1], depth along the ray in units of the class
+        frame, and, outside training, normals of the class frame as colours in [0, 1]."""
+        assert isinstance(ray_bundle, RayBundle)
+        codes = codes_of_rays(self.latent_table, ray_bundle, self.override_code, self.config.identity)
+        terms = self.foreground_field.latent_terms(codes)
+        background = self._background(ray_bundle.directions, codes)
+        pixels, weights = self.ray_renderer(ray_bundle, terms, background)
+        outputs = {**pixels._asdict(), "background": background}
+        if self.training:
+            outputs["weights"] = weights
+        else:
+            positions = ray_bundle.origins + ray_bundle.directions * pixels.depth
+            normals = surface_normals(self.foreground_field, positions, terms)
+            outputs["normals"] = 0.5 + 0.5 * normals * (pixels.accumulation > 0.5)
+        return outputs
+
+    def _background(
+        self, directions: Float[Tensor, "rays 3"], codes: Float[Tensor, "codes latent"]
+    ) -> Float[Tensor, "rays 3"]:
+        if self.background_field is None:
+            return directions.new_tensor(self.config.solid_background).expand(len(directions), 3)
+        return self.background_field(directions, codes.expand(len(directions), -1))
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
+        """Render a camera; an identity that does not exist ends the command with one line."""
+        with exit_with_one_line():
+            return super().get_outputs_for_camera(camera, obb_box)
+
+    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """PSNR of the batch's pixels, in dB."""
+        return {"psnr": psnr(outputs["rgb"].detach(), batch["image"])}
+
+    def get_loss_dict(
+        self,
+        outputs: dict[str, Tensor],
+        batch: dict[str, Tensor],
+        metrics_dict: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """The three losses, each with its weight."""
+        config = self.config
+        losses = {"rgb_loss": config.rgb_loss_mult * rgb_loss(outputs["rgb"], batch["image"])}
+        if "matte" in batch and config.mask_loss_mult > 0:
+            losses["mask_loss"] = config.mask_loss_mult * mask_loss(outputs["accumulation"], batch["matte"])
+        if "weights" in outputs and config.hard_surface_loss_mult > 0:
+            losses["hard_surface_loss"] = config.hard_surface_loss_mult * hard_surface_loss(outputs["weights"])
+        return losses
+
+    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        """The foreground alone with its accumulation as alpha, so that no background is exported as surface."""
+        alpha = outputs["accumulation"]
+        colour = outputs["foreground"] / alpha.clamp(min=1e-6) if output_name == "rgb" else outputs[output_name]
+        return torch.cat([colour.clamp(0.0, 1.0), alpha], dim=-1)
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """PSNR and SSIM of a whole photograph, and panels beside it: reconstruction, accumulation, depth, normals."""
+        image = batch["image"].to(self.device)
+        accumulation = colormaps.apply_colormap(outputs["accumulation"])
+        depth = colormaps.apply_depth_colormap(outputs["depth"], accumulation=outputs["accumulation"])
+        images = {
+            "img": torch.cat([image, outputs["rgb"]], dim=1),
+            "foreground": torch.cat([outputs["foreground"], outputs["background"]], dim=1),
+            "accumulation": accumulation,
+            "depth": depth,
+            "normals": outputs["normals"],
+        }
+        if "matte" in batch:
+            matte = colormaps.apply_colormap(batch["matte"].to(self.device))
+            images["accumulation"] = torch.cat([matte, accumulation], dim=1)
+        return image_metrics(outputs["rgb"], image), images
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load a checkpoint.
+
+        A checkpoint of another configuration ends the command with one line that names what differs.
+        """
+        own = self.state_dict()
+        differing = sorted(
+            name
+            for name in own.keys() | state_dict.keys()
+            if name not in own or name not in state_dict or own[name].shape != state_dict[name].shape
+        )
+        with exit_with_one_line():
+            if differing:
+                raise UsageError(
+                    f"the checkpoint was made with another configuration: {differing[0]} and "
+                    f"{len(differing) - 1} more do not fit; use the config.yml beside it and the same --data"
+                )
+        return super().load_state_dict(state_dict, strict, assign)

@@ -1,0 +1,75 @@
+"""The configuration of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import tyro
+from nerfstudio.models.base_model import ModelConfig
+
+
+@dataclass
+class NerfgenModelConfig(ModelConfig):
+    """A conditional radiance field for a class, a background field and a latent table."""
+
+    _target: type = field(default_factory=lambda: _model_class())
+    """Target class to instantiate."""
+    latent_dim: int = 256
+    """D, the size of a latent code."""
+    latent_init_std: float = 0.01
+    """Standard deviation of the zero-mean normal values that the rows of the latent table start at."""
+    width: int = 256
+    """Units of each hidden layer of the foreground field."""
+    layers: int = 8
+    """Hidden layers of the foreground field."""
+    skip_layer: int = 4
+    """The hidden layer, counted from 0, that the encoded position and the latent code enter again."""
+    octaves: int = 10
+    """Octaves of the positional encoding."""
+    background_width: int = 256
+    """Units of each hidden layer of the background field."""
+    background_layers: int = 5
+    """Layers of the background field, the output layer included."""
+    background_octaves: int = 4
+    """Octaves of the encoding of the ray direction in the background field."""
+    sampler: Literal["auto", "class", "occupancy", "pdf", "uniform"] = "auto"
+    """Where samples fall. class: in proportion to what the class's rays found, on any device; occupancy: nerfstudio's
+    volumetric sampler over nerfacc's grid of the class-level density, on CUDA; pdf: a uniform pass, then
+    nerfstudio's PDF sampler over its weights; uniform: evenly; auto: occupancy on CUDA, class elsewhere."""
+    num_samples: int = 128
+    """Samples a ray in training (with pdf: of each of the two passes; with occupancy: at most, through a box)."""
+    num_eval_samples: int | None = None
+    """Samples a ray in rendering; if not set, as in training."""
+    grid_resolution: int = 64
+    """Cells along each side of the grid of the class and occupancy samplers."""
+    importance_decay: float = 0.98
+    """What a cell of the class sampler's grid keeps of its value each update, every fourth step."""
+    importance_floor: float = 0.01
+    """Importance that the class sampler gives to every place at least."""
+    rgb_loss_mult: float = 1.0
+    """Weight of the mean squared error of the colour."""
+    mask_loss_mult: float = 1.0
+    """Weight of the mean squared error of the accumulation against the matte, where there are mattes."""
+    hard_surface_loss_mult: float = 0.1
+    """Weight of the hard-surface loss, a mean over the samples."""
+    use_background_field: bool = True
+    """Whether the background is learned. Without it, the background is `solid_background`."""
+    solid_background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Colour behind the foreground where no background is learned, red, green, blue in [0, 1]."""
+    use_bf16: bool = True
+    """Compute the fields' matrix products in bf16 where the device has it in hardware."""
+    identity: int | None = None
+    """The identity shown where nothing else names one; if not set, the mean of the latent table."""
+    eval_num_rays_per_chunk: int = 4096
+    """Rays rendered at a time."""
+    enable_collider: tyro.conf.Suppress[bool] = False
+    collider_params: tyro.conf.Suppress[dict[str, float] | None] = None
+    loss_coefficients: tyro.conf.Suppress[dict[str, float]] = field(default_factory=dict)
+    prompt: tyro.conf.Suppress[str | None] = None
+
+
+def _model_class() -> type:
+    from nerfgen_ns.model import NerfgenModel
+
+    return NerfgenModel

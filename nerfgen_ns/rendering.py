@@ -1,0 +1,172 @@
+"""From rays to pixels: a sampler, the foreground field and compositing, one renderer for each kind of sampler."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import nerfacc
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle, RaySamples
+from nerfstudio.model_components.ray_samplers import PDFSampler, UniformSampler, VolumetricSampler
+from torch import Tensor, nn
+
+from nerfgen_ns.class_sampler import ClassImportance, ClassSampler
+from nerfgen_ns.compositing import Composite, composite, rendering_weights
+from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
+from nerfgen_ns.latent_table import LatentTable
+from nerfgen_ns.model_config import NerfgenModelConfig
+
+GRID_UPDATE_STEPS = 4
+
+
+class RayRenderer(nn.Module):
+    """Renders rays through a foreground field that it does not own.
+
+    Args:
+        field: the foreground field.
+    """
+
+    def __init__(self, field: ForegroundField) -> None:
+        super().__init__()
+        # In a tuple, so that the field's parameters are not listed twice.
+        self._field = (field,)
+
+    @property
+    def field(self) -> ForegroundField:
+        """The foreground field."""
+        return self._field[0]
+
+    @abstractmethod
+    def forward(
+        self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
+    ) -> tuple[Composite, Float[Tensor, "..."]]:
+        """Pixels of the rays, and the weight of every sample."""
+
+    def after_step(self, step: int) -> None:
+        """What a sampler learns from a training step; nothing, for most."""
+
+
+class DenseRenderer(RayRenderer):
+    """As many samples on every ray: uniform, from a first pass (pdf), or where the class is (class)."""
+
+    def __init__(self, field: ForegroundField, config: NerfgenModelConfig, sampler: str) -> None:
+        super().__init__(field)
+        self.num_eval_samples = config.num_eval_samples or config.num_samples
+        self.num_samples = config.num_samples
+        self.importance: ClassImportance | None = None
+        self.fine_sampler: PDFSampler | None = None
+        if sampler == "class":
+            self.importance = ClassImportance(config.grid_resolution, config.importance_decay)
+            self.sampler = ClassSampler(self.importance, config.num_samples, floor=config.importance_floor)
+        else:
+            self.sampler = UniformSampler(config.num_samples)
+            if sampler == "pdf":
+                self.fine_sampler = PDFSampler(config.num_samples, include_original=True)
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def forward(
+        self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
+    ) -> tuple[Composite, Float[Tensor, "rays samples"]]:
+        """Pixels of the rays, and the weight of every sample."""
+        count = self.num_samples if self.training else self.num_eval_samples
+        samples = self.sampler(ray_bundle, num_samples=count)
+        if self.fine_sampler is not None:
+            with torch.no_grad():
+                density = self.field.density(positions_of(samples), terms)
+                weights = rendering_weights(density, samples.deltas[..., 0])
+            samples = self.fine_sampler(ray_bundle, samples, weights[..., None], num_samples=count)
+        positions = positions_of(samples)
+        density, colours = self.field(positions, terms)
+        weights = rendering_weights(density, samples.deltas[..., 0])
+        if self.training:
+            self._last = (positions.detach(), weights.detach())
+        middles = 0.5 * (samples.frustums.starts + samples.frustums.ends)[..., 0]
+        return composite(weights, colours, middles, background, ray_bundle.fars), weights
+
+    def after_step(self, step: int) -> None:
+        """Show the class sampler's grid where the step's rays found something."""
+        if self.importance is not None and self._last is not None and step % GRID_UPDATE_STEPS == 0:
+            self.importance.update(*self._last)
+
+
+class OccupancyRenderer(RayRenderer):
+    """nerfstudio's `VolumetricSampler` over nerfacc's occupancy grid, which needs CUDA.
+
+    The grid holds a class-level density: for each cell the largest of several identities drawn anew each update.
+    """
+
+    IDENTITIES = 8
+
+    def __init__(self, field: ForegroundField, table: LatentTable, config: NerfgenModelConfig) -> None:
+        super().__init__(field)
+        self._table = (table,)
+        self.grid = nerfacc.OccGridEstimator(
+            roi_aabb=[-1.0, -1.0, -1.0, 1.0, 1.0, 1.0], resolution=config.grid_resolution
+        )
+        self.sampler = VolumetricSampler(self.grid)
+        self.step_size = 2.0 * 3.0**0.5 / config.num_samples
+        if config.num_eval_samples is not None:
+            self.eval_step_size = 2.0 * 3.0**0.5 / config.num_eval_samples
+        else:
+            self.eval_step_size = self.step_size
+
+    def forward(
+        self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
+    ) -> tuple[Composite, Float[Tensor, "samples"]]:
+        """Pixels of the rays, and the weight of every sample, packed."""
+        rays = len(ray_bundle.origins)
+        samples, ray_of_sample = self.sampler(
+            ray_bundle, render_step_size=self.step_size if self.training else self.eval_step_size, alpha_thre=0.0
+        )
+        starts, ends = samples.frustums.starts[:, 0], samples.frustums.ends[:, 0]
+        own_terms = LatentTerms(*(term if len(term) == 1 else term[ray_of_sample] for term in terms))
+        density, colours = self.field(samples.frustums.get_positions()[:, None], own_terms)
+        weights, _, _ = nerfacc.render_weight_from_density(
+            starts, ends, density[:, 0], ray_indices=ray_of_sample, n_rays=rays
+        )
+
+        def accumulate(values: Tensor | None) -> Tensor:
+            return nerfacc.accumulate_along_rays(weights, values, ray_of_sample, rays)
+
+        foreground, accumulation = accumulate(colours[:, 0]), accumulate(None)
+        reached = accumulate(0.5 * (starts + ends)[:, None])
+        depth = torch.where(
+            accumulation > 1e-3, reached / accumulation.clamp(min=1e-6), ray_bundle.fars.to(reached)
+        )
+        return Composite(
+            foreground + (1.0 - accumulation) * background, foreground, accumulation, depth
+        ), weights
+
+    def after_step(self, step: int) -> None:
+        """Refresh the grid."""
+        self.grid.update_every_n_steps(step, self._class_level_optical_depth, n=16)
+
+    @torch.no_grad()
+    def _class_level_optical_depth(self, positions: Float[Tensor, "cells 3"]) -> Float[Tensor, "cells 1"]:
+        table = self._table[0]
+        rows = torch.randint(len(table), (self.IDENTITIES,), device=positions.device)
+        terms = self.field.latent_terms(table(rows))
+        largest = torch.zeros_like(positions[:, :1])
+        for own_input, own_skip in zip(*terms, strict=True):
+            own = LatentTerms(own_input[None], own_skip[None])
+            largest = torch.maximum(largest, self.field.density(positions[:, None], own))
+        return largest * self.step_size
+
+
+def positions_of(samples: RaySamples) -> Float[Tensor, "rays samples 3"]:
+    """Positions of samples, each in the middle of its piece of ray."""
+    frustums = samples.frustums
+    return frustums.origins + frustums.directions * (0.5 * (frustums.starts + frustums.ends))
+
+
+def make_ray_renderer(
+    config: NerfgenModelConfig, field: ForegroundField, table: LatentTable
+) -> RayRenderer:
+    """The renderer that the configuration's sampler asks for."""
+    sampler = config.sampler
+    if sampler == "auto":
+        sampler = "occupancy" if torch.cuda.is_available() else "class"
+    if sampler == "occupancy":
+        return OccupancyRenderer(field, table, config)
+    return DenseRenderer(field, config, sampler)

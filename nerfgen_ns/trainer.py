@@ -1,0 +1,124 @@
+"""nerfstudio's trainer with a budget of minutes and checkpoints that appear whole."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+@dataclass
+class NerfgenTrainerConfig(TrainerConfig):
+    """nerfstudio's trainer configuration and a budget in minutes."""
+
+    _target: type = field(default_factory=lambda: NerfgenTrainer)
+    """Target class to instantiate."""
+    training_minutes: float | None = None
+    """Stop training after this many minutes, evaluation and saving not counted, resumed runs counted together; the
+    learning rates decay over whichever of this and the number of iterations ends first. Without it the iterations
+    alone decide."""
+
+
+@dataclass
+class BudgetDecayConfig(SchedulerConfig):
+    """Exponential decay over the training budget, after a short warm-up."""
+
+    _target: type = field(default_factory=lambda: BudgetDecayScheduler)
+    """Target class to instantiate."""
+    final_ratio: float = 0.2
+    """Learning rate at the end of the budget, as a share of that at its start."""
+    warmup_steps: int = 100
+    """Steps over which the learning rate rises from almost zero."""
+
+
+class BudgetDecay:
+    """The factor on a learning rate: a function of the share of the budget that is spent.
+
+    Only `__dict__` enters the checkpoint (torch.optim.lr_scheduler.LambdaLR), so what the configuration says lives
+    in slots, and a resumed run follows its own configuration. All values are Python floats: torch loads them with
+    `weights_only`.
+    """
+
+    __slots__ = ("__dict__", "config", "max_steps", "minutes")
+
+    def __init__(self, config: BudgetDecayConfig) -> None:
+        self.config = config
+        self.max_steps: int | None = None
+        self.minutes: float | None = None
+        self.seconds = 0.0
+
+    def spent(self, step: int) -> float:
+        """Share of the budget that is spent, in [0, 1]."""
+        by_steps = step / self.max_steps if self.max_steps else 0.0
+        by_time = self.seconds / (60.0 * self.minutes) if self.minutes else 0.0
+        return min(max(by_steps, by_time), 1.0)
+
+    def __call__(self, step: int) -> float:
+        warmup = min((step + 1) / (self.config.warmup_steps + 1), 1.0)
+        return float(warmup * self.config.final_ratio ** self.spent(step))
+
+
+class BudgetDecayScheduler(Scheduler):
+    """Makes torch's scheduler for `BudgetDecay`."""
+
+    config: BudgetDecayConfig
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
+        """A scheduler whose factor multiplies `lr_init`, which the optimiser already holds."""
+        return LambdaLR(optimizer, lr_lambda=BudgetDecay(self.config))
+
+
+class NerfgenTrainer(Trainer):
+    """nerfstudio's trainer, which also keeps to a budget of minutes and writes checkpoints whole."""
+
+    config: NerfgenTrainerConfig
+
+    def setup_optimizers(self) -> Optimizers:
+        """nerfstudio's optimisers, with the budget known to the schedulers that follow it."""
+        optimizers = super().setup_optimizers()
+        self.decays = [
+            decay
+            for scheduler in optimizers.schedulers.values()
+            for decay in getattr(scheduler, "lr_lambdas", [])
+            if isinstance(decay, BudgetDecay)
+        ]
+        for decay in self.decays:
+            decay.max_steps = self.config.max_num_iterations
+            decay.minutes = self.config.training_minutes
+        return optimizers
+
+    def train_iteration(self, step: int) -> Any:
+        """One iteration, on the clock."""
+        begin = time.perf_counter()
+        result = super().train_iteration(step)
+        for decay in self.decays:
+            decay.seconds += time.perf_counter() - begin
+        minutes = self.config.training_minutes
+        if minutes is not None and self.decays and self.decays[0].seconds >= 60.0 * minutes:
+            self.stop_training = True
+        return result
+
+    def save_checkpoint(self, step: int) -> None:
+        """Save into a folder beside, then rename: an interruption leaves the last checkpoint as it was."""
+        final_dir = self.checkpoint_dir
+        final_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.base_dir, prefix=".checkpoint-") as temporary:
+            self.checkpoint_dir = Path(temporary)
+            try:
+                super().save_checkpoint(step)
+            finally:
+                self.checkpoint_dir = final_dir
+            for written in Path(temporary).glob("*.ckpt"):
+                written.replace(final_dir / written.name)
+                if self.config.save_only_latest_checkpoint:
+                    for old in final_dir.glob("*.ckpt"):
+                        if old.name != written.name:
+                            old.unlink()
