@@ -1,0 +1,182 @@
+"""Camera and solid → image, matte, depth and labels, by sphere tracing.
+
+Sphere tracing: J. C. Hart, "Sphere Tracing: A Geometric Method for the Antialiased Ray Tracing of Implicit
+Surfaces", The Visual Computer 12, 1996.
+A ray goes on by the distance to the nearest surface until it is there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from nerfgen_ns.synthetic.cameras import Camera
+from nerfgen_ns.synthetic.scene import BACKGROUND_LABEL, Solid
+
+TOLERANCE = 1e-3
+"""A point closer to the surface than this is on it."""
+STEPS, CONE_STEPS = 24, 8
+"""Most steps of a ray, and of the cones that go ahead of rays; what has not arrived by then only grazes."""
+CAUTION, BOLDNESS = 0.9, 1.3
+"""Step over distance, from afar and near the surface, where a ray that goes too deep finds back."""
+LEAST_STEP = 4e-3
+"""Keeps grazing rays moving; grows with the steps that a ray has made."""
+RAYS = np.array([[0.5, 0.5], [0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
+"""Where in a pixel its rays go: the first gives depth and label, the others the colour."""
+BLOCKS = (4, 1)
+"""Pixels along the side of the blocks that are traced together at first; each divides the one before."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """All that is known of one view."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    """Antialiased colours."""
+    matte: UInt8[np.ndarray, "h w"]
+    """Share of the pixel that the object covers, 255 for all of it."""
+    depth: Float[np.ndarray, "h w"]
+    """z-depth at the pixel's centre, inf where the ray misses."""
+    labels: UInt8[np.ndarray, "h w"]
+    """Label at the pixel's centre."""
+
+
+def trace(
+    distance: Callable[[Float[np.ndarray, "3 n"]], Float[np.ndarray, "n"]],
+    origins: Float[np.ndarray, "3 n"],
+    directions: Float[np.ndarray, "3 n"],
+    start: Float[np.ndarray, "n"],
+    end: Float[np.ndarray, "n"],
+    spread: float = 0.0,
+) -> Float[np.ndarray, "n"]:
+    """Length along each ray to the first surface between `start` and `end`; inf where there is none.
+
+    `origins` may be (3, 1), one for all rays. Rays with `end` < `start` miss. With a `spread`, rays are cones
+    of that radius per length, and the length is one before which nothing touches the cone.
+    """
+    lengths = np.full(start.shape, np.inf, np.float32)
+    alive = np.flatnonzero(end > start)
+    origins = np.broadcast_to(origins, directions.shape).astype(np.float32).take(alive, axis=1)
+    directions, reached, end = (
+        directions.astype(np.float32).take(alive, axis=1),
+        start[alive].astype(np.float32),
+        end[alive],
+    )
+    for step in range(CONE_STEPS if spread else STEPS):
+        if not len(alive):
+            break
+        gap = distance(origins + directions * reached) - np.float32(spread) * reached
+        arrived = np.abs(gap) < TOLERANCE
+        lengths[alive[arrived]] = reached[arrived] + gap[arrived]
+        forward = np.float32(CAUTION) * gap
+        if not spread:
+            forward = np.minimum(np.float32(BOLDNESS) * gap, forward + np.float32(0.008))
+            forward = np.maximum(forward, np.float32(LEAST_STEP * max(1, step / 4)))
+        reached += np.where(gap > 0, forward, np.float32(0.8) * gap)
+        going = ~arrived & (reached < end)
+        alive, reached, end = alive[going], reached[going], end[going]
+        origins, directions = origins.compress(going, axis=1), directions.compress(going, axis=1)
+    if spread:
+        lengths[alive] = reached
+    return lengths
+
+
+def _enter_box(
+    solid: Solid, origin: Float[np.ndarray, "3"], directions: Float[np.ndarray, "3 n"], spread: float = 0.0
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+    """Lengths at which rays enter and leave the solid's box; they leave before they enter where they miss it.
+
+    With a `spread` they are cones of that radius per length, and the box is widened to what they may touch.
+    """
+    margin = spread * (np.linalg.norm(origin) + np.linalg.norm(solid.high - solid.low))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first = (solid.low - margin - origin)[:, None] / directions
+        second = (solid.high + margin - origin)[:, None] / directions
+    entering = np.nanmax(np.minimum(first, second), axis=0)
+    leaving = np.nanmin(np.maximum(first, second), axis=0)
+    return np.maximum(entering, 0), leaving
+
+
+def _normals(solid: Solid, points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "3 n"]:
+    """Unit normals by finite differences over the corners of a tetrahedron."""
+    corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], np.float32)
+    normals = np.zeros_like(points)
+    for corner in corners[:, :, None]:
+        normals += corner * solid.distance(points + np.float32(2e-3) * corner)
+    return normals / np.maximum(np.linalg.norm(normals, axis=0), 1e-12)
+
+
+def _shade(
+    solid: Solid, points: Float[np.ndarray, "3 n"], albedo: Float[np.ndarray, "3 n"]
+) -> Float[np.ndarray, "3 n"]:
+    """Colours of points on the surface; they do not depend on where one looks from."""
+    normals = _normals(solid, points)
+    # Openness: how far the surface has receded a little way out, one step of Quilez's ambient occlusion.
+    reach = np.float32(0.07)
+    openness = np.clip(solid.distance(points + reach * normals) / reach, 0.45, 1)
+    return np.clip(albedo * solid.light.shade(normals, openness), 0, 1)
+
+
+def _pixel_starts(
+    solid: Solid, camera: Camera
+) -> tuple[Float[np.ndarray, "pixels"], Float[np.ndarray, "pixels"]]:
+    """Lengths before which no ray of a pixel can hit, inf where none hits; and where its rays leave the box.
+
+    Cones around blocks of pixels, then around each pixel, go ahead; the rays have only the last steps to do.
+    """
+    start = np.zeros((1, 1))
+    for block in BLOCKS:
+        across = -(-camera.size // block)
+        repeat = -(-across // len(start))
+        start = start.repeat(repeat, axis=0).repeat(repeat, axis=1)[:across, :across].reshape(-1)
+        rows, columns = np.divmod(np.arange(across * across), across)
+        origin, directions, _ = camera.rays((np.stack([columns, rows], axis=1) + 0.5) * block)
+        spread = float(np.sqrt(0.5) * block / camera.focal)
+        entering, leaving = _enter_box(solid, origin, directions, spread)
+        start, leaving = np.maximum(start, entering), np.where(np.isfinite(start), leaving, -np.inf)
+        start = trace(solid.distance, origin[:, None], directions, start, leaving, spread).reshape(
+            across, across
+        )
+    return start.reshape(-1), leaving
+
+
+def render(solid: Solid, camera: Camera) -> Picture:
+    """Render one view: colours and matte from four rays a pixel, depth and labels from one."""
+    size = camera.size
+    rows, columns = np.divmod(np.arange(size * size), size)
+    pixels = (np.stack([columns, rows], axis=1)[:, None] + RAYS).reshape(-1, 2)
+    origin, directions, depth_per_length = camera.rays(pixels)
+    directions = directions.astype(np.float32)
+    start, end = (length.repeat(len(RAYS)) for length in _pixel_starts(solid, camera))
+    lengths = trace(solid.distance, origin[:, None], directions, start, end)
+
+    hits = np.flatnonzero(np.isfinite(lengths))
+    points = origin.astype(np.float32)[:, None] + directions.take(hits, axis=1) * lengths[hits]
+    albedo, label = solid.appearance(points)
+    labels = np.full(len(lengths), BACKGROUND_LABEL)
+    labels[hits] = label
+    colours = solid.background.colour(directions)
+    coloured = hits % len(RAYS) > 0
+    colours[:, hits[coloured]] = _shade(
+        solid, points.compress(coloured, axis=1), albedo.compress(coloured, axis=1)
+    )
+    colours = colours.T.reshape(size, size, len(RAYS), 3)[:, :, 1:].mean(axis=2)
+    matte = np.isfinite(lengths).reshape(size, size, len(RAYS))[:, :, 1:].mean(axis=2)
+    return Picture(
+        np.rint(colours * 255).astype(np.uint8),
+        np.rint(matte * 255).astype(np.uint8),
+        (lengths * depth_per_length).reshape(size, size, len(RAYS))[:, :, 0],
+        labels.reshape(size, size, len(RAYS))[:, :, 0].astype(np.uint8),
+    )
+
+
+def visible(
+    solid: Solid, camera: Camera, points: Float[np.ndarray, "m 3"], slack: float = 0.03
+) -> Bool[np.ndarray, "m"]:
+    """Whether points of the object are in the image with nothing more than `slack` in front of them."""
+    pixels, _ = camera.project(points)
+    origin, directions, _ = camera.rays(pixels)
+    lengths = trace(solid.distance, origin[:, None], directions, *_enter_box(solid, origin, directions))
+    inside = ((pixels >= 0) & (pixels <= camera.size)).all(axis=1)
+    return inside & (lengths > np.linalg.norm(points - origin, axis=1) - slack)

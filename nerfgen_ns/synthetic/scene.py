@@ -1,0 +1,94 @@
+"""What the renderer needs to know of an object, whatever its class; and light and background."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float, Int
+
+BACKGROUND_LABEL = 0
+"""The label of pixels that show no object, in every class."""
+
+
+@dataclass(frozen=True)
+class Light:
+    """One distant lamp, fixed in the world, and light from all around. Shading is purely diffuse."""
+
+    direction: Float[np.ndarray, "3"]
+    """Unit vector towards the lamp."""
+    colour: Float[np.ndarray, "3"]
+    """What the lamp adds on a surface that faces it."""
+    ambient: Float[np.ndarray, "3"]
+    """What comes from all around."""
+
+    def shade(
+        self, normals: Float[np.ndarray, "3 n"], openness: Float[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "3 n"]:
+        """Light on surfaces of the given unit normals; `openness` in [0, 1] is their share of free sky."""
+        # Wrapped past the horizon, as from a lamp with a wide shade: a hard shadow line reads as a crease.
+        facing = np.clip((self.direction @ normals + 0.25) / 1.25, 0, 1) * (0.4 + 0.6 * openness)
+        return self.ambient[:, None] * openness * (0.85 + 0.15 * normals[1]) + self.colour[:, None] * facing
+
+
+@dataclass(frozen=True)
+class Background:
+    """Colours at infinity that change slowly with the direction of the ray."""
+
+    colours: Float[np.ndarray, "waves_plus_one 3"]
+    """The base colour, then what each wave adds at its crest."""
+    waves: Float[np.ndarray, "waves 3"]
+    """Wave vectors, radians per unit of direction."""
+    phases: Float[np.ndarray, "waves"]
+    """Radians."""
+
+    def colour(self, directions: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "3 n"]:
+        """Colour in [0, 1] along unit directions."""
+        crests = np.sin(self.waves @ directions + self.phases[:, None])
+        return np.clip(self.colours[0][:, None] + self.colours[1:].T @ crests, 0, 1)
+
+
+class Solid(Protocol):
+    """One object of a class in the class's frame: y up, it looks to +z, all of it within [−1, 1]³."""
+
+    light: Light
+    background: Background
+    low: Float[np.ndarray, "3"]
+    high: Float[np.ndarray, "3"]
+    """`low` and `high` are the corners of a box that contains the object."""
+
+    @property
+    def landmarks(self) -> Float[np.ndarray, "m 3"]:
+        """Points of the object, the same in number and meaning for the whole class."""
+
+    def distance(self, points: Float[np.ndarray, "3 n"], /) -> Float[np.ndarray, "n"]:
+        """Signed distance to the surface, negative inside."""
+
+    def appearance(
+        self, points: Float[np.ndarray, "3 n"]
+    ) -> tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, "n"]]:
+        """Albedo in [0, 1] and label at points of the surface."""
+
+
+def sample_light(random: np.random.Generator) -> Light:
+    """A lamp somewhere in front, of a slightly warm or cold colour."""
+    azimuth, height = random.uniform(-1.2, 1.2), random.uniform(-0.1, 0.9)
+    direction = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
+    warmth = random.normal(0, 0.05)
+    strength = random.uniform(0.45, 0.7)
+    return Light(
+        direction.astype(np.float32),
+        (strength * np.array([1 + warmth, 1, 1 - warmth])).astype(np.float32),
+        (np.full(3, 0.98 - strength) * (1 + random.normal(0, 0.03, 3))).astype(np.float32),
+    )
+
+
+def sample_background(random: np.random.Generator) -> Background:
+    """A base colour and three slow waves of colour."""
+    base = 0.5 * random.uniform(0.2, 0.8, 3) + 0.5 * random.uniform(0.2, 0.8)
+    swings = random.normal(0, 0.07, (3, 3))
+    waves = random.normal(0, 4.0, (3, 3))
+    return Background(
+        np.concatenate([base[None], swings]).astype(np.float32),
+        waves.astype(np.float32),
+        random.uniform(0, 2 * np.pi, 3).astype(np.float32),
+    )
