@@ -9,6 +9,7 @@ import numpy as np
 import tyro
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.data.pixel_samplers import PixelSampler
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
 from nerfstudio.data.utils.nerfstudio_collate import nerfstudio_collate
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -37,18 +38,20 @@ class NerfgenDataManagerConfig(VanillaDataManagerConfig):
     eval_num_images_to_sample_from: tyro.conf.Suppress[int] = -1
     eval_num_times_to_repeat_images: tyro.conf.Suppress[int] = -1
     eval_image_indices: tyro.conf.Suppress[tuple[int, ...] | None] = None
-    collate_fn: tyro.conf.Suppress[Any] = staticmethod(nerfstudio_collate)
+    collate_fn: tyro.conf.Suppress[Any] = field(default_factory=lambda: nerfstudio_collate)
     patch_size: tyro.conf.Suppress[int] = 1
 
 
 class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
     """Serves rays with the row of their identity, pixels and mattes.
 
-    Batches hold "image" (rays, 3), "matte" (rays, 1) where the data has mattes, and "indices" (rays, 3) of image,
-    row and column. The ray bundle's `metadata["cam_idx"]` (rays, 1) is the row of the latent table.
+    Batches hold "image" (rays, 3), "matte" (rays, 1) where the data has mattes, and "indices" (rays, 3) of
+    image, row and column. The ray bundle's `metadata["cam_idx"]` (rays, 1) is the row of the latent table.
     """
 
     config: NerfgenDataManagerConfig
+    train_pixel_sampler: PixelSampler
+    eval_pixel_sampler: PixelSampler
 
     def __init__(self, config: NerfgenDataManagerConfig, *args: Any, **kwargs: Any) -> None:
         with exit_with_one_line():

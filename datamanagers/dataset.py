@@ -17,8 +17,8 @@ from nerfgen_ns.errors import NerfgenError
 class NerfgenDataset(InputDataset):
     """Images at the size of their cameras, as RGB, and beside each, under "matte", its matte.
 
-    The matte comes from the file that the data parser names, or else from the image's alpha channel; where there
-    is neither, there is no "matte".
+    The matte comes from the file that the data parser names, or else from the image's alpha channel; where
+    there is neither, there is no "matte".
     """
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 3"]:
@@ -42,9 +42,12 @@ class NerfgenDataset(InputDataset):
         camera = self.cameras[image_idx]
         size = (int(camera.width), int(camera.height))
         try:
-            with Image.open(path) as image:
-                if image.mode in ("P", "LA", "PA"):
-                    image = image.convert("RGBA" if "transparency" in image.info or "A" in image.mode else "RGB")
+            with Image.open(path) as file:
+                image: Image.Image = file
+                # Pillow averages over areas only in modes that hold shades.
+                if image.mode in ("1", "P", "LA", "PA"):
+                    has_alpha = "transparency" in image.info or "A" in image.mode
+                    image = image.convert("RGBA" if has_alpha else "RGB")
                 return image.copy() if image.size == size else image.resize(size, Image.Resampling.BOX)
-        except OSError as error:
+        except (OSError, SyntaxError) as error:
             raise NerfgenError(f"{path}: not a readable image ({error}); prepare the folder again") from error

@@ -42,7 +42,7 @@ class PixelStore:
         return len(self.images)
 
     def gather(self, indices: Int[Tensor, "rays 3"]) -> dict[str, Float[Tensor, "rays channels"]]:
-        """Pixels in [0, 1] at (image, row, column): "image" with 3 channels and, if there are mattes, "matte" with 1."""
+        """Pixels in [0, 1] at (image, row, column): "image" and, where there are mattes, "matte"."""
         image, row, column = indices.unbind(-1)
         places = self.offsets[image] + row * self.widths[image] + column
         pixels = torch.from_numpy(self.values[places.numpy()]).float() / 255.0

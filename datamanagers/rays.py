@@ -14,8 +14,8 @@ from torch import Tensor, nn
 class PixelRays(nn.Module):
     """The ray bundle of pixels given by (image, row, column).
 
-    Cameras without distortion, which are all that camera fitting makes, take a direct way that builds only what
-    the model reads; it agrees with nerfstudio's ray generator, which serves every other camera.
+    Cameras without distortion, which are all that camera fitting makes, take a direct way that builds only
+    what the model reads; it agrees with nerfstudio's ray generator, which serves every other camera.
 
     Args:
         cameras: one camera for each image.
@@ -23,13 +23,15 @@ class PixelRays(nn.Module):
 
     def __init__(self, cameras: Cameras) -> None:
         super().__init__()
+        assert cameras.metadata is not None
         self.cameras = cameras
+        self.rows = cameras.metadata["cam_idx"]
         distorted = cameras.distortion_params is not None and bool(cameras.distortion_params.any())
         perspective = bool((cameras.camera_type == CameraType.PERSPECTIVE.value).all())
         self.generator = RayGenerator(cameras) if distorted or not perspective else None
 
     def forward(self, indices: Int[Tensor, "rays 3"]) -> RayBundle:
-        """Unit directions and origins in the class frame; the row of the latent table under `metadata["cam_idx"]`."""
+        """Origins and unit directions in the class frame; rows of the latent table in metadata["cam_idx"]."""
         if self.generator is not None:
             return self.generator(indices)
         cameras = self.cameras
@@ -48,6 +50,6 @@ class PixelRays(nn.Module):
             camera_indices=image[:, None],
             metadata={
                 "directions_norm": direction.norm(dim=-1, keepdim=True),
-                "cam_idx": cameras.metadata["cam_idx"][image],
+                "cam_idx": self.rows[image],
             },
         )

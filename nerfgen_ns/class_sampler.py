@@ -1,10 +1,13 @@
 """Samples where the class is: a grid of what the class's rays found, and a sampler that follows it."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.model_components.ray_samplers import Sampler
 from torch import Tensor, nn
+
+EXPLORED_SHARE = 0.05
+"""Share of the training rays past the class that are sampled all the same, so that it can grow."""
 
 
 class ClassImportance(nn.Module):
@@ -65,24 +68,41 @@ class ClassSampler(Sampler):
         self.floor = floor
 
     @torch.no_grad()
-    def generate_ray_samples(
-        self, ray_bundle: RayBundle | None = None, num_samples: int | None = None
-    ) -> RaySamples:
-        """Samples between each ray's near and far, jittered in training, at fixed quantiles otherwise."""
-        assert ray_bundle is not None and ray_bundle.nears is not None and ray_bundle.fars is not None
-        count = num_samples or self.num_samples
-        assert count is not None
-        rays, device = len(ray_bundle.origins), ray_bundle.origins.device
-        bins = torch.linspace(0.0, 1.0, self.num_bins + 1, device=device)
+    def look_up(
+        self, ray_bundle: RayBundle
+    ) -> tuple[Float[Tensor, "rays bins+1"], Float[Tensor, "rays bins"]]:
+        """Edges of evenly spaced bins between each ray's near and far, and the importance in each bin."""
+        bins = torch.linspace(0.0, 1.0, self.num_bins + 1, device=ray_bundle.origins.device)
         edges = ray_bundle.nears + (ray_bundle.fars - ray_bundle.nears) * bins
         centres = 0.5 * (edges[:, 1:] + edges[:, :-1])
         positions = ray_bundle.origins[:, None] + ray_bundle.directions[:, None] * centres[..., None]
+        return edges, self.importance(positions)
 
-        quantiles = torch.linspace(0.0, 1.0, count + 1, device=device).repeat(rays, 1)
+    @torch.no_grad()
+    def meets_class(self, importance: Float[Tensor, "rays bins"]) -> Bool[Tensor, "rays"]:
+        """Which rays pass through places where any identity has anything; in training, a few others as well."""
+        meets = importance.amax(dim=-1) > self.floor
         if self.training:
-            jitter = (torch.rand(rays, count - 1, device=device) - 0.5) * (0.98 / count)
-            quantiles[:, 1:-1] += jitter
-        bounds = inverse_transform(self.importance(positions) + self.floor, edges, quantiles)
+            meets |= torch.rand_like(importance[:, 0]) < EXPLORED_SHARE
+        return meets
+
+    @torch.no_grad()
+    def generate_ray_samples(
+        self,
+        ray_bundle: RayBundle | None = None,
+        edges: Float[Tensor, "rays bins+1"] | None = None,
+        importance: Float[Tensor, "rays bins"] | None = None,
+        num_samples: int | None = None,
+    ) -> RaySamples:
+        """Samples by the bins' importance, jittered in training, at fixed quantiles otherwise."""
+        count = num_samples or self.num_samples
+        assert ray_bundle is not None and count is not None
+        if edges is None or importance is None:
+            edges, importance = self.look_up(ray_bundle)
+        quantiles = torch.linspace(0.0, 1.0, count + 1, device=edges.device).repeat(len(edges), 1)
+        if self.training:
+            quantiles[:, 1:-1] += (torch.rand_like(quantiles[:, 1:-1]) - 0.5) * (0.98 / count)
+        bounds = inverse_transform(importance + self.floor, edges, quantiles)
         return ray_bundle.get_ray_samples(bin_starts=bounds[:, :-1, None], bin_ends=bounds[:, 1:, None])
 
 

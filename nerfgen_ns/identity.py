@@ -1,6 +1,5 @@
 """Which identity a ray shows: decided here, and nowhere else."""
 
-import torch
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
@@ -13,18 +12,18 @@ def codes_of_rays(
 ) -> Float[Tensor, "codes latent"]:
     """The latent codes that rays show: one for all of them, or one each.
 
-    In order of precedence: the override (a control of the viewer, a pinned code); `metadata["cam_idx"]`, a number
-    for all rays or a row for each; the default identity; the table's mean. Training rays carry their rows in
-    `metadata["cam_idx"]`, as do the cameras of the data set.
+    In order of precedence: the override (a control of the viewer, a pinned code); `metadata["cam_idx"]`, a
+    number for all rays or a row for each; the default identity; the table's mean. Training rays carry their
+    rows in `metadata["cam_idx"]`, as do the cameras of the data set.
 
     Raises:
         UsageError: the identity does not exist.
     """
     if override is not None:
         return override
-    identity = ray_bundle.metadata.get("cam_idx")
-    if isinstance(identity, Tensor):
-        return table(identity[:, 0])
-    if identity is None:
-        identity = default
-    return table.mean() if identity is None else table.row(int(identity))
+    shown: Tensor | int | None = ray_bundle.metadata.get("cam_idx")
+    if isinstance(shown, Tensor):
+        return table(shown[:, 0])
+    if shown is None:
+        shown = default
+    return table.mean() if shown is None else table.row(int(shown))

@@ -19,5 +19,7 @@ def image_metrics(
         from torchmetrics.functional.image import structural_similarity_index_measure
 
         first, second = (value.permute(2, 0, 1)[None] for value in (rendered, image))
-        metrics["ssim"] = float(structural_similarity_index_measure(first, second, data_range=1.0))
+        ssim = structural_similarity_index_measure(first, second, data_range=1.0)
+        assert isinstance(ssim, Tensor)
+        metrics["ssim"] = float(ssim)
     return metrics

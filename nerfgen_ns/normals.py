@@ -17,4 +17,5 @@ def surface_normals(
         terms = LatentTerms(*(term.detach() for term in terms))
         density = field.density(positions[:, None], terms)
         (gradient,) = torch.autograd.grad(density.clamp(min=1e-10).log().sum(), positions)
-    return -F.normalize(gradient, dim=-1)
+    # Rounding may leave a component beyond 1, which nerfstudio's exporter refuses.
+    return -F.normalize(gradient, dim=-1).clamp(-1.0, 1.0)

@@ -48,22 +48,14 @@ class RayRenderer(nn.Module):
 
 
 class DenseRenderer(RayRenderer):
-    """As many samples on every ray: uniform, from a first pass (pdf), or where the class is (class)."""
+    """As many samples on every ray, evenly spread or, with `refine`, a second pass by the weights of the first."""
 
-    def __init__(self, field: ForegroundField, config: NerfgenModelConfig, sampler: str) -> None:
+    def __init__(self, field: ForegroundField, config: NerfgenModelConfig, refine: bool) -> None:
         super().__init__(field)
-        self.num_eval_samples = config.num_eval_samples or config.num_samples
         self.num_samples = config.num_samples
-        self.importance: ClassImportance | None = None
-        self.fine_sampler: PDFSampler | None = None
-        if sampler == "class":
-            self.importance = ClassImportance(config.grid_resolution, config.importance_decay)
-            self.sampler = ClassSampler(self.importance, config.num_samples, floor=config.importance_floor)
-        else:
-            self.sampler = UniformSampler(config.num_samples)
-            if sampler == "pdf":
-                self.fine_sampler = PDFSampler(config.num_samples, include_original=True)
-        self._last: tuple[Tensor, Tensor] | None = None
+        self.num_eval_samples = config.num_eval_samples or config.num_samples
+        self.sampler = UniformSampler(config.num_samples)
+        self.fine_sampler = PDFSampler(config.num_samples, include_original=True) if refine else None
 
     def forward(
         self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
@@ -76,17 +68,50 @@ class DenseRenderer(RayRenderer):
                 density = self.field.density(positions_of(samples), terms)
                 weights = rendering_weights(density, samples.deltas[..., 0])
             samples = self.fine_sampler(ray_bundle, samples, weights[..., None], num_samples=count)
+        density, colours = self.field(positions_of(samples), terms)
+        weights = rendering_weights(density, samples.deltas[..., 0])
+        return composite(weights, colours, middles_of(samples), background, ray_bundle.fars), weights
+
+
+class ClassRenderer(RayRenderer):
+    """Samples where the class is; rays that pass it by show their background and cost nothing more."""
+
+    def __init__(self, field: ForegroundField, config: NerfgenModelConfig) -> None:
+        super().__init__(field)
+        self.num_samples = config.num_samples
+        self.num_eval_samples = config.num_eval_samples or config.num_samples
+        self.importance = ClassImportance(config.grid_resolution, config.importance_decay)
+        self.sampler = ClassSampler(self.importance, config.num_samples, floor=config.importance_floor)
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def forward(
+        self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
+    ) -> tuple[Composite, Float[Tensor, "hits samples"]]:
+        """Pixels of the rays, and the weight of every sample of the rays that meet the class."""
+        edges, importance = self.sampler.look_up(ray_bundle)
+        (hits,) = self.sampler.meets_class(importance).nonzero(as_tuple=True)
+        hit_rays = ray_bundle[hits]
+        hit_terms = LatentTerms(*(term if len(term) == 1 else term[hits] for term in terms))
+        samples = self.sampler(
+            hit_rays,
+            edges[hits],
+            importance[hits],
+            num_samples=self.num_samples if self.training else self.num_eval_samples,
+        )
         positions = positions_of(samples)
-        density, colours = self.field(positions, terms)
+        density, colours = self.field(positions, hit_terms)
         weights = rendering_weights(density, samples.deltas[..., 0])
         if self.training:
             self._last = (positions.detach(), weights.detach())
-        middles = 0.5 * (samples.frustums.starts + samples.frustums.ends)[..., 0]
-        return composite(weights, colours, middles, background, ray_bundle.fars), weights
+        hit_pixels = composite(weights, colours, middles_of(samples), background[hits], hit_rays.fars)
+        empty = background.new_zeros(len(background), 1)
+        missed = Composite(background, torch.zeros_like(background), empty, ray_bundle.fars)
+        pixels = (miss.index_copy(0, hits, hit) for miss, hit in zip(missed, hit_pixels, strict=True))
+        return Composite(*pixels), weights
 
     def after_step(self, step: int) -> None:
-        """Show the class sampler's grid where the step's rays found something."""
-        if self.importance is not None and self._last is not None and step % GRID_UPDATE_STEPS == 0:
+        """Show the grid where the step's rays found something."""
+        if self._last is not None and step % GRID_UPDATE_STEPS == 0:
             self.importance.update(*self._last)
 
 
@@ -160,6 +185,11 @@ def positions_of(samples: RaySamples) -> Float[Tensor, "rays samples 3"]:
     return frustums.origins + frustums.directions * (0.5 * (frustums.starts + frustums.ends))
 
 
+def middles_of(samples: RaySamples) -> Float[Tensor, "rays samples"]:
+    """Distance along its ray of the middle of each sample."""
+    return 0.5 * (samples.frustums.starts + samples.frustums.ends)[..., 0]
+
+
 def make_ray_renderer(
     config: NerfgenModelConfig, field: ForegroundField, table: LatentTable
 ) -> RayRenderer:
@@ -167,6 +197,8 @@ def make_ray_renderer(
     sampler = config.sampler
     if sampler == "auto":
         sampler = "occupancy" if torch.cuda.is_available() else "class"
+    if sampler == "class":
+        return ClassRenderer(field, config)
     if sampler == "occupancy":
         return OccupancyRenderer(field, table, config)
-    return DenseRenderer(field, config, sampler)
+    return DenseRenderer(field, config, refine=sampler == "pdf")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -14,6 +16,22 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from nerfgen_ns.errors import NerfgenError, UsageError, exit_with_one_line
+
+INTERRUPTED = 130
+"""Exit status of a training that was interrupted from the keyboard, as a shell gives it."""
+
+CHECKPOINT_ERRORS = (
+    OSError,
+    EOFError,
+    AssertionError,
+    LookupError,
+    RuntimeError,
+    ValueError,
+    pickle.UnpicklingError,
+)
+"""What nerfstudio and torch raise for a folder without checkpoints, or a checkpoint that is cut off."""
+
 
 @dataclass
 class NerfgenTrainerConfig(TrainerConfig):
@@ -22,9 +40,20 @@ class NerfgenTrainerConfig(TrainerConfig):
     _target: type = field(default_factory=lambda: NerfgenTrainer)
     """Target class to instantiate."""
     training_minutes: float | None = None
-    """Stop training after this many minutes, evaluation and saving not counted, resumed runs counted together; the
-    learning rates decay over whichever of this and the number of iterations ends first. Without it the iterations
-    alone decide."""
+    """Stop training after this many minutes, evaluation and saving not counted, resumed runs counted
+    together; the learning rates decay over whichever of this and the number of iterations ends first. Without
+    it the iterations alone decide."""
+
+    def save_config(self) -> None:
+        """Write the run's config.yml; a folder that cannot be written to ends the command with one line."""
+        with exit_with_one_line():
+            try:
+                super().save_config()
+            except OSError as error:
+                raise NerfgenError(
+                    f"{self.get_base_dir()}: cannot be written ({error.strerror or error}); "
+                    "choose another --output-dir or free some space"
+                ) from error
 
 
 @dataclass
@@ -42,9 +71,9 @@ class BudgetDecayConfig(SchedulerConfig):
 class BudgetDecay:
     """The factor on a learning rate: a function of the share of the budget that is spent.
 
-    Only `__dict__` enters the checkpoint (torch.optim.lr_scheduler.LambdaLR), so what the configuration says lives
-    in slots, and a resumed run follows its own configuration. All values are Python floats: torch loads them with
-    `weights_only`.
+    Only `__dict__` enters the checkpoint (torch.optim.lr_scheduler.LambdaLR), so what the configuration says
+    lives in slots, and a resumed run follows its own configuration. All values are Python floats: torch loads
+    them with `weights_only`.
     """
 
     __slots__ = ("__dict__", "config", "max_steps", "minutes")
@@ -95,6 +124,20 @@ class NerfgenTrainer(Trainer):
             decay.minutes = self.config.training_minutes
         return optimizers
 
+    def train(self) -> None:
+        """Train; an interruption from the keyboard saves what is trained and says how to go on."""
+        try:
+            super().train()
+        except KeyboardInterrupt:
+            if self.training_state == "completed":
+                return
+            self.save_checkpoint(self.step)
+            print(
+                f"\nnerfgen: interrupted at step {self.step}; go on with --load-dir {self.checkpoint_dir}",
+                file=sys.stderr,
+            )
+            raise SystemExit(INTERRUPTED) from None
+
     def train_iteration(self, step: int) -> Any:
         """One iteration, on the clock."""
         begin = time.perf_counter()
@@ -106,16 +149,39 @@ class NerfgenTrainer(Trainer):
             self.stop_training = True
         return result
 
+    def _load_checkpoint(self) -> None:
+        with exit_with_one_line():
+            try:
+                super()._load_checkpoint()
+            except CHECKPOINT_ERRORS as error:
+                place = self.config.load_dir or self.config.load_checkpoint
+                raise UsageError(
+                    f"{place}: no checkpoint to go on from ({error}); --load-dir takes the folder "
+                    "nerfstudio_models of a run"
+                ) from error
+
     def save_checkpoint(self, step: int) -> None:
-        """Save into a folder beside, then rename: an interruption leaves the last checkpoint as it was."""
+        """Save into a folder beside, then rename: an interruption leaves the last checkpoint as it was.
+
+        A full disk ends the command with one line.
+        """
         final_dir = self.checkpoint_dir
+        with exit_with_one_line():
+            try:
+                self._save_whole(step, final_dir)
+            except (OSError, RuntimeError) as error:
+                raise NerfgenError(
+                    f"{final_dir}: the checkpoint cannot be written ({error}); free some space and go on "
+                    "from the last one with --load-dir"
+                ) from error
+            finally:
+                self.checkpoint_dir = final_dir
+
+    def _save_whole(self, step: int, final_dir: Path) -> None:
         final_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.base_dir, prefix=".checkpoint-") as temporary:
             self.checkpoint_dir = Path(temporary)
-            try:
-                super().save_checkpoint(step)
-            finally:
-                self.checkpoint_dir = final_dir
+            super().save_checkpoint(step)
             for written in Path(temporary).glob("*.ckpt"):
                 written.replace(final_dir / written.name)
                 if self.config.save_only_latest_checkpoint:

@@ -1,0 +1,48 @@
+"""What a transforms.json says, checked before nerfstudio's parser reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.files import read_json
+
+NEEDED_BY_EVERY_FRAME = ("file_path", "transform_matrix", "fl_x", "fl_y", "cx", "cy", "w", "h")
+
+
+def transforms_path(data: Path) -> Path:
+    """The transforms.json of `--data`, which names the file itself or its folder."""
+    return data if data.suffix == ".json" else data / "transforms.json"
+
+
+def read_frames(path: Path) -> list[dict[str, Any]]:
+    """The frames of a transforms.json in the file's order.
+
+    Raises:
+        UsageError: it is no JSON, holds no frames, or lacks something that every frame needs.
+    """
+    transforms = read_json(path)
+    frames = transforms.get("frames") if isinstance(transforms, dict) else None
+    if not isinstance(frames, list) or not frames:
+        raise UsageError(f'{path}: holds no "frames"; prepare the folder again')
+    for place, frame in enumerate(frames):
+        for key in NEEDED_BY_EVERY_FRAME:
+            if key not in frame and key not in transforms:
+                raise UsageError(f'{path}: frame {frame.get("file_path", place)} has no "{key}"')
+    mattes = sum("mask_path" in frame for frame in frames)
+    if mattes not in (0, len(frames)):
+        raise UsageError(
+            f'{path}: {mattes} of {len(frames)} frames have a "mask_path"; give one to each frame or to none'
+        )
+    return frames
+
+
+def rows_of_frames(frames: list[dict[str, Any]]) -> list[int]:
+    """The row of the latent table that each frame owns: the place of its identity among all of them.
+
+    A frame without an identity is an object of its own, with its place among the frames as its number.
+    """
+    identities = [frame.get("identity", place) for place, frame in enumerate(frames)]
+    row_of_identity = {identity: row for row, identity in enumerate(sorted(set(identities)))}
+    return [row_of_identity[identity] for identity in identities]
