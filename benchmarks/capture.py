@@ -1,0 +1,110 @@
+"""How well and how fast photographs become cameras: `python -m benchmarks.capture [--help]`.
+
+Prepares two folders from the photographs alone. On `portraits`, photographs of people: the accepted part,
+the time, and the reprojection error. On `heads`, renderings with known cameras: how far the fitted ones are
+turned and displaced against the true ones, after removing one similarity for all: no landmark tells it.
+"""
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from jaxtyping import Float
+from rich.console import Console
+from rich.table import Table
+from scipy.spatial.transform import Rotation
+
+from nerfgen_ns.capture.photographs import list_photographs
+from nerfgen_ns.capture.prepare import PrepareConfig, prepare
+from nerfgen_ns.files import read_json, write_json
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+@dataclass
+class CaptureBenchmark:
+    """Measure `nerfgen prepare`."""
+
+    portraits: Path = SHARED / "portraits"
+    """Folder of photographs of people."""
+    heads: Path = SHARED / "heads" / "train"
+    """nerfstudio data set of renderings with `true_transform_matrix` in each frame."""
+    workers: int = 2
+    """Worker processes."""
+    output_path: Path | None = None
+    """Where to write the figures as JSON."""
+
+    def run(self) -> None:
+        """Measure what is there, print a table and write the figures."""
+        figures: dict[str, dict[str, Any]] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            if self.portraits.is_dir():
+                figures["portraits"] = self._prepare(self.portraits, Path(folder) / "portraits")
+            if self.heads.is_dir():
+                output = Path(folder) / "heads"
+                figures["heads"] = self._prepare(self.heads / "images", output)
+                figures["heads"] |= camera_errors(output, self.heads)
+        table = Table("measured", *figures)
+        for name in dict.fromkeys(name for values in figures.values() for name in values):
+            table.add_row(
+                name, *(f"{values[name]:.4g}" if name in values else "" for values in figures.values())
+            )
+        Console().print(table)
+        if self.output_path is not None:
+            write_json(self.output_path, figures)
+
+    def _prepare(self, photographs: Path, output: Path) -> dict[str, Any]:
+        start, processor_start = time.perf_counter(), sum(os.times()[:4])
+        report = prepare(PrepareConfig(data=photographs, output_dir=output, workers=self.workers))
+        seconds = time.perf_counter() - start
+        return {
+            "photographs": len(list_photographs(photographs)),
+            "accepted, %": 100 * report.accepted / (report.accepted + len(report.rejected)),
+            "seconds": seconds,
+            "processor seconds, all processes": sum(os.times()[:4]) - processor_start,
+            "reprojection error, % of the face width, median": 100 * report.median_error,
+        }
+
+
+def camera_errors(prepared: Path, truth: Path) -> dict[str, float]:
+    """Rotation and centre errors of a prepared folder's cameras against the true ones of a data set."""
+    true_cameras = {
+        Path(frame["file_path"]).name: np.array(frame["true_transform_matrix"])
+        for frame in read_json(truth / "transforms.json")["frames"]
+    }
+    frames = read_json(prepared / "transforms.json")["frames"]
+    true = np.array([true_cameras[frame["source"]] for frame in frames])
+    fitted = np.array([_photograph_camera(frame) for frame in frames])
+    turns = Rotation.from_matrix(true[:, :3, :3]) * Rotation.from_matrix(fitted[:, :3, :3]).inv()
+    gauge = turns.mean()
+    for _ in range(20):  # the median rotation: mean with weights of inverse distance (Weiszfeld)
+        gauge = turns.mean(1 / np.maximum((turns * gauge.inv()).magnitude(), 1e-3))
+    angles = np.degrees((turns * gauge.inv()).magnitude())
+    centres, true_centres = gauge.apply(fitted[:, :3, 3]), true[:, :3, 3]
+    centred, true_centred = centres - centres.mean(0), true_centres - true_centres.mean(0)
+    scale = (centred * true_centred).sum() / (centred**2).sum()
+    distances = np.linalg.norm(scale * centred - true_centred, axis=1)
+    return {
+        "rotation error, degrees, median": float(np.median(angles)),
+        "rotation error, degrees, 90th percentile": float(np.percentile(angles, 90)),
+        "camera centre error, units, median": float(np.median(distances)),
+        "gauge removed, degrees": float(np.degrees(gauge.magnitude())),
+    }
+
+
+def _photograph_camera(frame: dict[str, Any]) -> Float[np.ndarray, "4 4"]:
+    """Camera to world of the photograph that the frame was cropped from: the crop's roll taken back."""
+    linear = np.array(frame["photograph_to_crop"])[:, :2]
+    roll = np.eye(4)
+    # Pixels count downwards and the camera's y upwards: the same turn has the opposite sign.
+    roll[:2, :2] = linear / np.hypot(*linear[:, 0]) * [[1, -1], [-1, 1]]
+    return np.array(frame["transform_matrix"]) @ roll
+
+
+if __name__ == "__main__":
+    tyro.cli(CaptureBenchmark).run()

@@ -1,0 +1,81 @@
+"""Train on single photographs, then judge: reconstruction and, where the truth is known, new views.
+
+    python -m benchmarks.quality --data ../shared/data/heads/train --test ../shared/data/heads/test_seen \
+        --downscale-factor 2 --output-dir outputs/heads
+
+Trains with `ns-train METHOD` and that method's defaults, so that the figures are those a user gets, and writes
+`quality.json` and a contact sheet beside the run.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from nerfgen_ns.evaluation import evaluate_reconstruction, evaluate_views
+from nerfgen_ns.files import write_json
+from nerfgen_ns.run import load_run
+
+
+@dataclass
+class Quality:
+    """What a method makes of a folder in its own training time."""
+
+    data: Path
+    """Folder to train on."""
+    output_dir: Path
+    """Where the run, the figures and the contact sheet go."""
+    test: Path | None = None
+    """Folder of new views of the same identities, with the truth."""
+    method: str = "nerfgen-tiny"
+    """Method of `ns-train`."""
+    downscale_factor: float = 1.0
+    """How much smaller than the files the images are, in training and in judging."""
+    minutes: float = 4.0
+    """Minutes of training."""
+
+    def run(self) -> None:
+        """Train, judge, print a table."""
+        begin = time.perf_counter()
+        config = self._train()
+        seconds = time.perf_counter() - begin
+        run = load_run(config)
+        figures: dict[str, float] = {
+            "training_minutes": self.minutes,
+            "wall_seconds_of_training_command": seconds,
+            "peak_resident_megabytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+            **evaluate_reconstruction(run),
+        }
+        if self.test is not None:
+            figures |= evaluate_views(run, self.test, self.downscale_factor)
+        write_json(self.output_dir / "quality.json", {"config": str(config), **figures})
+        table = Table("figure", "value", title=f"{self.method} on {self.data.name}")
+        for name, value in figures.items():
+            table.add_row(name.replace("_", " "), f"{value:.4g}")
+        Console().print(table)
+
+    def _train(self) -> Path:
+        command = [
+            str(Path(sys.executable).parent / "ns-train"),
+            self.method,
+            *("--data", str(self.data), "--output-dir", str(self.output_dir)),
+            *("--experiment-name", "quality", "--timestamp", "run", "--vis", "tensorboard"),
+            *("--training-minutes", str(self.minutes)),
+            *("--pipeline.datamanager.dataparser.downscale-factor", str(self.downscale_factor)),
+        ]
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        with (self.output_dir / "train.log").open("w") as log:
+            subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
+        return self.output_dir / "quality" / self.method / "run" / "config.yml"
+
+
+if __name__ == "__main__":
+    tyro.cli(Quality).run()

@@ -1,0 +1,89 @@
+"""Square crops aligned to the head: upright, of one scale, the head's centre in their middle.
+
+A similarity of the image plane changes a pinhole camera's focal length, principal point and roll and nothing
+else, so the crop of a photograph is an exact pinhole photograph itself.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from nerfgen_ns.capture.face_mesh import CHIN, FACE_SIDES, FOREHEAD, LANDMARK_CENTRE, LANDMARK_RADIUS
+
+CROP_WIDTH = 1.286
+"""What the crop shows at the depth of the head's centre, in units of the class frame."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A similarity from photograph pixels to crop pixels: `matrix @ [u, v, 1]`, pixel centres at +0.5."""
+
+    matrix: Float[np.ndarray, "2 3"]
+    size: int
+
+    def to_crop(self, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
+        """Photograph pixels to crop pixels."""
+        return points @ self.matrix[:, :2].T + self.matrix[:, 2]
+
+    def to_photograph(self, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
+        """Crop pixels to photograph pixels."""
+        return (points - self.matrix[:, 2]) @ np.linalg.inv(self.matrix[:, :2]).T
+
+    @property
+    def scale(self) -> float:
+        """Crop pixels for one photograph pixel."""
+        return float(np.hypot(*self.matrix[:, 0]))
+
+
+def crop_around(landmarks: Float[np.ndarray, "468 3"], size: int) -> Crop:
+    """The crop that puts a face into its class frame's place, from its landmarks with relative depth.
+
+    The axes of the head are read from the landmarks in three dimensions, so that the crop's centre is the
+    centre of the head and not of the face, however the head is turned.
+
+    Args:
+        landmarks: pixels of the photograph and relative depth, see `LandmarkModel`.
+        size: pixels on a side of the crop.
+    """
+    centre = landmarks.mean(axis=0)
+    radius = np.sqrt(((landmarks - centre) ** 2).sum(axis=1).mean())
+    # The class frame's x is the subject's left: to the right in the image of someone who looks at the camera.
+    right = landmarks[FACE_SIDES[1]] - landmarks[FACE_SIDES[0]]
+    right /= np.linalg.norm(right)
+    up = landmarks[FOREHEAD] - landmarks[CHIN]
+    up = up - right * (up @ right)
+    up /= np.linalg.norm(up)
+    axes = np.stack([right, up, np.cross(right, up)])
+    middle = centre - (LANDMARK_CENTRE / LANDMARK_RADIUS * radius) @ axes
+    scale = size / (radius / LANDMARK_RADIUS * CROP_WIDTH)
+    roll = np.arctan2(up[0], -up[1])
+    linear = scale * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
+    return Crop(np.column_stack([linear, size / 2 - linear @ middle[:2]]), size)
+
+
+def crop_photograph(
+    photograph: UInt8[np.ndarray, "height width 3"], crop: Crop
+) -> UInt8[np.ndarray, "size size 3"]:
+    """Resample the crop. Outside the photograph the colour of its nearest edge goes on."""
+    height, width = photograph.shape[:2]
+    corners = crop.to_photograph(np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * float(crop.size))
+    low = np.floor(corners.min(axis=0)).astype(int) - 2
+    high = np.ceil(corners.max(axis=0)).astype(int) + 2
+    columns = np.clip(np.arange(low[0], high[0]), 0, width - 1)
+    rows = np.clip(np.arange(low[1], high[1]), 0, height - 1)
+    region = Image.fromarray(photograph[np.ix_(rows, columns)])
+    # Shrink by whole pixels first: the transform below looks at 4×4 pixels, whatever the scale.
+    factor = max(1, int(1 / crop.scale))
+    region = region.reduce(factor) if factor > 1 else region
+    inverse = np.linalg.inv(crop.matrix[:, :2])
+    offset = -inverse @ crop.matrix[:, 2] - low
+    coefficients = np.column_stack([inverse, offset]) / factor
+    image = region.transform(
+        (crop.size, crop.size),
+        Image.Transform.AFFINE,
+        tuple(coefficients.ravel()),
+        resample=Image.Resampling.BICUBIC,
+    )
+    return np.asarray(image)

@@ -1,0 +1,77 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tyro
+
+from nerfgen_ns.capture.prepared_folder import PrepareReport, Rejection
+from nerfgen_ns.cli import prepare as command
+from nerfgen_ns.errors import UsageError
+
+
+def test_every_option_is_explained():
+    import io
+    from contextlib import redirect_stdout
+
+    text = io.StringIO()
+    with redirect_stdout(text), pytest.raises(SystemExit):
+        tyro.cli(command.Prepare, args=["--help"])
+    for words in ("--data", "--output-dir", "--size", "--focal", "--canonical-landmarks", "--workers"):
+        assert words in text.getvalue()
+
+
+def test_the_summary_names_figures_rejections_and_report(tmp_path, monkeypatch, capsys):
+    rejected = [Rejection(f"[{index}].jpg", "no face was found", "use another") for index in range(9)]
+    report = PrepareReport(tmp_path / "report.json", 12, rejected, 0.0123)
+    monkeypatch.setattr(command, "prepare", lambda config: report)
+    tyro.cli(command.Prepare, args=["--data", str(tmp_path), "--output-dir", str(tmp_path / "out")]).run()
+    printed = capsys.readouterr().out
+    assert "12 photographs accepted, 9 rejected" in printed
+    assert "[0].jpg: no face was found; use another" in printed and "[8].jpg" not in printed
+    assert "and 4 more" in printed and "1.23 %" in printed
+    assert "report.json" in printed
+
+
+def test_errors_reach_the_caller(tmp_path):
+    with pytest.raises(UsageError, match="no photographs"):
+        command.Prepare(data=tmp_path, output_dir=tmp_path.parent / "out").run()
+
+
+def test_an_interruption_is_one_line_and_status_130(tmp_path):
+    data = pytest.importorskip("skimage.data", reason="scikit-image's astronaut is the test's photograph")
+    from PIL import Image
+
+    photographs, output = tmp_path / "photographs", tmp_path / "out"
+    photographs.mkdir()
+    Image.fromarray(data.astronaut()).save(photographs / "0.png")
+    for copy in range(1, 400):
+        shutil.copy(photographs / "0.png", photographs / f"{copy}.png")
+    program = (
+        "from pathlib import Path\nfrom nerfgen_ns.cli.prepare import Prepare\n"
+        "if __name__ == '__main__':\n"
+        f"    Prepare(data=Path({str(photographs)!r}), output_dir=Path({str(output)!r}), workers=2).run()\n"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(program)
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    captures = output / ".prepare/captures"
+    for _ in range(600):
+        if len(list(captures.glob("*.json"))) >= 3:
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip().splitlines() == ["interrupted: run the same command again to go on from here"]
+    assert len(list(captures.glob("*.json"))) >= 3
+    assert not (output / "transforms.json").exists()
