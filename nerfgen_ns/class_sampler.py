@@ -1,6 +1,7 @@
-"""Samples where the class is: a grid of what the class's rays found, and a sampler that follows it."""
+"""Samples where the class is: a grid of where the class's surfaces are, and a sampler that follows it."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.model_components.ray_samplers import Sampler
@@ -10,60 +11,69 @@ EXPLORED_SHARE = 0.05
 """Share of the training rays past the class that are sampled all the same, so that it can grow."""
 
 
-class ClassImportance(nn.Module):
-    """For each cell of [−1, 1]³ the largest rendering weight that any identity lately had there.
+class ClassOccupancy(nn.Module):
+    """Which cells of [−1, 1]³ hold a visible surface of any identity, or lie next to one that does.
 
-    The cell values play the part of an occupancy grid (Müller et al., "Instant NGP", 2022, appendix C) for a whole
-    class: they decay, and every training ray raises those that it passes. Unlike a density they are low inside
-    objects as well as outside, so that samples crowd around the class's surfaces alone.
+    An occupancy grid (Müller et al., "Instant NGP", 2022, appendix C) of a whole class: each cell keeps the
+    largest rendering weight that the samples of any identity lately had in it. Unlike a density this is low
+    inside objects as well as outside, so that samples are spent on surfaces. The margin of one cell matters:
+    without it the surfaces of all identities freeze to the cells that were found first.
 
     Args:
         resolution: cells along each side.
-        decay: what a value keeps of itself each update.
+        decay: what a cell's weight keeps of itself each update.
+        threshold: weight from which a cell counts as occupied.
     """
 
-    values: Float[Tensor, "cells"]
+    weights: Float[Tensor, "x y z"]
+    occupied: Float[Tensor, "x y z"]
 
-    def __init__(self, resolution: int, decay: float) -> None:
+    def __init__(self, resolution: int, decay: float, threshold: float) -> None:
         super().__init__()
         self.resolution = resolution
         self.decay = decay
-        self.register_buffer("values", torch.ones(resolution**3))
+        self.threshold = threshold
+        self.register_buffer("weights", torch.ones(resolution, resolution, resolution))
+        self.register_buffer("occupied", torch.ones(resolution, resolution, resolution))
 
     def cells(self, positions: Float[Tensor, "*batch 3"]) -> Int[Tensor, "*batch"]:
-        """The cell of each position; positions outside fall into the nearest."""
+        """The flat number of each position's cell; positions outside fall into the nearest."""
         x, y, z = ((positions * 0.5 + 0.5) * self.resolution).long().clamp_(0, self.resolution - 1).unbind(-1)
         return (x * self.resolution + y) * self.resolution + z
 
     def forward(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
-        """Importance at positions, in [0, 1]."""
-        return self.values[self.cells(positions)]
+        """1 where the class is, else 0."""
+        return self.occupied.view(-1)[self.cells(positions)]
 
     @torch.no_grad()
     def update(self, positions: Float[Tensor, "*batch 3"], weights: Float[Tensor, "*batch"]) -> None:
-        """Let all values decay, and raise those of the samples' cells to the samples' weights."""
-        self.values.mul_(self.decay)
-        self.values.scatter_reduce_(0, self.cells(positions).flatten(), weights.flatten(), reduce="amax")
+        """Let all weights decay, raise those of the samples' cells to the samples' weights, and mark anew."""
+        self.weights.mul_(self.decay)
+        self.weights.view(-1).scatter_reduce_(
+            0, self.cells(positions).flatten(), weights.flatten(), reduce="amax"
+        )
+        over = (self.weights > self.threshold).float()
+        self.occupied.copy_(F.max_pool3d(over[None, None], kernel_size=3, stride=1, padding=1)[0, 0])
 
 
 class ClassSampler(Sampler):
-    """Draws samples along each ray in proportion to the class's importance, on any device.
+    """Draws samples evenly along the occupied parts of each ray, and a few elsewhere, on any device.
 
     Inverse transform sampling of a piecewise constant density, as in "NeRF" (ECCV 2020), section 5.2, but the
     density comes from a grid that all identities share rather than from a coarse network.
 
     Args:
-        importance: the grid.
+        occupancy: the grid.
         num_samples: samples a ray.
         num_bins: bins a ray in which the grid is looked up.
-        floor: importance that every bin has at least, so that no place is out of reach for good.
+        floor: density of samples outside the class, where it is 1 inside.
     """
 
     def __init__(
-        self, importance: ClassImportance, num_samples: int, num_bins: int = 48, floor: float = 0.01
+        self, occupancy: ClassOccupancy, num_samples: int, num_bins: int = 48, floor: float = 0.02
     ) -> None:
         super().__init__(num_samples=num_samples)
-        self.importance = importance
+        self.occupancy = occupancy
         self.num_bins = num_bins
         self.floor = floor
 
@@ -71,19 +81,19 @@ class ClassSampler(Sampler):
     def look_up(
         self, ray_bundle: RayBundle
     ) -> tuple[Float[Tensor, "rays bins+1"], Float[Tensor, "rays bins"]]:
-        """Edges of evenly spaced bins between each ray's near and far, and the importance in each bin."""
+        """Edges of evenly spaced bins between each ray's near and far, and the occupancy of each bin."""
         bins = torch.linspace(0.0, 1.0, self.num_bins + 1, device=ray_bundle.origins.device)
         edges = ray_bundle.nears + (ray_bundle.fars - ray_bundle.nears) * bins
         centres = 0.5 * (edges[:, 1:] + edges[:, :-1])
         positions = ray_bundle.origins[:, None] + ray_bundle.directions[:, None] * centres[..., None]
-        return edges, self.importance(positions)
+        return edges, self.occupancy(positions)
 
     @torch.no_grad()
-    def meets_class(self, importance: Float[Tensor, "rays bins"]) -> Bool[Tensor, "rays"]:
-        """Which rays pass through places where any identity has anything; in training, a few others as well."""
-        meets = importance.amax(dim=-1) > self.floor
+    def meets_class(self, occupied: Float[Tensor, "rays bins"]) -> Bool[Tensor, "rays"]:
+        """Which rays pass through the class; in training, a few others as well."""
+        meets = occupied.amax(dim=-1) > 0
         if self.training:
-            meets |= torch.rand_like(importance[:, 0]) < EXPLORED_SHARE
+            meets |= torch.rand_like(occupied[:, 0]) < EXPLORED_SHARE
         return meets
 
     @torch.no_grad()
@@ -91,18 +101,18 @@ class ClassSampler(Sampler):
         self,
         ray_bundle: RayBundle | None = None,
         edges: Float[Tensor, "rays bins+1"] | None = None,
-        importance: Float[Tensor, "rays bins"] | None = None,
+        occupied: Float[Tensor, "rays bins"] | None = None,
         num_samples: int | None = None,
     ) -> RaySamples:
-        """Samples by the bins' importance, jittered in training, at fixed quantiles otherwise."""
+        """Samples between each ray's near and far, jittered in training, at fixed quantiles otherwise."""
         count = num_samples or self.num_samples
         assert ray_bundle is not None and count is not None
-        if edges is None or importance is None:
-            edges, importance = self.look_up(ray_bundle)
+        if edges is None or occupied is None:
+            edges, occupied = self.look_up(ray_bundle)
         quantiles = torch.linspace(0.0, 1.0, count + 1, device=edges.device).repeat(len(edges), 1)
         if self.training:
             quantiles[:, 1:-1] += (torch.rand_like(quantiles[:, 1:-1]) - 0.5) * (0.98 / count)
-        bounds = inverse_transform(importance + self.floor, edges, quantiles)
+        bounds = inverse_transform(occupied + self.floor, edges, quantiles)
         return ray_bundle.get_ray_samples(bin_starts=bounds[:, :-1, None], bin_ends=bounds[:, 1:, None])
 
 

@@ -166,13 +166,19 @@ class NerfgenModel(Model):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load a checkpoint.
 
-        A checkpoint of another configuration ends the command with one line that names what differs.
+        A checkpoint of another configuration ends the command with one line that names what differs. The grid
+        of a sampler may differ: CUDA trains another than a CPU does, and without one samples fall evenly.
         """
         own = self.state_dict()
+        fitting = {
+            name: value
+            for name, value in state_dict.items()
+            if name in own and own[name].shape == value.shape
+        }
         differing = sorted(
             name
-            for name in own.keys() | state_dict.keys()
-            if name not in own or name not in state_dict or own[name].shape != state_dict[name].shape
+            for name in (own.keys() | state_dict.keys()) - fitting.keys()
+            if not name.startswith("ray_renderer.")
         )
         with exit_with_one_line():
             if differing:
@@ -180,4 +186,4 @@ class NerfgenModel(Model):
                     f"the checkpoint was made with another configuration: {differing[0]} and "
                     f"{len(differing) - 1} more do not fit; use the config.yml beside it and the same --data"
                 )
-        return super().load_state_dict(state_dict, strict, assign)
+        return super().load_state_dict({**own, **fitting}, strict, assign)

@@ -34,7 +34,7 @@ class NerfgenModelConfig(ModelConfig):
     background_octaves: int = 4
     """Octaves of the encoding of the ray direction in the background field."""
     sampler: Literal["auto", "class", "occupancy", "pdf", "uniform"] = "auto"
-    """Where samples fall. class: in proportion to what the class's rays found, on any device; occupancy: nerfstudio's
+    """Where samples fall. class: in the cells where the class's rays found surfaces, on any device; occupancy: nerfstudio's
     volumetric sampler over nerfacc's grid of the class-level density, on CUDA; pdf: a uniform pass, then
     nerfstudio's PDF sampler over its weights; uniform: evenly; auto: occupancy on CUDA, class elsewhere."""
     num_samples: int = 128
@@ -43,10 +43,12 @@ class NerfgenModelConfig(ModelConfig):
     """Samples a ray in rendering; if not set, as in training."""
     grid_resolution: int = 64
     """Cells along each side of the grid of the class and occupancy samplers."""
-    importance_decay: float = 0.98
-    """What a cell of the class sampler's grid keeps of its value each update, every fourth step."""
-    importance_floor: float = 0.01
-    """Importance that the class sampler gives to every place at least."""
+    occupancy_decay: float = 0.98
+    """What a cell of the class sampler's grid keeps of its rendering weight each update, every fourth step."""
+    occupancy_threshold: float = 0.05
+    """Rendering weight from which a cell of the class sampler's grid counts as occupied."""
+    unoccupied_density: float = 0.02
+    """How densely the class sampler samples outside the occupied cells, where it is 1 inside."""
     rgb_loss_mult: float = 1.0
     """Weight of the mean squared error of the colour."""
     mask_loss_mult: float = 1.0

@@ -11,7 +11,7 @@ from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.model_components.ray_samplers import PDFSampler, UniformSampler, VolumetricSampler
 from torch import Tensor, nn
 
-from nerfgen_ns.class_sampler import ClassImportance, ClassSampler
+from nerfgen_ns.class_sampler import ClassOccupancy, ClassSampler
 from nerfgen_ns.compositing import Composite, composite, rendering_weights
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
 from nerfgen_ns.latent_table import LatentTable
@@ -80,22 +80,24 @@ class ClassRenderer(RayRenderer):
         super().__init__(field)
         self.num_samples = config.num_samples
         self.num_eval_samples = config.num_eval_samples or config.num_samples
-        self.importance = ClassImportance(config.grid_resolution, config.importance_decay)
-        self.sampler = ClassSampler(self.importance, config.num_samples, floor=config.importance_floor)
+        self.occupancy = ClassOccupancy(
+            config.grid_resolution, config.occupancy_decay, config.occupancy_threshold
+        )
+        self.sampler = ClassSampler(self.occupancy, config.num_samples, floor=config.unoccupied_density)
         self._last: tuple[Tensor, Tensor] | None = None
 
     def forward(
         self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
     ) -> tuple[Composite, Float[Tensor, "hits samples"]]:
         """Pixels of the rays, and the weight of every sample of the rays that meet the class."""
-        edges, importance = self.sampler.look_up(ray_bundle)
-        (hits,) = self.sampler.meets_class(importance).nonzero(as_tuple=True)
+        edges, occupied = self.sampler.look_up(ray_bundle)
+        (hits,) = self.sampler.meets_class(occupied).nonzero(as_tuple=True)
         hit_rays = ray_bundle[hits]
         hit_terms = LatentTerms(*(term if len(term) == 1 else term[hits] for term in terms))
         samples = self.sampler(
             hit_rays,
             edges[hits],
-            importance[hits],
+            occupied[hits],
             num_samples=self.num_samples if self.training else self.num_eval_samples,
         )
         positions = positions_of(samples)
@@ -112,7 +114,7 @@ class ClassRenderer(RayRenderer):
     def after_step(self, step: int) -> None:
         """Show the grid where the step's rays found something."""
         if self._last is not None and step % GRID_UPDATE_STEPS == 0:
-            self.importance.update(*self._last)
+            self.occupancy.update(*self._last)
 
 
 class OccupancyRenderer(RayRenderer):
@@ -129,6 +131,8 @@ class OccupancyRenderer(RayRenderer):
         self.grid = nerfacc.OccGridEstimator(
             roi_aabb=[-1.0, -1.0, -1.0, 1.0, 1.0, 1.0], resolution=config.grid_resolution
         )
+        # Until the first update, or after loading another sampler's checkpoint, anything may be anywhere.
+        self.grid.binaries.fill_(True)
         self.sampler = VolumetricSampler(self.grid)
         self.step_size = 2.0 * 3.0**0.5 / config.num_samples
         if config.num_eval_samples is not None:

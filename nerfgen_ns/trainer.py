@@ -8,7 +8,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
@@ -124,6 +124,14 @@ class NerfgenTrainer(Trainer):
             decay.minutes = self.config.training_minutes
         return optimizers
 
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        """Read the data and make the model; an interruption here has nothing to save."""
+        try:
+            super().setup(test_mode)
+        except KeyboardInterrupt:
+            print("\nnerfgen: interrupted before training began", file=sys.stderr)
+            raise SystemExit(INTERRUPTED) from None
+
     def train(self) -> None:
         """Train; an interruption from the keyboard saves what is trained and says how to go on."""
         try:
@@ -156,7 +164,7 @@ class NerfgenTrainer(Trainer):
             except CHECKPOINT_ERRORS as error:
                 place = self.config.load_dir or self.config.load_checkpoint
                 raise UsageError(
-                    f"{place}: no checkpoint to go on from ({error}); --load-dir takes the folder "
+                    f"{place}: holds no whole checkpoint to go on from; --load-dir takes the folder "
                     "nerfstudio_models of a run"
                 ) from error
 

@@ -1,0 +1,42 @@
+"""The command `nerfgen`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib.metadata import version
+from typing import Annotated
+
+import tyro
+
+from nerfgen_ns.cli.demo import Demo
+from nerfgen_ns.cli.doctor import Doctor
+from nerfgen_ns.cli.pin import Pin
+from nerfgen_ns.cli.prepare import Prepare
+from nerfgen_ns.errors import exit_with_one_line
+
+Command = (
+    Annotated[Prepare, tyro.conf.subcommand("prepare")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Pin, tyro.conf.subcommand("pin")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+)
+
+DESCRIPTION = """A class of objects in 3D from single photographs, inside nerfstudio.
+
+Train with `ns-train nerfgen`, look with `ns-viewer`, render with `ns-render`, export with `ns-export`."""
+
+
+def entrypoint() -> None:
+    """Run the command line. Exit status: 0 done, 1 the work failed, 2 the call was wrong, 130 interrupted."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"nerfgen {version('nerfgen-ns')}")
+        return
+    # What nerfstudio's use of torch is warned of, nobody at this command line can mend.
+    warnings.filterwarnings("ignore", module="nerfstudio")
+    with exit_with_one_line():
+        try:
+            tyro.cli(Command, description=DESCRIPTION).run()  # type: ignore[call-overload]
+        except KeyboardInterrupt:
+            print("nerfgen: interrupted; the same command goes on from here", file=sys.stderr)
+            raise SystemExit(130) from None

@@ -1,0 +1,98 @@
+"""Pictures to look at: contact sheets and videos, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from nerfstudio.utils import colormaps
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.files import replace_file
+
+GAP = 4
+LABEL_WIDTH = 132
+INK, PAPER = (40, 40, 40), (255, 255, 255)
+
+
+def to_bytes(colours: Float[Tensor, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
+    """Colours in [0, 1] as bytes."""
+    return (colours.detach().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).cpu().numpy()
+
+
+def depth_picture(outputs: dict[str, Tensor]) -> UInt8[np.ndarray, "height width 3"]:
+    """The depth of a render in colours, from the object's nearest to its farthest; white around it."""
+    depth, accumulation = outputs["depth"], outputs["accumulation"]
+    on_object = depth[accumulation > 0.5]
+    near, far = (float(on_object.min()), float(on_object.max())) if on_object.numel() else (0.0, 1.0)
+    return to_bytes(colormaps.apply_depth_colormap(depth, accumulation, near_plane=near, far_plane=far))
+
+
+def resize(image: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """An image as a square of `size` pixels."""
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def enlarge(colours: Float[Tensor, "height width 3"], factor: int = 2) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Colours in [0, 1] as the bytes of a smoothly enlarged image."""
+    image = Image.fromarray(to_bytes(colours))
+    size = (image.width * factor, image.height * factor)
+    return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+
+
+def contact_sheet(
+    rows: dict[str, list[UInt8[np.ndarray, "size size 3"]]],
+) -> UInt8[np.ndarray, "height width 3"]:
+    """A labelled grid of square images of one size: one row for each name, one column for each identity."""
+    size = next(iter(rows.values()))[0].shape[0]
+    columns = max(len(images) for images in rows.values())
+    step = size + GAP
+    sheet = Image.new("RGB", (LABEL_WIDTH + columns * step, GAP + len(rows) * step), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(14)
+    for row, (name, images) in enumerate(rows.items()):
+        top = GAP + row * step
+        draw.text((LABEL_WIDTH - 8, top + size / 2), name, INK, font, anchor="rm")
+        for column, image in enumerate(images):
+            sheet.paste(Image.fromarray(image), (LABEL_WIDTH + column * step, top))
+    return np.asarray(sheet)
+
+
+def write_image(path: Path, image: UInt8[np.ndarray, "height width 3"]) -> None:
+    """Write an image; its format follows from the suffix."""
+    with replace_file(path) as temporary:
+        Image.fromarray(image).save(temporary)
+
+
+def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]], fps: int = 24) -> None:
+    """Write frames of one size as H.264, which every browser plays. Width and height must be even.
+
+    Raises:
+        NerfgenError: there is no ffmpeg, or it fails.
+    """
+    import imageio_ffmpeg
+
+    with replace_file(path) as temporary:
+        writer = None
+        try:
+            for frame in frames:
+                if writer is None:
+                    height, width = frame.shape[:2]
+                    writer = imageio_ffmpeg.write_frames(
+                        str(temporary), (width, height), fps=fps, macro_block_size=2, quality=8
+                    )
+                    writer.send(None)
+                writer.send(np.ascontiguousarray(frame))
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise NerfgenError(
+                f"{path}: ffmpeg failed ({reason}); `nerfgen doctor` says what is missing"
+            ) from error
+        finally:
+            if writer is not None:
+                writer.close()

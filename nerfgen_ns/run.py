@@ -1,0 +1,152 @@
+"""A trained run: its class model, ready to render."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.utils.eval_utils import eval_setup
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+
+from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.model import NerfgenModel
+from nerfgen_ns.model_config import NerfgenModelConfig
+
+CODES_IN_CHECKPOINT = "_model.latent_table.codes.weight"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run, loaded by `load_run`."""
+
+    config: TrainerConfig
+    """What the run was trained with."""
+    model: NerfgenModel
+    """The class model, in evaluation mode."""
+    cameras: Cameras
+    """The camera of each photograph of the data, its row of the latent table under `metadata["cam_idx"]`."""
+    data: Path
+    """The prepared folder that the run was trained on."""
+    step: int
+    """The training step of the checkpoint."""
+
+    @property
+    def codes(self) -> Float[Tensor, "identities latent"]:
+        """The latent table."""
+        return self.model.latent_table.codes.weight.detach()
+
+    def render(self, code: Float[Tensor, "1 latent"] | int, camera: Cameras) -> dict[str, Tensor]:
+        """All outputs of the model for one camera, each of shape (height, width, channels).
+
+        Args:
+            code: a latent code, or the row of an identity.
+            camera: nerfstudio's cameras, of shape (1,).
+
+        Raises:
+            UsageError: the identity does not exist.
+        """
+        before = self.model.override_code
+        table = self.model.latent_table
+        self.model.override_code = table.row(code) if isinstance(code, int) else code.to(self.model.device)
+        try:
+            return self.model.get_outputs_for_camera(camera.to(self.model.device))
+        finally:
+            self.model.override_code = before
+
+
+def load_run(load_config: Path) -> Run:
+    """Load a run from its `config.yml`, with its newest checkpoint.
+
+    Raises:
+        UsageError: it is not a run of nerfgen, or it has no checkpoint.
+        NerfgenError: the checkpoint is damaged.
+    """
+    find_checkpoint(read_config(load_config))
+    with quiet_console():
+        config, pipeline, _, step = eval_setup(
+            load_config,
+            test_mode="inference",
+            update_config_callback=lambda config: follow_moved_run(config, load_config),
+        )
+    manager: Any = pipeline.datamanager
+    model = pipeline.model
+    assert isinstance(model, NerfgenModel)
+    return Run(config, model, manager.train_dataset.cameras, manager.dataparser.config.data, step)
+
+
+def read_config(load_config: Path) -> TrainerConfig:
+    """The configuration of a run of nerfgen.
+
+    Raises:
+        UsageError: the file is missing or is not the `config.yml` of such a run.
+    """
+    expected = "--load-config takes the config.yml of a trained nerfgen run"
+    try:
+        # A configuration names Python classes: like every command of nerfstudio's, this trusts the file.
+        config = yaml.load(load_config.read_text(encoding="utf-8"), Loader=yaml.Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or "not a readable configuration"
+        raise UsageError(f"{load_config}: {reason}; {expected}") from error
+    if not isinstance(config, TrainerConfig) or not isinstance(config.pipeline.model, NerfgenModelConfig):
+        raise UsageError(f"{load_config}: not a run of nerfgen; {expected}")
+    return follow_moved_run(config, load_config)
+
+
+def follow_moved_run(config: Any, load_config: Path) -> Any:
+    """The configuration with its output folder where the run lies now.
+
+    The run may have been moved, or been trained with a relative --output-dir from another folder.
+    """
+    run_dir = load_config.resolve().parent
+    if run_dir.parts[-3:] == (config.experiment_name, config.method_name, config.timestamp):
+        config.output_dir = run_dir.parents[2]
+    return config
+
+
+def find_checkpoint(config: TrainerConfig) -> Path:
+    """The newest checkpoint of a run.
+
+    Raises:
+        UsageError: there is none.
+        NerfgenError: it is damaged.
+    """
+    folder = config.get_checkpoint_dir()
+    checkpoints = sorted(folder.glob("step-*.ckpt"))
+    if not checkpoints:
+        raise UsageError(f"{folder}: no checkpoint here; train the run first, or longer")
+    if not zipfile.is_zipfile(checkpoints[-1]):
+        raise NerfgenError(
+            f"{checkpoints[-1]}: the checkpoint is damaged; delete it to use the one before, or train again"
+        )
+    return checkpoints[-1]
+
+
+def read_checkpoint(config: TrainerConfig) -> dict[str, Any]:
+    """The contents of a run's newest checkpoint; see `find_checkpoint` for what it raises."""
+    return torch.load(find_checkpoint(config), map_location="cpu", weights_only=True)
+
+
+def count_identities(config: TrainerConfig) -> int:
+    """The rows of the latent table in a run's newest checkpoint."""
+    return len(read_checkpoint(config)["pipeline"][CODES_IN_CHECKPOINT])
+
+
+@contextmanager
+def quiet_console() -> Iterator[None]:
+    """Keep nerfstudio's remarks off the terminal."""
+    before = CONSOLE.quiet
+    CONSOLE.quiet = True
+    try:
+        yield
+    finally:
+        CONSOLE.quiet = before

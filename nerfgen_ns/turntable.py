@@ -1,0 +1,57 @@
+"""Camera paths around an object of the class."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
+
+
+def swing(views: int, yaw: float = 40.0, pitch: float = 8.0) -> Float[np.ndarray, "views 2"]:
+    """Yaw and pitch in degrees of a closed path: to both sides and back, with a little up and down.
+
+    Args:
+        views: number of views; the one after the last would be the first again.
+        yaw: largest turn to either side.
+        pitch: largest turn up and down.
+    """
+    phase = 2.0 * np.pi * np.arange(views) / views
+    return np.stack([yaw * np.sin(phase), pitch * np.sin(2.0 * phase)], axis=-1)
+
+
+def look_at_origin(angles: Float[np.ndarray, "views 2"], distance: float) -> Float[Tensor, "views 3 4"]:
+    """Camera-to-world of cameras that look at the origin, nerfstudio/OpenGL convention, upright.
+
+    Args:
+        angles: yaw (positive when the camera stands at +x), pitch (positive when it stands above); degrees.
+        distance: from the origin, units of the class frame.
+    """
+    yaw, pitch = torch.deg2rad(torch.as_tensor(angles, dtype=torch.float32)).unbind(-1)
+    zero = torch.zeros_like(yaw)
+    right = torch.stack([yaw.cos(), zero, -yaw.sin()], dim=-1)
+    back = torch.stack([yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()], dim=-1)
+    up = torch.cross(back, right, dim=-1)
+    return torch.stack([right, up, back, distance * back], dim=-1)
+
+
+def turned_cameras(photographs: Cameras, angles: Float[np.ndarray, "views 2"], size: int) -> Cameras:
+    """Square cameras around the origin with the usual distance and field of view of the class's photographs.
+
+    Args:
+        photographs: the cameras of the photographs.
+        angles: yaw and pitch of each view, degrees; see `look_at_origin`.
+        size: width and height in pixels.
+    """
+    distance = float(photographs.camera_to_worlds[..., :3, 3].norm(dim=-1).median())
+    focal = float((photographs.fx / photographs.width).median()) * size
+    return Cameras(
+        look_at_origin(angles, distance),
+        fx=focal,
+        fy=focal,
+        cx=size / 2,
+        cy=size / 2,
+        width=size,
+        height=size,
+    )

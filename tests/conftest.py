@@ -1,0 +1,83 @@
+"""Small data for the tests: random images, mattes and cameras in a prepared folder."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+MakePrepared = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """The same random numbers in every run of a test, whatever ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def make_prepared(tmp_path: Path) -> MakePrepared:
+    """A function that writes a prepared folder of random images, one object each, and returns it."""
+
+    def make(
+        sizes: list[tuple[int, int]] | None = None,
+        *,
+        name: str = "prepared",
+        mattes: bool = True,
+        alpha: bool = False,
+        identities: list[int] | None = None,
+        shared_intrinsics: bool = False,
+    ) -> Path:
+        """Write images of the given (width, height); `identities` None leaves the key out."""
+        random = np.random.default_rng(0)
+        folder = tmp_path / name
+        (folder / "images").mkdir(parents=True)
+        (folder / "mattes").mkdir()
+        frames: list[dict[str, Any]] = []
+        sizes = sizes or [(12, 12)] * 4
+        for place, (width, height) in enumerate(sizes):
+            pixels = random.integers(0, 256, (height, width, 4 if alpha else 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"images/{place:04d}.png")
+            frame: dict[str, Any] = {
+                "file_path": f"images/{place:04d}.png",
+                "transform_matrix": camera_to_world(0.3 * place - 0.4),
+                "fl_x": 2.1 * width,
+                "fl_y": 2.2 * height,
+                "cx": 0.5 * width + 0.3,
+                "cy": 0.5 * height - 0.2,
+                "w": width,
+                "h": height,
+            }
+            if mattes:
+                matte = random.integers(0, 256, (height, width), dtype=np.uint8)
+                Image.fromarray(matte).save(folder / f"mattes/{place:04d}.png")
+                frame["mask_path"] = f"mattes/{place:04d}.png"
+            if identities is not None:
+                frame["identity"] = identities[place]
+            frames.append(frame)
+        transforms: dict[str, Any] = {"camera_model": "OPENCV", "frames": frames}
+        if shared_intrinsics:
+            for key in ("fl_x", "fl_y", "cx", "cy", "w", "h"):
+                transforms[key] = frames[0][key]
+                for frame in frames:
+                    del frame[key]
+        (folder / "transforms.json").write_text(json.dumps(transforms))
+        return folder
+
+    return make
+
+
+def camera_to_world(yaw: float, distance: float = 2.7) -> list[list[float]]:
+    """OpenGL camera-to-world of a camera that looks at the origin from `yaw` radians right of +z."""
+    sine, cosine = math.sin(yaw), math.cos(yaw)
+    return [
+        [cosine, 0.0, sine, distance * sine],
+        [0.0, 1.0, 0.0, 0.0],
+        [-sine, 0.0, cosine, distance * cosine],
+        [0.0, 0.0, 0.0, 1.0],
+    ]

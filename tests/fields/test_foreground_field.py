@@ -1,0 +1,134 @@
+"""The foreground field against a plain one that concatenates the code to every sample."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
+from nerfgen_ns.fields.precision import field_precision, has_fast_bf16
+
+LATENT_DIM = 5
+
+
+def make_field(**options) -> ForegroundField:
+    return ForegroundField(LATENT_DIM, **{"width": 16, "layers": 4, "skip_layer": 2, "octaves": 3, **options})
+
+
+def plain_layer(features: list[Tensor], weights: list[Tensor], bias: Tensor) -> Tensor:
+    """One layer on the concatenation of its inputs: W·[a, b, …] + bias."""
+    return torch.cat(features, dim=-1) @ torch.cat(weights, dim=-1).T + bias
+
+
+def plain_field(field: ForegroundField, positions: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """The NeRF MLP as the paper has it: [γ(x), z] enters, and enters again at the skip layer."""
+    encoded = field.encoding(positions)
+    codes = codes[:, None].expand(*positions.shape[:2], -1)
+    features = F.relu(
+        plain_layer(
+            [encoded, codes],
+            [field.input_position.weight, field.input_latent.weight],
+            field.input_latent.bias,
+        )
+    )
+    for layer, linear in enumerate(field.hidden, start=1):
+        if layer == field.skip_layer:
+            inputs = [features, encoded, codes]
+            weights = [linear.weight, field.skip_position.weight, field.skip_latent.weight]
+            features = F.relu(plain_layer(inputs, weights, field.skip_latent.bias))
+        else:
+            features = F.relu(linear(features))
+    return field.density_head(features).exp().squeeze(-1), field.rgb_head(features).sigmoid()
+
+
+@pytest.mark.parametrize(("layers", "skip_layer"), [(2, 1), (4, 2), (4, 3), (8, 4)])
+def test_the_fast_form_equals_plain_concatenation(layers, skip_layer):
+    field = make_field(layers=layers, skip_layer=skip_layer).double()
+    positions = torch.rand(6, 9, 3, dtype=torch.double) * 2 - 1
+    codes = torch.randn(6, LATENT_DIM, dtype=torch.double)
+
+    density, rgb = field(positions, field.latent_terms(codes))
+
+    plain_density, plain_rgb = plain_field(field, positions, codes)
+    # The field returns float32; everything before is float64.
+    torch.testing.assert_close(density.double(), plain_density, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(rgb.double(), plain_rgb, rtol=1e-6, atol=1e-6)
+
+
+def test_the_fast_form_equals_plain_concatenation_to_the_precision_of_float32():
+    field = make_field(width=64, octaves=6)
+    positions, codes = torch.rand(6, 9, 3) * 2 - 1, torch.randn(6, LATENT_DIM)
+    density, rgb = field(positions, field.latent_terms(codes))
+    plain_density, plain_rgb = plain_field(field, positions, codes)
+    torch.testing.assert_close(density, plain_density, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(rgb, plain_rgb, rtol=1e-5, atol=1e-5)
+
+
+def test_one_code_serves_all_rays():
+    field = make_field()
+    positions, code = torch.rand(6, 9, 3), torch.randn(1, LATENT_DIM)
+    shared = field(positions, field.latent_terms(code))
+    own = field(positions, field.latent_terms(code.expand(6, -1)))
+    torch.testing.assert_close(shared[0], own[0])
+    torch.testing.assert_close(shared[1], own[1])
+
+
+def test_density_alone_is_the_density():
+    field = make_field()
+    positions, terms = torch.rand(6, 9, 3), field.latent_terms(torch.randn(6, LATENT_DIM))
+    torch.testing.assert_close(field.density(positions, terms), field(positions, terms)[0])
+
+
+def test_density_is_positive_and_colour_within_0_and_1_however_large_the_weights():
+    field = make_field()
+    with torch.no_grad():
+        for parameter in field.parameters():
+            parameter.mul_(100.0)
+    density, rgb = field(torch.rand(6, 9, 3), field.latent_terms(torch.randn(6, LATENT_DIM)))
+    assert density.isfinite().all() and (density >= 0).all()
+    assert rgb.min() >= 0 and rgb.max() <= 1
+
+
+def test_the_gradient_of_a_ray_reaches_its_own_code_through_both_layers():
+    field = make_field()
+    codes = torch.randn(3, LATENT_DIM, requires_grad=True)
+    density, _ = field(torch.rand(3, 4, 3), field.latent_terms(codes))
+    (gradient,) = torch.autograd.grad(density[1].sum(), codes)
+    assert gradient[1].abs().sum() > 0
+    assert (gradient[[0, 2]] == 0).all()
+
+    terms = LatentTerms(*(term.detach().requires_grad_() for term in field.latent_terms(codes)))
+    density, _ = field(torch.rand(3, 4, 3), terms)
+    for gradient in torch.autograd.grad(density.sum(), terms):
+        assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("skip_layer", [0, 4])
+def test_a_skip_layer_outside_the_network_is_refused(skip_layer):
+    with pytest.raises(ValueError, match="skip_layer"):
+        make_field(layers=4, skip_layer=skip_layer)
+
+
+def test_bf16_is_used_only_when_asked_for():
+    positions, codes = torch.rand(6, 9, 3), torch.randn(6, LATENT_DIM)
+    exact, fast = make_field(), make_field(use_bf16=True)
+    fast.load_state_dict(exact.state_dict())
+
+    terms = fast.latent_terms(codes)
+    assert terms.input.dtype == terms.skip.dtype == torch.bfloat16
+    assert exact.latent_terms(codes).input.dtype == torch.float32
+
+    density, rgb = fast(positions, terms)
+    exact_density, exact_rgb = exact(positions, exact.latent_terms(codes))
+    assert density.dtype == rgb.dtype == torch.float32
+    assert not torch.equal(density, exact_density)
+    torch.testing.assert_close(density, exact_density, rtol=0.05, atol=0.01)
+    torch.testing.assert_close(rgb, exact_rgb, rtol=0.05, atol=0.01)
+
+
+def test_field_precision_leaves_what_is_in_force_alone_when_off():
+    with torch.autocast("cpu", dtype=torch.bfloat16), field_precision(torch.device("cpu"), False):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    with field_precision(torch.device("cpu"), True):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    assert has_fast_bf16("meta") is False

@@ -1,0 +1,33 @@
+"""A run of nerfgen-tiny, a few steps long, on three small heads."""
+
+import copy
+from pathlib import Path
+
+import pytest
+
+HEADS = 3
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared folder of three heads, 32 pixels wide and high."""
+    from nerfgen_ns.synthetic.dataset import write_dataset
+
+    return write_dataset(tmp_path_factory.mktemp("heads") / "train", HEADS, size=32)
+
+
+@pytest.fixture(scope="session")
+def trained_config(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config.yml of a run on `heads`, which tests must leave as it is."""
+    from nerfgen_ns.configs import nerfgen_tiny
+
+    config = copy.deepcopy(nerfgen_tiny.config)
+    config.pipeline.datamanager.data = heads
+    config.output_dir = tmp_path_factory.mktemp("outputs")
+    config.experiment_name, config.timestamp = "heads", "run"
+    config.max_num_iterations, config.vis = 4, "tensorboard"
+    config.save_config()
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    trainer.train()
+    return config.get_base_dir() / "config.yml"

@@ -1,0 +1,125 @@
+"""The class-level occupancy grid and the sampler that follows it."""
+
+import pytest
+import torch
+from nerfstudio.cameras.rays import RayBundle
+
+from nerfgen_ns.class_sampler import ClassOccupancy, ClassSampler, inverse_transform
+
+
+def rays_along_x(count: int = 3) -> RayBundle:
+    """Rays through the middle of the box from x = −2, which they enter at 1 and leave at 3."""
+    ones = torch.ones(count, 1)
+    return RayBundle(
+        origins=torch.tensor([[-2.0, 0.01, 0.01]]).repeat(count, 1),
+        directions=torch.tensor([[1.0, 0.0, 0.0]]).repeat(count, 1),
+        pixel_area=ones,
+        nears=ones,
+        fars=3 * ones,
+    )
+
+
+def make_grid(resolution: int = 8, decay: float = 0.5, threshold: float = 0.1) -> ClassOccupancy:
+    return ClassOccupancy(resolution, decay, threshold)
+
+
+def bounds_of(sampler: ClassSampler, rays: RayBundle) -> tuple[torch.Tensor, torch.Tensor]:
+    frustums = sampler(rays).frustums
+    return frustums.starts[..., 0], frustums.ends[..., 0]
+
+
+def test_inverse_transform_known_answers():
+    importance = torch.tensor([[1.0, 3.0]])
+    edges = torch.tensor([[0.0, 1.0, 2.0]])
+    quantiles = torch.tensor([[0.0, 0.125, 0.25, 0.625, 1.0]])
+    expected = torch.tensor([[0.0, 0.5, 1.0, 1.5, 2.0]])
+    torch.testing.assert_close(inverse_transform(importance, edges, quantiles), expected)
+
+
+def test_inverse_transform_passes_over_bins_without_importance():
+    importance = torch.tensor([[1.0, 0.0, 1.0]])
+    edges = torch.tensor([[0.0, 1.0, 2.0, 3.0]])
+    places = inverse_transform(importance, edges, torch.tensor([[0.25, 0.75]]))
+    torch.testing.assert_close(places, torch.tensor([[0.5, 2.5]]))
+
+
+def test_a_full_grid_gives_evenly_spread_samples():
+    sampler = ClassSampler(make_grid(), num_samples=16).eval()
+    starts, ends = bounds_of(sampler, rays_along_x())
+    expected = torch.linspace(1.0, 3.0, 17).expand(3, -1)
+    torch.testing.assert_close(starts, expected[:, :-1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ends, expected[:, 1:], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_samples_fill_the_ray_from_near_to_far_without_gaps(training):
+    grid = make_grid()
+    grid.occupied.bernoulli_(0.3)
+    sampler = ClassSampler(grid, num_samples=16).train(training)
+    starts, ends = bounds_of(sampler, rays_along_x(50))
+    assert (ends >= starts).all()
+    torch.testing.assert_close(starts[:, 1:], ends[:, :-1])
+    torch.testing.assert_close(starts[:, 0], torch.ones(50))
+    torch.testing.assert_close(ends[:, -1], torch.full((50,), 3.0))
+
+
+def test_jitter_moves_samples_in_training_only():
+    sampler = ClassSampler(make_grid(), num_samples=16)
+    starts, _ = bounds_of(sampler.train(), rays_along_x(2))
+    assert not torch.equal(starts[0], starts[1])
+    starts, _ = bounds_of(sampler.eval(), rays_along_x(2))
+    assert torch.equal(starts[0], starts[1])
+
+
+def test_samples_crowd_where_the_class_is_and_some_fall_elsewhere():
+    grid = make_grid()
+    grid.occupied.zero_()
+    grid.occupied[5, 4, 4] = 1.0
+    starts, ends = bounds_of(ClassSampler(grid, num_samples=16, floor=0.02).eval(), rays_along_x())
+    positions = -2 + 0.5 * (starts + ends)
+    in_cell = (positions > 0.25) & (positions < 0.5)
+    assert (in_cell.sum(dim=-1) >= 12).all()
+    assert (positions < 0.25).any() and (positions > 0.5).any()
+
+
+def test_rays_meet_the_class_where_they_pass_an_occupied_cell():
+    sampler = ClassSampler(make_grid(), num_samples=16)
+    occupied = torch.zeros(2000, 48)
+    occupied[:10, 7] = 1.0
+    assert sampler.eval().meets_class(occupied).nonzero().flatten().tolist() == list(range(10))
+    explored = sampler.train().meets_class(occupied)
+    assert explored[:10].all() and 40 < explored[10:].sum() < 180
+
+
+def test_weights_decay_and_are_raised_to_the_largest_of_the_samples():
+    grid = make_grid(resolution=4)
+    here, there = torch.tensor([0.1, 0.1, 0.1]), torch.tensor([-0.9, 0.9, 0.1])
+    grid.update(torch.stack([here, here, there]), torch.tensor([0.7, 0.9, 0.2]))
+    weights = grid.weights.flatten()
+    assert weights[grid.cells(here)] == pytest.approx(0.9)
+    assert weights[grid.cells(there)] == pytest.approx(0.5)
+    grid.update(torch.empty(0, 3), torch.empty(0))
+    assert weights[grid.cells(here)] == pytest.approx(0.45)
+    assert len(weights.unique()) == 2
+
+
+def test_a_surface_occupies_its_cell_and_the_cells_around_it_until_it_is_forgotten():
+    grid = make_grid(resolution=8, decay=0.5, threshold=0.1)
+    grid.weights.zero_()
+    surface = torch.tensor([[0.3, 0.1, 0.1]])
+    grid.update(surface, torch.tensor([0.9]))
+    expected = torch.zeros(8, 8, 8)
+    expected[4:7, 3:6, 3:6] = 1.0
+    assert torch.equal(grid.occupied, expected)
+    assert grid(surface) == 1.0 and grid(torch.tensor([[0.9, 0.1, 0.1]])) == 0.0
+    for _ in range(4):
+        grid.update(torch.empty(0, 3), torch.empty(0))
+    assert not grid.occupied.any()
+
+
+def test_positions_outside_the_box_fall_into_the_nearest_cell():
+    grid = make_grid(resolution=4)
+    outside, inside = torch.tensor([5.0, -5.0, 0.9]), torch.tensor([0.9, -0.9, 0.9])
+    assert grid.cells(outside) == grid.cells(inside)
+    corners = grid.cells(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
+    assert corners.tolist() == [0, 4**3 - 1]

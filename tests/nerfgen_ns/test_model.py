@@ -1,0 +1,268 @@
+"""The model: outputs, losses, the identity shown, checkpoints."""
+
+import math
+
+import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox, SceneBox
+
+from nerfgen_ns.model import NerfgenModel
+from nerfgen_ns.model_config import NerfgenModelConfig
+
+IDENTITIES = 5
+SAMPLERS = ["class", "pdf", "uniform"]
+
+
+def make_model(identities: int = IDENTITIES, **options) -> NerfgenModel:
+    config = NerfgenModelConfig(
+        **{
+            "latent_dim": 6, "width": 16, "layers": 3, "skip_layer": 1, "octaves": 2, "num_samples": 8,
+            "background_width": 16, "background_layers": 2, "background_octaves": 1, "grid_resolution": 8,
+            "latent_init_std": 1.0, "use_bf16": False, **options,
+        }
+    )  # fmt: skip
+    box = SceneBox(aabb=torch.tensor([[-1.0] * 3, [1.0] * 3]))
+    return config.setup(scene_box=box, num_train_data=99, metadata={"num_identities": identities})
+
+
+def make_rays(count: int = 10, **metadata) -> RayBundle:
+    """Rays from in front of the box towards its middle."""
+    origins = torch.tensor([[0.0, 0.0, 2.7]]).repeat(count, 1)
+    targets = 0.5 * (torch.rand(count, 3) - 0.5)
+    return RayBundle(
+        origins=origins,
+        directions=torch.nn.functional.normalize(targets - origins, dim=-1),
+        pixel_area=torch.ones(count, 1),
+        metadata=metadata,
+    )
+
+
+def make_camera(height: int = 6, width: int = 8, yaw: float = 0.0, **metadata) -> Cameras:
+    sine, cosine = math.sin(yaw), math.cos(yaw)
+    pose = [[cosine, 0, sine, 2.7 * sine], [0, 1, 0, 0], [-sine, 0, cosine, 2.7 * cosine]]
+    return Cameras(
+        camera_to_worlds=torch.tensor([pose]),
+        fx=10.0, fy=10.0, cx=width / 2, cy=height / 2, width=width, height=height,
+        camera_type=CameraType.PERSPECTIVE, metadata=metadata,
+    )  # fmt: skip
+
+
+def batch_for(rays: RayBundle) -> dict[str, torch.Tensor]:
+    return {"image": torch.rand(len(rays), 3), "matte": torch.rand(len(rays), 1)}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_outputs_have_their_names_shapes_and_ranges(sampler):
+    outputs = make_model(sampler=sampler).eval().get_outputs_for_camera(make_camera(cam_idx=2))
+    shapes = {name: tuple(output.shape) for name, output in outputs.items()}
+    assert shapes == {
+        "rgb": (6, 8, 3), "foreground": (6, 8, 3), "background": (6, 8, 3), "accumulation": (6, 8, 1),
+        "depth": (6, 8, 1), "normals": (6, 8, 3),
+    }  # fmt: skip
+    for name, output in outputs.items():
+        assert output.isfinite().all() and output.min() >= 0, name
+        assert name == "depth" or output.max() <= 1 + 1e-6, name
+    assert outputs["depth"].min() > 1 and outputs["depth"].max() < 4.5
+    together = outputs["foreground"] + (1 - outputs["accumulation"]) * outputs["background"]
+    torch.testing.assert_close(outputs["rgb"], together)
+
+
+def test_a_camera_that_looks_past_the_class_sees_the_background():
+    model = make_model(sampler="class").eval()
+    camera = make_camera(cam_idx=2)
+    camera.camera_to_worlds[..., :3, 0] *= -1
+    camera.camera_to_worlds[..., :3, 2] *= -1
+    model.ray_renderer.occupancy.occupied.zero_()
+    outputs = model.get_outputs_for_camera(camera)
+    assert (outputs["accumulation"] == 0).all()
+    torch.testing.assert_close(outputs["rgb"], outputs["background"])
+    torch.testing.assert_close(outputs["normals"], torch.full((6, 8, 3), 0.5))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_step_of_training_reaches_the_networks_and_the_rows_of_the_batch_alone(sampler):
+    model = make_model(sampler=sampler).train()
+    rays = make_rays(cam_idx=torch.tensor([[1], [3]]).repeat(5, 1))
+    outputs = model(rays)
+    losses = model.get_loss_dict(outputs, batch_for(rays))
+    assert losses.keys() == {"rgb_loss", "mask_loss", "hard_surface_loss"}
+    sum(losses.values()).backward()
+    groups = model.get_param_groups()
+    assert groups.keys() == {"fields", "latent_table"}
+    assert all(parameter.grad is not None for parameter in groups["fields"])
+    (table,) = groups["latent_table"]
+    assert table.grad.coalesce().indices().tolist() == [[1, 3]]
+
+
+def test_every_parameter_has_an_optimiser():
+    model = make_model()
+    trained = {id(parameter) for group in model.get_param_groups().values() for parameter in group}
+    names = {name for name, parameter in model.named_parameters() if id(parameter) not in trained}
+    assert names == {"device_indicator_param"}
+
+
+def test_losses_carry_their_weights_and_need_a_matte_and_samples():
+    model = make_model(rgb_loss_mult=2.0, mask_loss_mult=3.0, hard_surface_loss_mult=4.0).train()
+    plain = make_model(hard_surface_loss_mult=1.0)
+    rays = make_rays(cam_idx=1)
+    outputs, batch = model(rays), batch_for(rays)
+    weighted, once = model.get_loss_dict(outputs, batch), plain.get_loss_dict(outputs, batch)
+    for name, weight in (("rgb_loss", 2.0), ("mask_loss", 3.0), ("hard_surface_loss", 4.0)):
+        torch.testing.assert_close(weighted[name], weight * once[name])
+    del batch["matte"], outputs["weights"]
+    assert model.get_loss_dict(outputs, batch).keys() == {"rgb_loss"}
+
+
+def test_the_table_has_a_row_for_each_identity_of_the_data():
+    assert len(make_model(identities=7).latent_table) == 7
+    box = SceneBox(aabb=torch.tensor([[-1.0] * 3, [1.0] * 3]))
+    assert len(NerfgenModelConfig().setup(scene_box=box, num_train_data=4).latent_table) == 4
+
+
+def test_each_ray_shows_the_identity_it_names():
+    model = make_model(sampler="uniform").eval()
+    rays = make_rays(4, cam_idx=torch.tensor([[0], [4], [2], [0]]))
+    mixed = model(rays)["rgb"]
+    for ray, identity in enumerate([0, 4, 2, 0]):
+        rays.metadata = {"cam_idx": identity}
+        torch.testing.assert_close(model(rays)["rgb"][ray], mixed[ray])
+
+
+def test_the_identity_of_the_configuration_and_an_override_take_their_turns():
+    model = make_model(sampler="uniform").eval()
+
+    def shown(**metadata) -> torch.Tensor:
+        torch.manual_seed(1)
+        return model(make_rays(**metadata))["rgb"]
+
+    mean = shown()
+    model.config.identity = 3
+    torch.testing.assert_close(shown(), shown(cam_idx=3))
+    assert not torch.allclose(shown(), mean)
+    torch.testing.assert_close(shown(cam_idx=1), shown(cam_idx=torch.ones(10, 1, dtype=torch.long)))
+    model.override_code = model.latent_table.row(2).detach()
+    pinned = shown(cam_idx=1)
+    model.override_code = None
+    torch.testing.assert_close(pinned, shown(cam_idx=2))
+
+
+def test_the_background_depends_on_the_direction_and_the_identity_alone():
+    model = make_model().eval()
+    rays = make_rays(cam_idx=1)
+    background = model(rays)["background"]
+    moved = make_rays(cam_idx=1)
+    moved.origins = rays.origins + 0.3
+    moved.directions = rays.directions
+    torch.testing.assert_close(model(moved)["background"], background)
+    rays.metadata = {"cam_idx": 2}
+    assert not torch.allclose(model(rays)["background"], background)
+
+
+def test_a_solid_background_is_not_learned():
+    model = make_model(use_background_field=False, solid_background=(0.1, 0.2, 0.3)).eval()
+    outputs = model(make_rays(cam_idx=0))
+    torch.testing.assert_close(outputs["background"], torch.tensor([[0.1, 0.2, 0.3]]).expand(10, 3))
+    assert not any("background" in name for name, _ in model.named_parameters())
+
+
+def test_the_occupancy_of_the_class_follows_training_every_few_steps():
+    model = make_model(sampler="class").train()
+    (callback,) = model.get_training_callbacks(None)
+    before = model.ray_renderer.occupancy.weights.clone()
+    model(make_rays(cam_idx=0))
+    callback.run_callback(1)
+    assert torch.equal(model.ray_renderer.occupancy.weights, before)
+    callback.run_callback(4)
+    assert (model.ray_renderer.occupancy.weights < before).any()
+
+
+def test_an_exported_image_holds_the_foreground_alone():
+    model = make_model().eval()
+    outputs = model.get_outputs_for_camera(make_camera(cam_idx=1))
+    rgba = model.get_rgba_image(outputs)
+    assert rgba.shape == (6, 8, 4)
+    torch.testing.assert_close(rgba[..., 3:], outputs["accumulation"])
+    torch.testing.assert_close(rgba[..., :3] * rgba[..., 3:], outputs["foreground"], atol=1e-5, rtol=1e-4)
+
+
+def test_a_crop_of_the_viewer_leaves_nothing_outside():
+    model = make_model().eval()
+    with torch.no_grad():
+        model.foreground_field.density_head.bias.fill_(5.0)
+    camera = make_camera(cam_idx=1)
+    box = OrientedBox(R=torch.eye(3), T=torch.tensor([0.6, 0.0, 0.0]), S=torch.tensor([0.4, 4.0, 4.0]))
+    whole = model.get_outputs_for_camera(camera)["accumulation"]
+    cropped = model.get_outputs_for_camera(camera, obb_box=box)["accumulation"]
+    assert whole.min() > 0.9
+    assert cropped[:, :3].max() < 0.1 and cropped[:, 5:].max() > 0.9
+
+
+def test_an_evaluated_photograph_gives_psnr_ssim_and_panels():
+    model = make_model().eval()
+    camera = make_camera(16, 12, cam_idx=1)
+    batch = {"image": torch.rand(16, 12, 3), "matte": torch.rand(16, 12, 1)}
+    metrics, images = model.get_image_metrics_and_images(model.get_outputs_for_camera(camera), batch)
+    assert metrics.keys() == {"psnr", "ssim"} and all(isinstance(value, float) for value in metrics.values())
+    assert images.keys() == {"img", "foreground", "accumulation", "depth", "normals"}
+    for name, image in images.items():
+        assert image.shape[0] == 16 and image.shape[2] == 3, name
+        assert image.min() >= 0 and image.max() <= 1 + 1e-6, name
+    torch.testing.assert_close(images["img"][:, :12], batch["image"])
+
+
+def test_a_checkpoint_restores_the_renders():
+    model, other = make_model().eval(), make_model().eval()
+    model.ray_renderer.occupancy.occupied.bernoulli_(0.5)
+    other.load_state_dict(model.state_dict())
+    camera = make_camera(cam_idx=1)
+    expected = model.get_outputs_for_camera(camera)
+    for name, output in other.get_outputs_for_camera(camera).items():
+        torch.testing.assert_close(output, expected[name])
+
+
+@pytest.mark.parametrize(
+    "other", [{"width": 8}, {"layers": 4}, {"identities": 6}, {"use_background_field": False}]
+)
+def test_a_checkpoint_of_another_configuration_ends_the_command_with_one_line(other, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        make_model().load_state_dict(make_model(**other).state_dict())
+    assert exit_.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "another configuration" in lines[0]
+
+
+@pytest.mark.parametrize("sampler", ["pdf", "class", "occupancy"])
+def test_a_checkpoint_trained_with_another_sampler_loads_without_its_grid(sampler):
+    trained = make_model(sampler=sampler)
+    model = make_model(sampler="class", grid_resolution=4).eval()
+    model.load_state_dict(trained.state_dict())
+    torch.testing.assert_close(model.latent_table.mean(), trained.latent_table.mean())
+    assert (model.ray_renderer.occupancy.occupied == 1).all()
+    assert model.get_outputs_for_camera(make_camera(cam_idx=1))["accumulation"].max() > 0
+
+
+def test_an_occupancy_grid_starts_full():
+    assert make_model(sampler="occupancy").ray_renderer.grid.binaries.all()
+
+
+def test_an_identity_that_does_not_exist_ends_the_command_with_one_line(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        make_model().eval().get_outputs_for_camera(make_camera(cam_idx=IDENTITIES))
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == "nerfgen: identity 5 does not exist: choose one from 0 to 4\n"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="nerfacc's grid traversal needs CUDA")
+def test_the_occupancy_renderer_trains_and_renders():
+    model = make_model(sampler="occupancy").cuda().train()
+    rays = make_rays(64, cam_idx=torch.randint(IDENTITIES, (64, 1))).to("cuda")
+    for step in range(20):
+        model.ray_renderer.after_step(step)
+    losses = model.get_loss_dict(model(rays), {name: value.cuda() for name, value in batch_for(rays).items()})
+    sum(losses.values()).backward()
+    assert all(parameter.grad is not None for parameter in model.get_param_groups()["fields"])
+    outputs = model.eval().get_outputs_for_camera(make_camera(cam_idx=1).to("cuda"))
+    assert outputs["rgb"].isfinite().all() and outputs["accumulation"].max() > 0.01

@@ -1,0 +1,98 @@
+"""Loading a run, rendering with it, and what is said where it cannot be loaded."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from nerfstudio.configs.method_configs import all_methods
+
+from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.run import count_identities, load_run, read_config
+
+
+@pytest.fixture
+def copied_run(trained_config: Path, tmp_path: Path) -> Path:
+    """The config.yml of a copy of the run in another place."""
+    run_dir = tmp_path / "moved" / Path(*trained_config.parent.parts[-3:])
+    shutil.copytree(trained_config.parent, run_dir)
+    return run_dir / "config.yml"
+
+
+def test_a_run_renders_its_identities(trained_config: Path, heads: Path) -> None:
+    run = load_run(trained_config)
+    assert run.codes.shape == (3, 64)
+    assert run.data == heads
+    assert run.step == 3
+    outputs = run.render(2, run.cameras[1:2])
+    assert outputs["rgb"].shape == (32, 32, 3)
+    assert set(outputs) >= {"rgb", "foreground", "background", "accumulation", "depth", "normals"}
+
+
+def test_a_row_and_its_code_render_the_same_and_another_code_does_not(trained_config: Path) -> None:
+    run = load_run(trained_config)
+    camera = run.cameras[:1]
+    by_row, by_code = run.render(2, camera)["rgb"], run.render(run.codes[2:3], camera)["rgb"]
+    torch.testing.assert_close(by_row, by_code, rtol=0.0, atol=0.0)
+    assert not torch.equal(by_row, run.render(run.codes[2:3] + 1.0, camera)["rgb"])
+
+
+def test_rendering_leaves_the_choice_of_identity_as_it_was(trained_config: Path) -> None:
+    run = load_run(trained_config)
+    with pytest.raises(UsageError, match="identity 3 does not exist: choose one from 0 to 2"):
+        run.render(3, run.cameras[:1])
+    run.render(0, run.cameras[:1])
+    assert run.model.override_code is None
+
+
+def test_loading_prints_nothing(trained_config: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load_run(trained_config)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_moved_run_is_found(copied_run: Path, trained_config: Path) -> None:
+    config = read_config(copied_run)
+    assert config.get_base_dir().resolve() == copied_run.parent.resolve()
+    (copied_run.parent / "nerfstudio_models").rename(copied_run.parent / "elsewhere")
+    with pytest.raises(UsageError, match=r"moved.*no checkpoint"):
+        load_run(copied_run)
+
+
+def test_identities_are_counted_without_the_data(trained_config: Path) -> None:
+    assert count_identities(read_config(trained_config)) == 3
+
+
+def test_a_missing_config_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"config\.yml: No such file.*--load-config takes"):
+        load_run(tmp_path / "config.yml")
+
+
+@pytest.mark.parametrize("text", ["a: 1\n", "{", "\x00", "!!python/object:no.such.Class {}\n"])
+def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yml").write_text(text)
+    with pytest.raises(UsageError, match=r"config\.yml: .*--load-config takes"):
+        load_run(tmp_path / "config.yml")
+
+
+def test_a_run_of_another_method_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text(yaml.dump(all_methods["vanilla-nerf"]))
+    with pytest.raises(UsageError, match="not a run of nerfgen"):
+        load_run(tmp_path / "config.yml")
+
+
+def test_a_damaged_checkpoint_is_named(copied_run: Path) -> None:
+    (checkpoint,) = (copied_run.parent / "nerfstudio_models").glob("*.ckpt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(NerfgenError, match=f"{checkpoint.name}: the checkpoint is damaged"):
+        load_run(copied_run)
+
+
+def test_a_checkpoint_of_another_configuration_ends_with_status_2(
+    copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied_run.write_text(copied_run.read_text().replace("latent_dim: 64", "latent_dim: 32"))
+    with pytest.raises(SystemExit) as exit_info:
+        load_run(copied_run)
+    assert exit_info.value.code == 2
+    assert "another configuration" in capsys.readouterr().err

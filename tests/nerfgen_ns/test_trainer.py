@@ -1,0 +1,215 @@
+"""The trainer: the budget, checkpoints and interruptions."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from nerfgen_ns.configs import nerfgen_tiny
+from nerfgen_ns.trainer import BudgetDecay, BudgetDecayConfig, NerfgenTrainer, NerfgenTrainerConfig
+
+
+@pytest.fixture
+def config(make_prepared, tmp_path) -> NerfgenTrainerConfig:
+    """A run of three steps on tiny images."""
+    config = copy.deepcopy(nerfgen_tiny.config)
+    config.data = config.pipeline.datamanager.data = make_prepared()
+    config.pipeline.datamanager.train_num_rays_per_batch = 32
+    config.pipeline.model.grid_resolution = 8
+    config.output_dir, config.experiment_name, config.timestamp = tmp_path / "out", "test", "run"
+    config.machine.device_type = "cpu"
+    config.max_num_iterations = 3
+    config.training_minutes = None
+    config.vis = "tensorboard"
+    config.logging.local_writer.enable = False
+    return config
+
+
+def set_up(config: NerfgenTrainerConfig, **changes) -> NerfgenTrainer:
+    config = copy.deepcopy(config)
+    for name, value in changes.items():
+        setattr(config, name, value)
+    trainer = config.setup()
+    trainer.setup()
+    return trainer
+
+
+def checkpoints_of(trainer: NerfgenTrainer) -> list[str]:
+    return sorted(path.name for path in trainer.checkpoint_dir.iterdir())
+
+
+def decay_of(*, max_steps=None, minutes=None, **options) -> BudgetDecay:
+    decay = BudgetDecay(BudgetDecayConfig(**{"warmup_steps": 0, "final_ratio": 0.01, **options}))
+    decay.max_steps, decay.minutes = max_steps, minutes
+    return decay
+
+
+def test_decay_is_exponential_in_the_steps():
+    decay = decay_of(max_steps=1000)
+    for step, factor in ((0, 1.0), (500, 0.1), (1000, 0.01), (5000, 0.01)):
+        assert decay(step) == pytest.approx(factor)
+
+
+def test_decay_is_exponential_in_the_time():
+    decay = decay_of(minutes=2.0)
+    for seconds, factor in ((0.0, 1.0), (60.0, 0.1), (120.0, 0.01), (999.0, 0.01)):
+        decay.seconds = seconds
+        assert decay(7) == pytest.approx(factor)
+
+
+def test_decay_follows_whichever_of_steps_and_time_ends_first():
+    decay = decay_of(max_steps=1000, minutes=2.0)
+    decay.seconds = 60.0
+    assert decay(100) == pytest.approx(0.1)
+    assert decay(1000) == pytest.approx(0.01)
+
+
+def test_the_learning_rate_rises_over_the_first_steps():
+    decay = decay_of(warmup_steps=9)
+    assert [decay(step) for step in (0, 4, 9, 20)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
+
+
+def test_the_scheduler_s_state_is_the_spent_time_alone():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+
+    def scheduler_of(final_ratio: float):
+        optimizer = torch.optim.SGD([parameter], lr=1.0)
+        decay_config = BudgetDecayConfig(warmup_steps=0, final_ratio=final_ratio)
+        scheduler = decay_config.setup().get_scheduler(optimizer, 1.0)
+        scheduler.lr_lambdas[0].minutes = 1.0
+        return scheduler
+
+    old, new = scheduler_of(0.5), scheduler_of(0.01)
+    old.lr_lambdas[0].seconds = 30.0
+    assert old.state_dict()["lr_lambdas"] == [{"seconds": 30.0}]
+    new.load_state_dict(old.state_dict())
+    assert new.lr_lambdas[0](0) == pytest.approx(0.1)
+
+
+def test_a_checkpoint_holds_only_what_torch_loads_safely_and_a_run_goes_on_from_it(config):
+    first = set_up(config, training_minutes=100.0)
+    first.train()
+    assert checkpoints_of(first) == ["step-000000002.ckpt"]
+    state = torch.load(first.checkpoint_dir / "step-000000002.ckpt", weights_only=True)
+    assert state["step"] == 2
+    spent = [decay.seconds for decay in first.decays]
+    assert len(spent) == 2 and min(spent) > 0
+
+    second = set_up(config, timestamp="again", load_dir=first.checkpoint_dir, training_minutes=100.0)
+    assert second._start_step == 3
+    assert [decay.seconds for decay in second.decays] == spent
+    for name, value in first.pipeline.state_dict().items():
+        torch.testing.assert_close(second.pipeline.state_dict()[name], value)
+    second.train()
+    assert checkpoints_of(second) == ["step-000000005.ckpt"]
+    assert all(decay.seconds > before for decay, before in zip(second.decays, spent, strict=True))
+
+
+def test_training_ends_when_the_minutes_are_spent(config):
+    trainer = set_up(config, max_num_iterations=1000, training_minutes=1e-9)
+    trainer.train()
+    assert trainer.step == 1
+
+
+def test_old_checkpoints_go_when_a_new_one_is_whole_unless_asked_to_stay(config):
+    trainer = set_up(config)
+    for step in (1, 2):
+        trainer.save_checkpoint(step)
+    assert checkpoints_of(trainer) == ["step-000000002.ckpt"]
+    trainer.config.save_only_latest_checkpoint = False
+    trainer.save_checkpoint(3)
+    assert checkpoints_of(trainer) == ["step-000000002.ckpt", "step-000000003.ckpt"]
+
+
+def spoil_saving(monkeypatch, error: BaseException) -> None:
+    def save_half(state, path):
+        Path(path).write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(torch, "save", save_half)
+
+
+def test_an_interrupted_save_leaves_the_checkpoint_before_it(config, monkeypatch):
+    trainer = set_up(config)
+    trainer.save_checkpoint(1)
+    before = (trainer.checkpoint_dir / "step-000000001.ckpt").read_bytes()
+    files = {path.name for path in trainer.base_dir.iterdir()}
+    spoil_saving(monkeypatch, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.save_checkpoint(2)
+    assert checkpoints_of(trainer) == ["step-000000001.ckpt"]
+    assert (trainer.checkpoint_dir / "step-000000001.ckpt").read_bytes() == before
+    assert {path.name for path in trainer.base_dir.iterdir()} == files
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("failed writing")])
+def test_a_full_disk_ends_training_with_one_line_and_keeps_the_checkpoint(config, monkeypatch, capsys, error):
+    trainer = set_up(config)
+    trainer.save_checkpoint(1)
+    capsys.readouterr()
+    spoil_saving(monkeypatch, error)
+    with pytest.raises(SystemExit) as exit_:
+        trainer.save_checkpoint(2)
+    assert exit_.value.code == 1
+    assert checkpoints_of(trainer) == ["step-000000001.ckpt"]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and str(trainer.checkpoint_dir) in lines[0]
+
+
+def test_an_interruption_saves_what_is_trained(config, monkeypatch, capsys):
+    trainer = set_up(config, max_num_iterations=1000)
+    iterate = trainer.train_iteration
+
+    def interrupted_at_4(step):
+        if step == 4:
+            raise KeyboardInterrupt
+        return iterate(step)
+
+    monkeypatch.setattr(trainer, "train_iteration", interrupted_at_4)
+    with pytest.raises(SystemExit) as exit_:
+        trainer.train()
+    assert exit_.value.code == 130
+    assert f"--load-dir {trainer.checkpoint_dir}" in capsys.readouterr().err
+    (name,) = checkpoints_of(trainer)
+    resumed = set_up(config, load_dir=trainer.checkpoint_dir)
+    torch.testing.assert_close(
+        resumed.pipeline.model.latent_table.mean(), trainer.pipeline.model.latent_table.mean()
+    )
+    assert name == f"step-{resumed._start_step - 1:09d}.ckpt"
+
+
+@pytest.mark.parametrize("content", [None, [], ["config.yml"], ["step-000000007.ckpt"]])
+def test_a_folder_without_a_checkpoint_ends_the_command_with_one_line(config, tmp_path, capsys, content):
+    load_dir = tmp_path / "load"
+    if content is not None:
+        load_dir.mkdir()
+        for name in content:
+            (load_dir / name).write_bytes(b"cut off")
+    with pytest.raises(SystemExit) as exit_:
+        set_up(config, load_dir=load_dir)
+    assert exit_.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and str(load_dir) in lines[0] and "--load-dir" in lines[0]
+
+
+def test_an_output_folder_that_cannot_be_made_ends_the_command_with_one_line(config, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    config.output_dir = tmp_path / "file" / "out"
+    with pytest.raises(SystemExit) as exit_:
+        config.save_config()
+    assert exit_.value.code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "--output-dir" in lines[0]
+
+
+def test_a_checkpoint_of_another_configuration_ends_the_command_with_one_line(config, capsys):
+    trainer = set_up(config)
+    trainer.save_checkpoint(1)
+    capsys.readouterr()
+    config.pipeline.model.width = 32
+    with pytest.raises(SystemExit) as exit_:
+        set_up(config, load_dir=trainer.checkpoint_dir)
+    assert exit_.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "another configuration" in lines[0]
