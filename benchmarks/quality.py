@@ -1,9 +1,9 @@
 """Train on single photographs, then judge: reconstruction and, where the truth is known, new views.
 
-    python -m benchmarks.quality --data ../shared/data/heads/train --test ../shared/data/heads/test_seen \
-        --downscale-factor 2 --output-dir outputs/heads
+    python -m benchmarks.quality --data HEADS/train --test HEADS/test_seen --downscale-factor 2 \
+        --output-dir outputs/heads
 
-Trains with `ns-train METHOD` and that method's defaults, so that the figures are those a user gets, and writes
+Trains with `ns-train METHOD` and that method's defaults, so that the figures are those a user gets; writes
 `quality.json` and a contact sheet beside the run.
 """
 

@@ -77,9 +77,8 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
             self.eval_pixels, self.eval_pixel_sampler, self.eval_rays = self._pixels(
                 self.eval_dataset, np.arange(len(self.eval_dataset)), self.config.eval_num_rays_per_batch
             )
-        loader_options = {"input_dataset": self.eval_dataset, "device": self.device}
-        self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(**loader_options)
-        self.eval_dataloader = RandIndicesEvalDataloader(**loader_options)
+        self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(self.eval_dataset, device=self.device)
+        self.eval_dataloader = RandIndicesEvalDataloader(self.eval_dataset, device=self.device)
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Tensor]]:
         """A step's rays and pixels.

@@ -22,8 +22,8 @@ class ImagewisePixelSamplerConfig(PixelSamplerConfig):
     pixels_per_image: int = 32
     """Pixels a step takes from each of the images that it takes at all."""
     background_redraw_fraction: float = 0.0
-    """Share of the pixels outside the matte that are drawn once more, so that more rays fall on the objects. Needs
-    mattes."""
+    """Share of the pixels outside the matte that are drawn once more, so that more rays fall on the objects.
+    Without mattes nothing is drawn again."""
     keep_full_image: tyro.conf.Suppress[bool] = False
     is_equirectangular: tyro.conf.Suppress[bool] = False
     ignore_mask: tyro.conf.Suppress[bool] = True

@@ -45,7 +45,9 @@ class ForegroundField(nn.Module):
     ) -> None:
         super().__init__()
         if not 1 <= skip_layer < layers:
-            raise ValueError(f"skip_layer must lie in [1, {layers - 1}] for {layers} layers, got {skip_layer}")
+            raise ValueError(
+                f"skip_layer must lie in [1, {layers - 1}] for {layers} layers, got {skip_layer}"
+            )
         self.skip_layer = skip_layer
         self.use_bf16 = use_bf16
         self.encoding = PositionalEncoding(octaves)

@@ -82,6 +82,7 @@ class ClassSampler(Sampler):
         self, ray_bundle: RayBundle
     ) -> tuple[Float[Tensor, "rays bins+1"], Float[Tensor, "rays bins"]]:
         """Edges of evenly spaced bins between each ray's near and far, and the occupancy of each bin."""
+        assert ray_bundle.nears is not None and ray_bundle.fars is not None
         bins = torch.linspace(0.0, 1.0, self.num_bins + 1, device=ray_bundle.origins.device)
         edges = ray_bundle.nears + (ray_bundle.fars - ray_bundle.nears) * bins
         centres = 0.5 * (edges[:, 1:] + edges[:, :-1])

@@ -1,6 +1,5 @@
 """The latent table: one code an identity, learned with the networks."""
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 

@@ -13,9 +13,7 @@ def rgb_loss(rgb: Float[Tensor, "rays 3"], pixels: Float[Tensor, "rays 3"]) -> F
     return F.mse_loss(rgb, pixels)
 
 
-def mask_loss(
-    accumulation: Float[Tensor, "rays 1"], matte: Float[Tensor, "rays 1"]
-) -> Float[Tensor, ""]:
+def mask_loss(accumulation: Float[Tensor, "rays 1"], matte: Float[Tensor, "rays 1"]) -> Float[Tensor, ""]:
     """Mean squared error of Σ wᵢ against the matte; both in [0, 1]."""
     return F.mse_loss(accumulation, matte)
 
@@ -25,6 +23,9 @@ def hard_surface_loss(weights: Float[Tensor, "rays samples"]) -> Float[Tensor, "
 
     It is 0 where a weight is 0 or 1 and largest, 0.12, at ½: density is drawn into surfaces. Beware when
     comparing weights of this loss between implementations: a sum over 128 samples is 128 times this mean.
+    Without samples it is 0.
     """
+    if weights.numel() == 0:
+        return weights.sum()
     value = -torch.logaddexp(-weights.abs(), -(1.0 - weights).abs())
     return value.mean() + math.log1p(math.exp(-1.0))

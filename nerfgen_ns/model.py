@@ -21,7 +21,6 @@ from nerfstudio.utils import colormaps
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from nerfgen_ns.compositing import Composite
 from nerfgen_ns.errors import UsageError, exit_with_one_line
 from nerfgen_ns.fields.background import BackgroundField
 from nerfgen_ns.fields.foreground import ForegroundField
@@ -63,12 +62,14 @@ class NerfgenModel(Model):
             if config.use_background_field
             else None
         )
-        self.collider = AABBBoxCollider(self.scene_box, near_plane=0.05)
+        self.collider = AABBBoxCollider(  # type: ignore[assignment]
+            self.scene_box, near_plane=0.05
+        )
         self.ray_renderer: RayRenderer = make_ray_renderer(config, self.foreground_field, self.latent_table)
         self.override_code: Tensor | None = None
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """The networks and the latent table: the table's gradients are sparse and have an optimiser of their own."""
+        """The networks, and the latent table, whose sparse gradients have an optimiser of their own."""
         fields: list[nn.Module] = [self.foreground_field]
         if self.background_field is not None:
             fields.append(self.background_field)
@@ -89,9 +90,13 @@ class NerfgenModel(Model):
             )
         ]
 
-    def get_outputs(self, ray_bundle: RayBundle | Cameras) -> dict[str, Tensor]:
-        """One value a ray: colours in [0, 1], accumulation in [0, 1], depth along the ray in units of the class
-        frame, and, outside training, normals of the class frame as colours in [0, 1]."""
+    def get_outputs(  # type: ignore[override]
+        self, ray_bundle: RayBundle | Cameras
+    ) -> dict[str, Tensor]:
+        """One value a ray: colours and accumulation in [0, 1], depth along the ray in the class's units.
+
+        Outside training also "normals", of the class frame, as colours in [0, 1].
+        """
         assert isinstance(ray_bundle, RayBundle)
         codes = codes_of_rays(self.latent_table, ray_bundle, self.override_code, self.config.identity)
         terms = self.foreground_field.latent_terms(codes)
@@ -114,7 +119,9 @@ class NerfgenModel(Model):
         return self.background_field(directions, codes.expand(len(directions), -1))
 
     @torch.no_grad()
-    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
+    def get_outputs_for_camera(
+        self, camera: Cameras, obb_box: OrientedBox | None = None
+    ) -> dict[str, Tensor]:
         """Render a camera; an identity that does not exist ends the command with one line."""
         with exit_with_one_line():
             return super().get_outputs_for_camera(camera, obb_box)
@@ -135,19 +142,23 @@ class NerfgenModel(Model):
         if "matte" in batch and config.mask_loss_mult > 0:
             losses["mask_loss"] = config.mask_loss_mult * mask_loss(outputs["accumulation"], batch["matte"])
         if "weights" in outputs and config.hard_surface_loss_mult > 0:
-            losses["hard_surface_loss"] = config.hard_surface_loss_mult * hard_surface_loss(outputs["weights"])
+            losses["hard_surface_loss"] = config.hard_surface_loss_mult * hard_surface_loss(
+                outputs["weights"]
+            )
         return losses
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
-        """The foreground alone with its accumulation as alpha, so that no background is exported as surface."""
+        """The foreground with its accumulation as alpha: no background is exported as surface."""
         alpha = outputs["accumulation"]
-        colour = outputs["foreground"] / alpha.clamp(min=1e-6) if output_name == "rgb" else outputs[output_name]
+        colour = (
+            outputs["foreground"] / alpha.clamp(min=1e-6) if output_name == "rgb" else outputs[output_name]
+        )
         return torch.cat([colour.clamp(0.0, 1.0), alpha], dim=-1)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR and SSIM of a whole photograph, and panels beside it: reconstruction, accumulation, depth, normals."""
+        """PSNR and SSIM of a photograph, and panels: reconstruction, accumulation, depth, normals."""
         image = batch["image"].to(self.device)
         accumulation = colormaps.apply_colormap(outputs["accumulation"])
         depth = colormaps.apply_depth_colormap(outputs["depth"], accumulation=outputs["accumulation"])
@@ -163,7 +174,9 @@ class NerfgenModel(Model):
             images["accumulation"] = torch.cat([matte, accumulation], dim=1)
         return image_metrics(outputs["rgb"], image), images
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
         """Load a checkpoint.
 
         A checkpoint of another configuration ends the command with one line that names what differs. The grid

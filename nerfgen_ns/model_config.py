@@ -34,17 +34,18 @@ class NerfgenModelConfig(ModelConfig):
     background_octaves: int = 4
     """Octaves of the encoding of the ray direction in the background field."""
     sampler: Literal["auto", "class", "occupancy", "pdf", "uniform"] = "auto"
-    """Where samples fall. class: in the cells where the class's rays found surfaces, on any device; occupancy: nerfstudio's
-    volumetric sampler over nerfacc's grid of the class-level density, on CUDA; pdf: a uniform pass, then
-    nerfstudio's PDF sampler over its weights; uniform: evenly; auto: occupancy on CUDA, class elsewhere."""
+    """Where samples fall. class: in the cells where the class's rays found surfaces, on any device;
+    occupancy: nerfstudio's volumetric sampler over nerfacc's grid of the class-level density, on CUDA; pdf: a
+    uniform pass, then nerfstudio's PDF sampler over its weights; uniform: evenly; auto: occupancy on CUDA,
+    class elsewhere."""
     num_samples: int = 128
-    """Samples a ray in training (with pdf: of each of the two passes; with occupancy: at most, through a box)."""
+    """Samples a ray in training; with pdf, of each of the two passes; with occupancy, at most."""
     num_eval_samples: int | None = None
     """Samples a ray in rendering; if not set, as in training."""
     grid_resolution: int = 64
     """Cells along each side of the grid of the class and occupancy samplers."""
     occupancy_decay: float = 0.98
-    """What a cell of the class sampler's grid keeps of its rendering weight each update, every fourth step."""
+    """What a cell of the class sampler's grid keeps of its rendering weight at each update."""
     occupancy_threshold: float = 0.05
     """Rendering weight from which a cell of the class sampler's grid counts as occupied."""
     unoccupied_density: float = 0.02

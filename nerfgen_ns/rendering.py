@@ -1,4 +1,4 @@
-"""From rays to pixels: a sampler, the foreground field and compositing, one renderer for each kind of sampler."""
+"""From rays to pixels: sampler, foreground field and compositing; a renderer for each kind of sampler."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RayRenderer(nn.Module):
 
 
 class DenseRenderer(RayRenderer):
-    """As many samples on every ray, evenly spread or, with `refine`, a second pass by the weights of the first."""
+    """As many samples on every ray: evenly spread, or, with `refine`, by the weights of a first pass."""
 
     def __init__(self, field: ForegroundField, config: NerfgenModelConfig, refine: bool) -> None:
         super().__init__(field)
@@ -61,6 +61,7 @@ class DenseRenderer(RayRenderer):
         self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
     ) -> tuple[Composite, Float[Tensor, "rays samples"]]:
         """Pixels of the rays, and the weight of every sample."""
+        assert ray_bundle.fars is not None
         count = self.num_samples if self.training else self.num_eval_samples
         samples = self.sampler(ray_bundle, num_samples=count)
         if self.fine_sampler is not None:
@@ -90,6 +91,7 @@ class ClassRenderer(RayRenderer):
         self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
     ) -> tuple[Composite, Float[Tensor, "hits samples"]]:
         """Pixels of the rays, and the weight of every sample of the rays that meet the class."""
+        assert ray_bundle.fars is not None
         edges, occupied = self.sampler.look_up(ray_bundle)
         (hits,) = self.sampler.meets_class(occupied).nonzero(as_tuple=True)
         hit_rays = ray_bundle[hits]
@@ -105,7 +107,7 @@ class ClassRenderer(RayRenderer):
         weights = rendering_weights(density, samples.deltas[..., 0])
         if self.training:
             self._last = (positions.detach(), weights.detach())
-        hit_pixels = composite(weights, colours, middles_of(samples), background[hits], hit_rays.fars)
+        hit_pixels = composite(weights, colours, middles_of(samples), background[hits], ray_bundle.fars[hits])
         empty = background.new_zeros(len(background), 1)
         missed = Composite(background, torch.zeros_like(background), empty, ray_bundle.fars)
         pixels = (miss.index_copy(0, hits, hit) for miss, hit in zip(missed, hit_pixels, strict=True))
@@ -120,7 +122,7 @@ class ClassRenderer(RayRenderer):
 class OccupancyRenderer(RayRenderer):
     """nerfstudio's `VolumetricSampler` over nerfacc's occupancy grid, which needs CUDA.
 
-    The grid holds a class-level density: for each cell the largest of several identities drawn anew each update.
+    The grid holds a class-level density: in each cell the largest of several identities, drawn anew.
     """
 
     IDENTITIES = 8
@@ -144,9 +146,12 @@ class OccupancyRenderer(RayRenderer):
         self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
     ) -> tuple[Composite, Float[Tensor, "samples"]]:
         """Pixels of the rays, and the weight of every sample, packed."""
+        assert ray_bundle.fars is not None
         rays = len(ray_bundle.origins)
         samples, ray_of_sample = self.sampler(
-            ray_bundle, render_step_size=self.step_size if self.training else self.eval_step_size, alpha_thre=0.0
+            ray_bundle,
+            render_step_size=self.step_size if self.training else self.eval_step_size,
+            alpha_thre=0.0,
         )
         starts, ends = samples.frustums.starts[:, 0], samples.frustums.ends[:, 0]
         own_terms = LatentTerms(*(term if len(term) == 1 else term[ray_of_sample] for term in terms))
@@ -194,9 +199,7 @@ def middles_of(samples: RaySamples) -> Float[Tensor, "rays samples"]:
     return 0.5 * (samples.frustums.starts + samples.frustums.ends)[..., 0]
 
 
-def make_ray_renderer(
-    config: NerfgenModelConfig, field: ForegroundField, table: LatentTable
-) -> RayRenderer:
+def make_ray_renderer(config: NerfgenModelConfig, field: ForegroundField, table: LatentTable) -> RayRenderer:
     """The renderer that the configuration's sampler asks for."""
     sampler = config.sampler
     if sampler == "auto":

@@ -47,7 +47,7 @@ def _solutions() -> Any:
     except (ImportError, AttributeError) as error:
         raise NerfgenError(
             "mediapipe: this installation has no face mesh and selfie segmentation models in it; "
-            "install them with: pip install 'mediapipe>=0.10.9,<0.10.22'"
+            "install them with: pip install 'mediapipe>=0.10.9,<0.10.30'"
         ) from error
 
 

@@ -1,0 +1,75 @@
+"""Peak resident memory of training against the number of photographs.
+
+    python -m benchmarks.memory --data PREPARED --images 100 800
+
+Trains `nerfgen-tiny` for a few hundred steps on the first images of a prepared folder and prints the largest
+resident set of each training process, as the operating system accounts it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from nerfgen_ns.files import read_json, write_json
+
+
+@dataclass
+class MemoryBenchmark:
+    """Train on more and more images of one folder and compare the memory."""
+
+    data: Path
+    """A prepared folder."""
+    images: tuple[int, ...] = (100, 800)
+    """How many of its images to train on, one training each."""
+    steps: int = 300
+    """Steps of each training."""
+    downscale_factor: float = 4.0
+    """How much smaller than the files the images are."""
+    output_path: Path | None = None
+    """Where to write the figures as JSON."""
+
+    def run(self) -> None:
+        """Measure, print a table, write the figures."""
+        megabytes = {count: self._peak_megabytes(count) for count in self.images}
+        first = megabytes[self.images[0]]
+        table = Table("images", "peak resident MB", "ratio")
+        for count, value in megabytes.items():
+            table.add_row(str(count), f"{value:.0f}", f"{value / first:.3f}")
+        Console().print(table)
+        if self.output_path is not None:
+            write_json(self.output_path, {str(count): value for count, value in megabytes.items()})
+
+    def _peak_megabytes(self, count: int) -> float:
+        transforms = read_json(self.data / "transforms.json")
+        frames = transforms["frames"][:count]
+        for frame in frames:
+            for key in ("file_path", "mask_path"):
+                if key in frame:
+                    frame[key] = str((self.data / frame[key]).resolve())
+        with tempfile.TemporaryDirectory() as folder:
+            write_json(Path(folder) / "transforms.json", {**transforms, "frames": frames})
+            command = [
+                str(Path(sys.executable).parent / "ns-train"),
+                "nerfgen-tiny",
+                *("--data", folder, "--output-dir", folder, "--vis", "tensorboard"),
+                *("--max-num-iterations", str(self.steps)),
+                *("--pipeline.datamanager.dataparser.downscale-factor", str(self.downscale_factor)),
+            ]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+        if status != 0:
+            raise RuntimeError(f"training on {count} images failed: {' '.join(command)}")
+        return usage.ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    tyro.cli(MemoryBenchmark).run()
