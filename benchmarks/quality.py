@@ -20,8 +20,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from nerfgen_ns.evaluation import evaluate_reconstruction, evaluate_views
+from nerfgen_ns.evaluation import evaluate_views
 from nerfgen_ns.files import write_json
+from nerfgen_ns.gallery import identity_sheet
+from nerfgen_ns.pictures import write_image
 from nerfgen_ns.run import load_run
 
 
@@ -37,8 +39,10 @@ class Quality:
     """Folder of new views of the same identities, with the truth."""
     method: str = "nerfgen-tiny"
     """Method of `ns-train`."""
-    downscale_factor: float = 1.0
-    """How much smaller than the files the images are, in training and in judging."""
+    downscale_factor: int = 1
+    """How many times smaller than the files the images are, in training and in judging."""
+    reconstructions: int = 64
+    """How many training images to reconstruct, evenly spread."""
     minutes: float = 4.0
     """Minutes of training."""
 
@@ -52,10 +56,17 @@ class Quality:
             "training_minutes": self.minutes,
             "wall_seconds_of_training_command": seconds,
             "peak_resident_megabytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
-            **evaluate_reconstruction(run),
+            "training_steps": run.step + 1,
         }
+        factor = self.downscale_factor
+        reconstruction = evaluate_views(run, self.data, factor, self.reconstructions)
+        figures |= {f"reconstruction_{name}": value for name, value in reconstruction.items()}
         if self.test is not None:
-            figures |= evaluate_views(run, self.test, self.downscale_factor)
+            new_views = evaluate_views(run, self.test, factor)
+            figures |= {f"new_views_{name}": value for name, value in new_views.items()}
+        count = min(8, len(run.codes))
+        shown = [place * len(run.codes) // count for place in range(count)]
+        write_image(self.output_dir / "sheet.png", identity_sheet(run, shown, 128))
         write_json(self.output_dir / "quality.json", {"config": str(config), **figures})
         table = Table("figure", "value", title=f"{self.method} on {self.data.name}")
         for name, value in figures.items():

@@ -18,6 +18,15 @@ class LatentTerms(NamedTuple):
     skip: Float[Tensor, "*rays width"]
 
 
+def activate_density(raw: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Density per unit of length from what the network puts out: 10·softplus(raw − 2).
+
+    It starts near 1, a thin fog, and grows linearly. An exponential turns opaque within a few hundred steps,
+    and an opaque surface passes no gradient that could move it: shapes freeze before they are found.
+    """
+    return 10.0 * F.softplus(raw - 2.0)
+
+
 class ForegroundField(nn.Module):
     """σ(x|z) and c(x|z): a NeRF MLP on γ(x) with z concatenated at the input and again at the skip layer.
 
@@ -74,7 +83,7 @@ class ForegroundField(nn.Module):
             features = self._features(positions, terms)
             density = self.density_head(features)
             rgb = self.rgb_head(features)
-        return torch.exp(density.float().clamp(max=10.0)).squeeze(-1), torch.sigmoid(rgb.float())
+        return activate_density(density.float()).squeeze(-1), torch.sigmoid(rgb.float())
 
     def density(
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
@@ -82,7 +91,7 @@ class ForegroundField(nn.Module):
         """Density alone."""
         with field_precision(positions.device, self.use_bf16):
             density = self.density_head(self._features(positions, terms))
-        return torch.exp(density.float().clamp(max=10.0)).squeeze(-1)
+        return activate_density(density.float()).squeeze(-1)
 
     def _features(
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms

@@ -47,11 +47,15 @@ class ClassOccupancy(nn.Module):
 
     @torch.no_grad()
     def update(self, positions: Float[Tensor, "*batch 3"], weights: Float[Tensor, "*batch"]) -> None:
-        """Let all weights decay, raise those of the samples' cells to the samples' weights, and mark anew."""
+        """Let all weights decay, and raise those of the samples' cells to the samples' weights."""
         self.weights.mul_(self.decay)
         self.weights.view(-1).scatter_reduce_(
             0, self.cells(positions).flatten(), weights.flatten(), reduce="amax"
         )
+
+    @torch.no_grad()
+    def mark(self) -> None:
+        """Mark anew which cells are occupied."""
         over = (self.weights > self.threshold).float()
         self.occupied.copy_(F.max_pool3d(over[None, None], kernel_size=3, stride=1, padding=1)[0, 0])
 

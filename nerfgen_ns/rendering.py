@@ -17,7 +17,10 @@ from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
 from nerfgen_ns.latent_table import LatentTable
 from nerfgen_ns.model_config import NerfgenModelConfig
 
-GRID_UPDATE_STEPS = 4
+UPDATE_STEPS = 4
+"""Steps between two updates of the class sampler's grid."""
+MARK_STEPS = 16
+"""Steps between two markings of its occupied cells; marking costs more than updating."""
 
 
 class RayRenderer(nn.Module):
@@ -115,8 +118,10 @@ class ClassRenderer(RayRenderer):
 
     def after_step(self, step: int) -> None:
         """Show the grid where the step's rays found something."""
-        if self._last is not None and step % GRID_UPDATE_STEPS == 0:
+        if self._last is not None and step % UPDATE_STEPS == 0:
             self.occupancy.update(*self._last)
+        if step % MARK_STEPS == 0:
+            self.occupancy.mark()
 
 
 class OccupancyRenderer(RayRenderer):

@@ -16,6 +16,7 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from nerfgen_ns.allocator import keep_freed_memory
 from nerfgen_ns.errors import NerfgenError, UsageError, exit_with_one_line
 
 INTERRUPTED = 130
@@ -126,6 +127,8 @@ class NerfgenTrainer(Trainer):
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Read the data and make the model; an interruption here has nothing to save."""
+        if self.device == "cpu":
+            keep_freed_memory()
         try:
             super().setup(test_mode)
         except KeyboardInterrupt:
