@@ -22,7 +22,7 @@ from rich.table import Table
 
 from nerfgen_ns.evaluation import evaluate_views
 from nerfgen_ns.files import write_json
-from nerfgen_ns.gallery import identity_sheet
+from nerfgen_ns.gallery import identity_sheet, turning_sheet
 from nerfgen_ns.pictures import write_image
 from nerfgen_ns.run import load_run
 
@@ -67,6 +67,7 @@ class Quality:
         count = min(8, len(run.codes))
         shown = [place * len(run.codes) // count for place in range(count)]
         write_image(self.output_dir / "sheet.png", identity_sheet(run, shown, 128))
+        write_image(self.output_dir / "turning.png", turning_sheet(run, shown, 128))
         write_json(self.output_dir / "quality.json", {"config": str(config), **figures})
         table = Table("figure", "value", title=f"{self.method} on {self.data.name}")
         for name, value in figures.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
 from nerfgen_ns.datamanagers.rays import PixelRays
+from nerfgen_ns.datamanagers.transforms import transforms_path
 from nerfgen_ns.errors import exit_with_one_line
 
 
@@ -98,6 +100,10 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         self.eval_count += 1
         batch = self.eval_pixel_sampler.sample(self.eval_pixels)
         return self.eval_rays(batch["indices"]), self._on_device(batch)
+
+    def get_datapath(self) -> Path:
+        """The prepared folder: where the viewer keeps camera paths, and never the user's photographs."""
+        return transforms_path(self.dataparser.config.data).parent
 
     def _pixels(self, dataset: NerfgenDataset, images: np.ndarray, rays: int) -> tuple[Any, Any, PixelRays]:
         with exit_with_one_line():

@@ -109,9 +109,9 @@ nerfgen_tiny = MethodSpecification(
         logging=LoggingConfig(steps_per_log=100),
         pipeline=VanillaPipelineConfig(
             datamanager=NerfgenDataManagerConfig(
-                train_num_rays_per_batch=256,
+                train_num_rays_per_batch=512,
                 eval_num_rays_per_batch=512,
-                pixel_sampler=ImagewisePixelSamplerConfig(pixels_per_image=4, background_redraw_fraction=0.9),
+                pixel_sampler=ImagewisePixelSamplerConfig(pixels_per_image=4, background_redraw_fraction=0.7),
             ),
             model=NerfgenModelConfig(
                 latent_dim=64,
@@ -119,10 +119,10 @@ nerfgen_tiny = MethodSpecification(
                 layers=4,
                 skip_layer=2,
                 octaves=4,
-                background_width=64,
-                background_layers=3,
-                background_octaves=2,
-                num_samples=20,
+                background_width=128,
+                background_layers=4,
+                background_octaves=4,
+                num_samples=16,
                 num_eval_samples=32,
                 grid_resolution=48,
                 eval_num_rays_per_chunk=1024,

@@ -87,6 +87,26 @@ def identity_sheet(
     return contact_sheet(sheet)
 
 
+def turning_sheet(
+    run: Run, identities: Sequence[int], size: int, yaws: Sequence[float] = (-30.0, -15.0, 0.0, 15.0, 30.0)
+) -> Frame:
+    """Identities turned to several sides, and their normals from the front: renders alone, no photograph.
+
+    Args:
+        run: a trained run.
+        identities: rows of the latent table, one column each.
+        size: width and height of each render in pixels.
+        yaws: turns of the camera in degrees, one row each.
+    """
+    cameras = turned_cameras(run.cameras, np.array([[yaw, 0.0] for yaw in yaws] + [[0.0, 0.0]]), size)
+    sheet = {
+        _name_of_turn(yaw): [to_bytes(run.render(row, cameras[view : view + 1])["rgb"]) for row in identities]
+        for view, yaw in enumerate(yaws)
+    }
+    sheet["normals"] = [to_bytes(run.render(row, cameras[len(yaws) :])["normals"]) for row in identities]
+    return contact_sheet(sheet)
+
+
 def _colours_over_normals(outputs: dict[str, Tensor]) -> Float[Tensor, "height width 3"]:
     return torch.cat([outputs["rgb"], outputs["normals"]], dim=0)
 

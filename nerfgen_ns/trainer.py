@@ -129,6 +129,8 @@ class NerfgenTrainer(Trainer):
         """Read the data and make the model; an interruption here has nothing to save."""
         if self.device == "cpu":
             keep_freed_memory()
+        # The viewer keeps its camera paths in this folder: let it be the run's, not the photographs'.
+        self.config.data = None
         try:
             super().setup(test_mode)
         except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""`nerfgen pin`: one identity for every command of nerfstudio's."""
+"""`nerfgen pin`: the identity that an export shows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nerfgen_ns.errors import UsageError
 
 @dataclass
 class Pin:
-    """Write a config.yml that shows one identity in every ns-* command.
+    """Write a config.yml that shows one identity wherever a command names none, as exports do not.
 
     It lies beside the run's own as `config_identity_K.yml` and uses the same checkpoints:
     `ns-export pointcloud --load-config RUN/config_identity_K.yml …` exports that identity.

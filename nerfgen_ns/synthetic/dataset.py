@@ -114,7 +114,7 @@ def _write_folder(folder: Path, options: dict[str, Any], progress: bool) -> None
         folder / "canonical_landmarks.json",
         {
             "names": list(NAMES),
-            "points": np.round(canonical, 6).tolist(),
+            "landmarks": np.round(canonical, 6).tolist(),
             "pairs": [list(pair) for pair in PAIRS],
         },
     )

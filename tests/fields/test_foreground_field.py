@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
+from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms, activate_density
 from nerfgen_ns.fields.precision import field_precision, has_fast_bf16
 
 LATENT_DIM = 5
@@ -38,7 +38,8 @@ def plain_field(field: ForegroundField, positions: Tensor, codes: Tensor) -> tup
             features = F.relu(plain_layer(inputs, weights, field.skip_latent.bias))
         else:
             features = F.relu(linear(features))
-    return field.density_head(features).exp().squeeze(-1), field.rgb_head(features).sigmoid()
+    density = 10.0 * F.softplus(field.density_head(features) - 2.0)
+    return density.squeeze(-1), field.rgb_head(features).sigmoid()
 
 
 @pytest.mark.parametrize(("layers", "skip_layer"), [(2, 1), (4, 2), (4, 3), (8, 4)])
@@ -77,6 +78,12 @@ def test_density_alone_is_the_density():
     field = make_field()
     positions, terms = torch.rand(6, 9, 3), field.latent_terms(torch.randn(6, LATENT_DIM))
     torch.testing.assert_close(field.density(positions, terms), field(positions, terms)[0])
+
+
+def test_density_starts_as_a_thin_fog_and_grows_linearly():
+    density = activate_density(torch.tensor([0.0, 100.0, 200.0]))
+    assert 0.5 < density[0] < 2.0
+    torch.testing.assert_close(density[1:], torch.tensor([980.0, 1980.0]))
 
 
 def test_density_is_positive_and_colour_within_0_and_1_however_large_the_weights():

@@ -108,12 +108,14 @@ def test_a_surface_occupies_its_cell_and_the_cells_around_it_until_it_is_forgott
     grid.weights.zero_()
     surface = torch.tensor([[0.3, 0.1, 0.1]])
     grid.update(surface, torch.tensor([0.9]))
+    grid.mark()
     expected = torch.zeros(8, 8, 8)
     expected[4:7, 3:6, 3:6] = 1.0
     assert torch.equal(grid.occupied, expected)
     assert grid(surface) == 1.0 and grid(torch.tensor([[0.9, 0.1, 0.1]])) == 0.0
     for _ in range(4):
         grid.update(torch.empty(0, 3), torch.empty(0))
+    grid.mark()
     assert not grid.occupied.any()
 
 

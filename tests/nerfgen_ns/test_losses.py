@@ -35,6 +35,10 @@ def test_hard_surface_loss_is_a_mean_not_a_sum_over_samples():
     )
 
 
+def test_hard_surface_loss_of_no_samples_is_0():
+    assert hard_surface_loss(torch.empty(0, 8)) == 0
+
+
 def test_hard_surface_loss_pushes_weights_away_from_a_half():
     weights = torch.tensor([[0.4, 0.6]], requires_grad=True)
     (gradient,) = torch.autograd.grad(hard_surface_loss(weights), weights)

@@ -176,6 +176,12 @@ def test_the_occupancy_of_the_class_follows_training_every_few_steps():
     assert torch.equal(model.ray_renderer.occupancy.weights, before)
     callback.run_callback(4)
     assert (model.ray_renderer.occupancy.weights < before).any()
+    model.ray_renderer.occupancy.weights.zero_()
+    callback.run_callback(20)
+    assert model.ray_renderer.occupancy.occupied.any()
+    model.ray_renderer.occupancy.weights.zero_()
+    callback.run_callback(32)
+    assert not model.ray_renderer.occupancy.occupied.all()
 
 
 def test_an_exported_image_holds_the_foreground_alone():

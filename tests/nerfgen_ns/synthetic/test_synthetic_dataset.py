@@ -51,7 +51,7 @@ def test_landmarks_are_the_3d_landmarks_seen_by_the_written_camera(train_dir: Pa
 
 def test_canonical_landmarks_are_the_mean_and_pairs_mirror(train_dir: Path) -> None:
     canonical = json.loads((train_dir / "canonical_landmarks.json").read_text())
-    points = np.array(canonical["points"])
+    points = np.array(canonical["landmarks"])
     assert 30 <= len(points) == len(canonical["names"]) <= 70
     np.testing.assert_allclose(
         points, np.mean([f["landmarks3d"] for f in _frames(train_dir)], axis=0), atol=1e-5
@@ -62,7 +62,7 @@ def test_canonical_landmarks_are_the_mean_and_pairs_mirror(train_dir: Path) -> N
 
 
 def test_reprojection_error_is_that_of_the_canonical_landmarks(train_dir: Path) -> None:
-    canonical = np.array(json.loads((train_dir / "canonical_landmarks.json").read_text())["points"])
+    canonical = np.array(json.loads((train_dir / "canonical_landmarks.json").read_text())["landmarks"])
     for frame in _frames(train_dir):
         offsets = _project(canonical, frame) - frame["landmarks"]
         assert frame["reprojection_rmse"] == pytest.approx(np.sqrt((offsets**2).sum(1).mean()), abs=1e-3)
