@@ -64,15 +64,15 @@ class Quality:
         if self.test is not None:
             new_views = evaluate_views(run, self.test, factor)
             figures |= {f"new_views_{name}": value for name, value in new_views.items()}
-        count = min(8, len(run.codes))
-        shown = [place * len(run.codes) // count for place in range(count)]
-        write_image(self.output_dir / "sheet.png", identity_sheet(run, shown, 128))
-        write_image(self.output_dir / "turning.png", turning_sheet(run, shown, 128))
         write_json(self.output_dir / "quality.json", {"config": str(config), **figures})
         table = Table("figure", "value", title=f"{self.method} on {self.data.name}")
         for name, value in figures.items():
             table.add_row(name.replace("_", " "), f"{value:.4g}")
         Console().print(table)
+        count = min(8, len(run.codes))
+        shown = [place * len(run.codes) // count for place in range(count)]
+        write_image(self.output_dir / "sheet.png", identity_sheet(run, shown, 128))
+        write_image(self.output_dir / "turning.png", turning_sheet(run, shown, 128))
 
     def _train(self) -> Path:
         command = [
