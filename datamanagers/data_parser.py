@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, Nerfst
 
 from nerfgen_ns.datamanagers.transforms import read_frames, rows_of_frames, transforms_path
 from nerfgen_ns.errors import UsageError
+from nerfgen_ns.files import cache_folder
 
 
 @dataclass
@@ -139,8 +139,7 @@ def find_prepared(data: Path) -> Path:
 
     from nerfgen_ns.capture.prepare import PrepareConfig, prepare
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerfgen"
     digest = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]
-    output_dir = cache / f"{data.resolve().name}-{digest}"
+    output_dir = cache_folder() / f"{data.resolve().name}-{digest}"
     prepare(PrepareConfig(data=data, output_dir=output_dir))
     return output_dir

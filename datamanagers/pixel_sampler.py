@@ -40,11 +40,14 @@ class ImagewisePixelSampler(PixelSampler):
     def sample(self, image_batch: PixelStore) -> dict[str, Tensor]:  # type: ignore[override]
         """A batch of `num_rays_per_batch` pixels, with their (image, row, column) under "indices"."""
         indices = self.sample_indices(image_batch)
+        batch = image_batch.gather(indices)
         if self.config.background_redraw_fraction > 0 and image_batch.has_mattes:
-            outside = image_batch.gather(indices)["matte"][:, 0] == 0
+            outside = batch["matte"][:, 0] == 0
             redrawn = outside & (torch.rand(len(indices)) < self.config.background_redraw_fraction)
             indices[redrawn, 1:] = self._places_in(image_batch, indices[redrawn, 0])
-        return {**image_batch.gather(indices), "indices": indices}
+            for name, values in image_batch.gather(indices[redrawn]).items():
+                batch[name][redrawn] = values
+        return {**batch, "indices": indices}
 
     def sample_indices(self, store: PixelStore) -> Int[Tensor, "rays 3"]:
         """Random (image, row, column), `pixels_per_image` rays in a row from the same image."""

@@ -41,6 +41,11 @@ def replace_file(path: Path) -> Iterator[Path]:
         ) from error
 
 
+def cache_folder() -> Path:
+    """Where nerfgen keeps what it can make again: `nerfgen` in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerfgen"
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 to `path`, whole or not at all."""
     with replace_file(path) as temporary:

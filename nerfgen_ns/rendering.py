@@ -28,10 +28,13 @@ class RayRenderer(nn.Module):
 
     Args:
         field: the foreground field.
+        config: says how many samples a ray gets, in training and in rendering.
     """
 
-    def __init__(self, field: ForegroundField) -> None:
+    def __init__(self, field: ForegroundField, config: NerfgenModelConfig) -> None:
         super().__init__()
+        self.num_training_samples = config.num_samples
+        self.num_eval_samples = config.num_eval_samples or config.num_samples
         # In a tuple, so that the field's parameters are not listed twice.
         self._field = (field,)
 
@@ -39,6 +42,11 @@ class RayRenderer(nn.Module):
     def field(self) -> ForegroundField:
         """The foreground field."""
         return self._field[0]
+
+    @property
+    def num_samples(self) -> int:
+        """Samples a ray, now."""
+        return self.num_training_samples if self.training else self.num_eval_samples
 
     @abstractmethod
     def forward(
@@ -54,9 +62,7 @@ class DenseRenderer(RayRenderer):
     """As many samples on every ray: evenly spread, or, with `refine`, by the weights of a first pass."""
 
     def __init__(self, field: ForegroundField, config: NerfgenModelConfig, refine: bool) -> None:
-        super().__init__(field)
-        self.num_samples = config.num_samples
-        self.num_eval_samples = config.num_eval_samples or config.num_samples
+        super().__init__(field, config)
         self.sampler = UniformSampler(config.num_samples)
         self.fine_sampler = PDFSampler(config.num_samples, include_original=True) if refine else None
 
@@ -65,13 +71,12 @@ class DenseRenderer(RayRenderer):
     ) -> tuple[Composite, Float[Tensor, "rays samples"]]:
         """Pixels of the rays, and the weight of every sample."""
         assert ray_bundle.fars is not None
-        count = self.num_samples if self.training else self.num_eval_samples
-        samples = self.sampler(ray_bundle, num_samples=count)
+        samples = self.sampler(ray_bundle, num_samples=self.num_samples)
         if self.fine_sampler is not None:
             with torch.no_grad():
                 density = self.field.density(positions_of(samples), terms)
                 weights = rendering_weights(density, samples.deltas[..., 0])
-            samples = self.fine_sampler(ray_bundle, samples, weights[..., None], num_samples=count)
+            samples = self.fine_sampler(ray_bundle, samples, weights[..., None], num_samples=self.num_samples)
         density, colours = self.field(positions_of(samples), terms)
         weights = rendering_weights(density, samples.deltas[..., 0])
         return composite(weights, colours, middles_of(samples), background, ray_bundle.fars), weights
@@ -81,9 +86,7 @@ class ClassRenderer(RayRenderer):
     """Samples where the class is; rays that pass it by show their background and cost nothing more."""
 
     def __init__(self, field: ForegroundField, config: NerfgenModelConfig) -> None:
-        super().__init__(field)
-        self.num_samples = config.num_samples
-        self.num_eval_samples = config.num_eval_samples or config.num_samples
+        super().__init__(field, config)
         self.occupancy = ClassOccupancy(
             config.grid_resolution, config.occupancy_decay, config.occupancy_threshold
         )
@@ -103,7 +106,7 @@ class ClassRenderer(RayRenderer):
             hit_rays,
             edges[hits],
             occupied[hits],
-            num_samples=self.num_samples if self.training else self.num_eval_samples,
+            num_samples=self.num_samples,
         )
         positions = positions_of(samples)
         density, colours = self.field(positions, hit_terms)
@@ -133,7 +136,7 @@ class OccupancyRenderer(RayRenderer):
     IDENTITIES = 8
 
     def __init__(self, field: ForegroundField, table: LatentTable, config: NerfgenModelConfig) -> None:
-        super().__init__(field)
+        super().__init__(field, config)
         self._table = (table,)
         self.grid = nerfacc.OccGridEstimator(
             roi_aabb=[-1.0, -1.0, -1.0, 1.0, 1.0, 1.0], resolution=config.grid_resolution
@@ -141,11 +144,6 @@ class OccupancyRenderer(RayRenderer):
         # Until the first update, or after loading another sampler's checkpoint, anything may be anywhere.
         self.grid.binaries.fill_(True)
         self.sampler = VolumetricSampler(self.grid)
-        self.step_size = 2.0 * 3.0**0.5 / config.num_samples
-        if config.num_eval_samples is not None:
-            self.eval_step_size = 2.0 * 3.0**0.5 / config.num_eval_samples
-        else:
-            self.eval_step_size = self.step_size
 
     def forward(
         self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
@@ -155,7 +153,7 @@ class OccupancyRenderer(RayRenderer):
         rays = len(ray_bundle.origins)
         samples, ray_of_sample = self.sampler(
             ray_bundle,
-            render_step_size=self.step_size if self.training else self.eval_step_size,
+            render_step_size=self.step_size,
             alpha_thre=0.0,
         )
         starts, ends = samples.frustums.starts[:, 0], samples.frustums.ends[:, 0]
@@ -176,6 +174,11 @@ class OccupancyRenderer(RayRenderer):
         return Composite(
             foreground + (1.0 - accumulation) * background, foreground, accumulation, depth
         ), weights
+
+    @property
+    def step_size(self) -> float:
+        """Length of a sample, so that the diagonal of the box takes `num_samples` of them."""
+        return 2.0 * 3.0**0.5 / self.num_samples
 
     def after_step(self, step: int) -> None:
         """Refresh the grid."""

@@ -171,7 +171,9 @@ def _imports(module: str) -> Callable[[], str]:
 
 
 def _cache() -> str:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerfgen"
+    from nerfgen_ns.files import cache_folder
+
+    folder = cache_folder()
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
     with tempfile.TemporaryFile(dir=nearest):
         pass
