@@ -3,9 +3,16 @@
 Prepares two folders from the photographs alone. On `portraits`, photographs of people: the accepted part,
 the time, and the reprojection error. On `heads`, renderings with known cameras: how far the fitted ones are
 turned and displaced against the true ones, after removing one similarity for all: no landmark tells it.
+
+With `--kills 10`, `portraits` are prepared once more by a process that is killed so many times at random
+moments and started again: the share of files that differ in the end should be 0.
 """
 
 import os
+import random
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -36,6 +43,8 @@ class CaptureBenchmark:
     """nerfstudio data set of renderings with `true_transform_matrix` in each frame."""
     workers: int = 2
     """Worker processes."""
+    kills: int = 0
+    """How many times to kill the preparation of `portraits`."""
     output_path: Path | None = None
     """Where to write the figures as JSON."""
 
@@ -44,7 +53,12 @@ class CaptureBenchmark:
         figures: dict[str, dict[str, Any]] = {}
         with tempfile.TemporaryDirectory() as folder:
             if self.portraits.is_dir():
-                figures["portraits"] = self._prepare(self.portraits, Path(folder) / "portraits")
+                output = Path(folder) / "portraits"
+                figures["portraits"] = self._prepare(self.portraits, output)
+                if self.kills:
+                    seconds = figures["portraits"]["seconds"]
+                    figures["portraits"]["kills"] = self.kills
+                    figures["portraits"]["files that differ, %"] = self._killed(output, seconds)
             if self.heads.is_dir():
                 output = Path(folder) / "heads"
                 figures["heads"] = self._prepare(self.heads / "images", output)
@@ -69,6 +83,29 @@ class CaptureBenchmark:
             "processor seconds, all processes": sum(os.times()[:4]) - processor_start,
             "reprojection error, % of the face width, median": 100 * report.median_error,
         }
+
+    def _killed(self, whole: Path, seconds: float) -> float:
+        """Share of files, in %, that a preparation killed again and again makes other than `whole`."""
+        output = whole.with_name("killed")
+        program = "from nerfgen_ns.cli.main import entrypoint; entrypoint()"
+        command = [sys.executable, "-c", program, "prepare", "--workers", str(self.workers)]
+        command += ["--data", str(self.portraits), "--output-dir", str(output)]
+        moments = random.Random(0)
+        for kill in range(self.kills + 1):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+            if kill == self.kills:
+                process.wait()
+                break
+            time.sleep(moments.uniform(0, 3 * seconds / self.kills))
+            # Every other time the process alone: its workers have to end by themselves.
+            (os.killpg if kill % 2 else os.kill)(process.pid, signal.SIGKILL)
+            process.wait()
+        files = [
+            {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            for folder in (whole, output)
+        ]
+        names = files[0].keys() | files[1].keys()
+        return 100 * sum(files[0].get(name) != files[1].get(name) for name in names) / len(names)
 
 
 def camera_errors(prepared: Path, truth: Path) -> dict[str, float]:

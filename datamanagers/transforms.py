@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from nerfgen_ns.camera_matrices import check_focal_lengths, check_poses
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.files import read_json
 
@@ -20,7 +23,8 @@ def read_frames(path: Path) -> list[dict[str, Any]]:
     """The frames of a transforms.json in the file's order.
 
     Raises:
-        UsageError: it is no JSON, holds no frames, or lacks something that every frame needs.
+        UsageError: it is no JSON, holds no frames, lacks something that every frame needs, or has a camera in
+            it that cannot be one.
     """
     transforms = read_json(path)
     frames = transforms.get("frames") if isinstance(transforms, dict) else None
@@ -30,12 +34,36 @@ def read_frames(path: Path) -> list[dict[str, Any]]:
         for key in NEEDED_BY_EVERY_FRAME:
             if key not in frame and key not in transforms:
                 raise UsageError(f'{path}: frame {frame.get("file_path", place)} has no "{key}"')
+    _check_cameras(path, transforms, frames)
     mattes = sum("mask_path" in frame for frame in frames)
     if mattes not in (0, len(frames)):
         raise UsageError(
             f'{path}: {mattes} of {len(frames)} frames have a "mask_path"; give one to each frame or to none'
         )
     return frames
+
+
+def _check_cameras(path: Path, transforms: dict[str, Any], frames: list[dict[str, Any]]) -> None:
+    def where(place: int) -> str:
+        return f"{path}: frame {frames[place]['file_path']}"
+
+    def numbers(*keys: str) -> np.ndarray:
+        values = [[frame.get(key, transforms.get(key)) for key in keys] for frame in frames]
+        for place, row in enumerate(values):
+            for key, value in zip(keys, row, strict=True):
+                if not isinstance(value, (int, float)):
+                    raise UsageError(f'{where(place)}: "{key}" is {value!r} and no number')
+        return np.array(values, dtype=np.float64)
+
+    check_poses(
+        [frame.get("transform_matrix", transforms.get("transform_matrix")) for frame in frames], where
+    )
+    check_focal_lengths(numbers("fl_x", "fl_y"), where)
+    sizes, centres = numbers("w", "h"), numbers("cx", "cy")
+    wrong = ~(np.isfinite(centres).all(axis=1) & np.isfinite(sizes).all(axis=1) & (sizes >= 1).all(axis=1))
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise UsageError(f"{where(place)}: w, h, cx, cy are {[*sizes[place], *centres[place]]}; give pixels")
 
 
 def rows_of_frames(frames: list[dict[str, Any]]) -> list[int]:

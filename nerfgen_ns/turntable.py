@@ -21,6 +21,29 @@ def swing(views: int, yaw: float = 40.0, pitch: float = 8.0) -> Float[np.ndarray
     return np.stack([yaw * np.sin(phase), pitch * np.sin(2.0 * phase)], axis=-1)
 
 
+def orbit(views: int, pitch: float) -> Float[np.ndarray, "views 2"]:
+    """Yaw and pitch in degrees of a full turn from the front over the object's left (+x), at one pitch."""
+    return np.stack([360.0 * np.arange(views) / views, np.full(views, pitch)], axis=-1)
+
+
+def usual_angles(photographs: Cameras) -> tuple[bool, float]:
+    """Whether a class is seen from all around, and from how high it then is seen.
+
+    A class is seen from all around where a tenth of its photographs are taken from behind the object. Only
+    then does the second value matter: the photographs' median pitch in degrees, else 0.
+    """
+    places = photographs.camera_to_worlds[..., :3, 3].reshape(-1, 3)
+    if float((places[:, 2] < 0).float().mean()) < 0.1:
+        return False, 0.0
+    return True, float(torch.rad2deg(torch.asin(places[:, 1] / places.norm(dim=-1))).median())
+
+
+def path_around(photographs: Cameras, views: int) -> Float[np.ndarray, "views 2"]:
+    """The closed path that shows what the photographs show: a full turn, or a swing to both sides."""
+    all_around, pitch = usual_angles(photographs)
+    return orbit(views, pitch) if all_around else swing(views)
+
+
 def look_at_origin(angles: Float[np.ndarray, "views 2"], distance: float) -> Float[Tensor, "views 3 4"]:
     """Camera-to-world of cameras that look at the origin, nerfstudio/OpenGL convention, upright.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 
 @dataclass
@@ -52,8 +53,13 @@ def rotation_matrices(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n
     )
 
 
-def project(cameras: Cameras, points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "n m 2"]:
-    """Pixels of the points in each camera: u = cx + f·X/(−Z), v = cy − f·Y/(−Z)."""
+def rotation_vectors(rotation: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 3"]:
+    """The rotation vectors of rotations: the inverse of `rotation_matrices` below half a turn."""
+    return Rotation.from_matrix(rotation).as_rotvec()
+
+
+def project(cameras: Cameras, points: Float[np.ndarray, "*n m 3"]) -> Float[np.ndarray, "n m 2"]:
+    """Pixels of the points, all cameras' or each its own, in each camera: u = cx + f·X/(−Z), v = cy − f·Y/(−Z)."""
     seen = points @ cameras.rotation.transpose(0, 2, 1) + cameras.translation[:, None]
     return _project_seen(cameras, seen)
 

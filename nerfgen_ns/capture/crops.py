@@ -1,4 +1,4 @@
-"""Square crops aligned to the head: upright, of one scale, the head's centre in their middle.
+"""Square crops aligned to the object: upright, of one scale, the centre of its class frame in their middle.
 
 A similarity of the image plane changes a pinhole camera's focal length, principal point and roll and nothing
 else, so the crop of a photograph is an exact pinhole photograph itself.
@@ -10,10 +10,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from nerfgen_ns.capture.cameras import Cameras, project
 from nerfgen_ns.capture.face_mesh import CHIN, FACE_SIDES, FOREHEAD, LANDMARK_CENTRE, LANDMARK_RADIUS
+from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
 
 CROP_WIDTH = 1.286
-"""What the crop shows at the depth of the head's centre, in units of the class frame."""
+"""What the crop shows at the depth of the class frame's origin, in units of the class frame."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,73 @@ def crop_around(landmarks: Float[np.ndarray, "468 3"], size: int) -> Crop:
     up /= np.linalg.norm(up)
     axes = np.stack([right, up, np.cross(right, up)])
     middle = centre - (LANDMARK_CENTRE / LANDMARK_RADIUS * radius) @ axes
-    scale = size / (radius / LANDMARK_RADIUS * CROP_WIDTH)
+    return _upright_crop(middle[:2], up[:2], size / (radius / LANDMARK_RADIUS * CROP_WIDTH), size)
+
+
+def crop_side_guess(landmarks: Float[np.ndarray, "n m 2"], scheme: LandmarkScheme) -> Float[np.ndarray, "n"]:
+    """About how many pixels of each photograph `CROP_WIDTH` is, before there is any camera.
+
+    The focal length of a photograph in its own pixels is about the crop's focal length, as a multiple of its
+    side, times this. The landmarks are taken to be spread alike in all three directions.
+    """
+    known = np.isfinite(landmarks[..., :2]).all(axis=-1, keepdims=True)
+    points = np.where(known, landmarks[..., :2], 0.0)
+    count = np.maximum(known.sum(axis=1), 1)
+    mean = points.sum(axis=1) / count
+    spread = np.where(known, (points - mean[:, None]) ** 2, 0.0).sum(axis=(1, 2)) / count[:, 0]
+    return np.sqrt(1.5 * spread) / scheme.radius * CROP_WIDTH
+
+
+def crop_of_landmarks(landmarks: Float[np.ndarray, "m 2"], scheme: LandmarkScheme, size: int) -> Crop:
+    """The crop of one photograph by itself, for landmarks of which nothing but the scheme is known.
+
+    Taken as seen from the front: its scale and place are roughly right, whatever the object's pose, and its
+    roll stays. Cameras are fitted afterwards, for which any similarity does.
+    """
+    pixels = float(crop_side_guess(landmarks[None], scheme)[0])
+    middle = np.nanmean(landmarks, axis=0) - scheme.centre[:2] * [1.0, -1.0] * (pixels / CROP_WIDTH)
+    return _upright_crop(middle, np.array([0.0, -1.0]), size / pixels, size)
+
+
+def crops_from_cameras(cameras: Cameras, size: int) -> list[Crop]:
+    """For each photograph the crop that its camera, fitted in the photograph's pixels, calls for.
+
+    The origin of the class frame comes to lie in the crop's middle, its y axis there points up, and
+    `CROP_WIDTH` at the depth of the origin fills the crop's side.
+
+    Args:
+        size: pixels on a side of the crops.
+    """
+    step = 1e-4
+    middle, above = project(cameras, np.array([[0.0, 0.0, 0.0], [0.0, step, 0.0]])).transpose(1, 0, 2)
+    up = (above - middle) / step
+    scales = size / (CROP_WIDTH * cameras.focal / -cameras.translation[:, 2])
+    return [
+        _upright_crop(centre, direction, float(scale), size)
+        for centre, direction, scale in zip(middle, up, scales, strict=True)
+    ]
+
+
+def square_crop(width: int, height: int, size: int) -> Crop:
+    """The whole photograph, for collections that are aligned already: its longer side fills the crop."""
+    scale = size / max(width, height)
+    shift = (size - scale * np.array([width, height])) / 2
+    return Crop(np.column_stack([scale * np.eye(2), shift]), size)
+
+
+def _upright_crop(
+    middle: Float[np.ndarray, "2"], up: Float[np.ndarray, "2"], scale: float, size: int
+) -> Crop:
+    """The similarity that brings `middle` to the middle and turns `up` (in pixels, v downwards) upwards."""
     roll = np.arctan2(up[0], -up[1])
     linear = scale * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
-    return Crop(np.column_stack([linear, size / 2 - linear @ middle[:2]]), size)
+    return Crop(np.column_stack([linear, size / 2 - linear @ middle]), size)
 
 
 def crop_photograph(
-    photograph: UInt8[np.ndarray, "height width 3"], crop: Crop
-) -> UInt8[np.ndarray, "size size 3"]:
-    """Resample the crop. Outside the photograph the colour of its nearest edge goes on."""
+    photograph: UInt8[np.ndarray, "height width *channels"], crop: Crop
+) -> UInt8[np.ndarray, "size size *channels"]:
+    """Resample the crop of a photograph or matte. Outside it the colour of its nearest edge goes on."""
     height, width = photograph.shape[:2]
     corners = crop.to_photograph(np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * float(crop.size))
     low = np.floor(corners.min(axis=0)).astype(int) - 2

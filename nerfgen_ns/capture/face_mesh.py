@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
+
 LANDMARK_COUNT = 468
 LANDMARK_CENTRE = np.array([0.0, -0.116, 0.252])
 """Mean of the canonical landmarks: so placed, the head with hair and neck is centred at the origin."""
@@ -46,3 +48,19 @@ def mirror_partners() -> Int[np.ndarray, "m"]:
 def face_width(landmarks: Float[np.ndarray, "*n m 2"]) -> Float[np.ndarray, "*n"]:
     """Distance between the two sides of the face at the height of the ears, in the unit of `landmarks`."""
     return np.linalg.norm(landmarks[..., FACE_SIDES[0], :] - landmarks[..., FACE_SIDES[1], :], axis=-1)
+
+
+FACE_MESH = LandmarkScheme(
+    count=LANDMARK_COUNT,
+    mirror_partners=mirror_partners(),
+    centre=LANDMARK_CENTRE,
+    radius=LANDMARK_RADIUS,
+    has_depth=True,
+    width_landmarks=FACE_SIDES,
+)
+"""The landmarks of MediaPipe's face mesh."""
+
+FIVE_NAMES = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+FIVE_CENTRE = np.array([0.0, -0.12, 0.257])
+"""Mean of the five landmarks where the face mesh lies as `FACE_MESH` says, measured on 100 portraits."""
+FIVE_RADIUS = 0.153

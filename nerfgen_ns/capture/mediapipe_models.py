@@ -1,54 +1,30 @@
-"""MediaPipe's bundled models: face mesh landmarks and the selfie segmentation matte.
-
-Nothing here imports MediaPipe before a model is made. Its libraries write to the process's standard error
-from C++; that is closed to them while they work, and problems arrive as exceptions.
-"""
+"""MediaPipe's face mesh landmarks and selfie segmentation matte, by whichever interface of its works here."""
 
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from nerfgen_ns.capture.face_mesh import LANDMARK_COUNT, face_width, mirror_partners
+from nerfgen_ns.capture.face_mesh import face_width, mirror_partners
+from nerfgen_ns.capture.mediapipe_backends import (
+    bundled_face_mesh,
+    bundled_selfie_segmentation,
+    face_landmarker,
+    image_segmenter,
+)
 from nerfgen_ns.capture.photographs import RejectedError
-from nerfgen_ns.errors import NerfgenError
 
+FACE_LANDMARKER_VARIABLE = "NERFGEN_FACE_LANDMARKER_MODEL"
+SELFIE_SEGMENTER_VARIABLE = "NERFGEN_SELFIE_SEGMENTER_MODEL"
 MOST_FACES = 5
 SAME_FACE = 0.1
 """A face of the mirror image is the same one if its landmarks lie this close, in face widths."""
 
 
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Send what C++ libraries write to file descriptor 2 to nowhere."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(nowhere)
-        os.close(kept)
-
-
-def _solutions() -> Any:
-    try:
-        with quiet_stderr():
-            import mediapipe
-
-            return mediapipe.solutions
-    except (ImportError, AttributeError) as error:
-        raise NerfgenError(
-            "mediapipe: this installation has no face mesh and selfie segmentation models in it; "
-            "install them with: pip install 'mediapipe>=0.10.9,<0.10.30'"
-        ) from error
+def model_file(given: Path | None, variable: str) -> Path | None:
+    """The model file that is given, or else named by the environment `variable`; None: the bundled model."""
+    return given or (Path(os.environ[variable]) if os.environ.get(variable) else None)
 
 
 class LandmarkModel:
@@ -58,14 +34,15 @@ class LandmarkModel:
     the model's left-right bias out and a part of its noise.
     """
 
-    def __init__(self) -> None:
-        face_mesh = _solutions().face_mesh
-        with quiet_stderr():
-            self._mesh = face_mesh.FaceMesh(
-                static_image_mode=True, max_num_faces=MOST_FACES, refine_landmarks=True
-            )
-            # The graph starts with its first image, and says so.
-            self._mesh.process(np.zeros((64, 64, 3), np.uint8))
+    def __init__(self, model: Path | None = None) -> None:
+        """Use the `face_landmarker.task` at `model`; without one, the model that MediaPipe carries.
+
+        Raises:
+            UsageError: the file cannot be used.
+            NerfgenError: MediaPipe is missing, or carries no models and no file is given.
+        """
+        model = model_file(model, FACE_LANDMARKER_VARIABLE)
+        self._faces = face_landmarker(model, MOST_FACES) if model else bundled_face_mesh(MOST_FACES)
         self._partners = mirror_partners()
 
     def __call__(
@@ -99,28 +76,20 @@ class LandmarkModel:
             chosen = (chosen + mirrored[int(np.argmin(distances))]) / 2
         return chosen, notes
 
-    def _faces(self, photograph: UInt8[np.ndarray, "height width 3"]) -> list[Float[np.ndarray, "468 3"]]:
-        height, width = photograph.shape[:2]
-        with quiet_stderr():
-            found = self._mesh.process(photograph).multi_face_landmarks or []
-        return [
-            np.array([(point.x, point.y, point.z) for point in face.landmark[:LANDMARK_COUNT]])
-            * [width, height, width]
-            for face in found
-        ]
-
 
 class MatteModel:
     """Soft mattes of people."""
 
-    def __init__(self) -> None:
-        selfie_segmentation = _solutions().selfie_segmentation
-        with quiet_stderr():
-            self._segmentation = selfie_segmentation.SelfieSegmentation(model_selection=0)
-            self._segmentation.process(np.zeros((64, 64, 3), np.uint8))
+    def __init__(self, model: Path | None = None) -> None:
+        """Use the `selfie_segmenter.tflite` at `model`; without one, the model that MediaPipe carries.
+
+        Raises:
+            UsageError: the file cannot be used.
+            NerfgenError: MediaPipe is missing, or carries no models and no file is given.
+        """
+        model = model_file(model, SELFIE_SEGMENTER_VARIABLE)
+        self._matte = image_segmenter(model) if model else bundled_selfie_segmentation()
 
     def __call__(self, photograph: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
         """Matte in [0, 1]."""
-        with quiet_stderr():
-            matte = self._segmentation.process(np.ascontiguousarray(photograph)).segmentation_mask
-        return np.clip(np.asarray(matte), 0.0, 1.0)
+        return np.clip(self._matte(np.ascontiguousarray(photograph)), 0.0, 1.0)

@@ -1,10 +1,8 @@
-"""What is done to one photograph by itself: landmarks, crop and matte, kept on disk to resume from."""
+"""What is done to one photograph by itself: landmarks, crop and matte."""
 
-import hashlib
-import json
-import os
-import signal
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,87 +10,168 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from nerfgen_ns.capture.crops import Crop, crop_around, crop_photograph
-from nerfgen_ns.capture.mediapipe_models import LandmarkModel, MatteModel
+from nerfgen_ns.capture.capture_store import CaptureFiles
+from nerfgen_ns.capture.crops import (
+    Crop,
+    crop_around,
+    crop_of_landmarks,
+    crop_photograph,
+    square_crop,
+)
+from nerfgen_ns.capture.face_mesh import FACE_MESH
+from nerfgen_ns.capture.given_landmarks import GivenLandmarks
+from nerfgen_ns.capture.landmark_scheme import FEWEST_LANDMARKS, LandmarkScheme
+from nerfgen_ns.capture.matte_sources import MatteOptions, MatteSource, Photograph
+from nerfgen_ns.capture.models import LandmarkModel, Landmarks, landmark_scheme, open_landmark_model
 from nerfgen_ns.capture.photographs import RejectedError, read_photograph
-from nerfgen_ns.files import replace_file, write_text
+from nerfgen_ns.files import replace_file
 
-FORMAT = 1
+FORMAT = 2
 """To be raised when captures or prepared folders made before must not be used any more."""
 NOTED_OUTSIDE = 0.3
 NOTED_SCALE = 4.0
 
-_models: tuple[LandmarkModel, MatteModel] | None = None
+Find = Callable[[Path, Photograph], tuple[Landmarks, Crop]]
 
 
 @dataclass(frozen=True)
-class CaptureFiles:
-    """Where the capture of one photograph is kept. The record is written last: without it nothing counts."""
+class CapturePhotograph:
+    """Landmarks, crop and matte of one photograph at a time; see `capture_pool.CaptureOne`.
 
-    image: Path
-    matte: Path
-    record: Path
-
-    @classmethod
-    def of(cls, photograph: Path, size: int, folder: Path) -> "CaptureFiles":
-        """Files named after the photograph's name, size and time of change, and the crop's size."""
-        status = photograph.stat()
-        identity = f"{photograph.name}|{status.st_size}|{status.st_mtime_ns}|{size}|{FORMAT}"
-        key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:24]
-        return cls(folder / f"{key}-image.png", folder / f"{key}-matte.png", folder / f"{key}.json")
-
-
-def start_worker() -> None:
-    """Set up a worker process: interruptions are its parent's business, the chatter of C++ nobody's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-
-def capture_photograph(photograph: Path, size: int, files: CaptureFiles) -> dict[str, Any]:
-    """Make the capture of a photograph, or read it where it exists.
-
-    Returns:
-        Either `reason` and `mend` of a rejected photograph, or `landmarks` (468 × 3, pixels of the crop and
-        relative depth), `principal_point` (pixels of the crop), `photograph_to_crop` (2 × 3) and `notes`.
-
-    Raises:
-        NerfgenError: the capture cannot be written, or MediaPipe's models are missing.
+    Small and picklable: models are made in the process that uses them, when the first photograph comes.
     """
-    if files.record.exists():
-        record: dict[str, Any] = json.loads(files.record.read_text(encoding="utf-8"))
-        return record
-    global _models
-    if _models is None:
-        _models = LandmarkModel(), MatteModel()
-    try:
-        record = _capture(photograph, size, files, *_models)
-    except RejectedError as rejected:
-        record = {"reason": rejected.reason, "mend": rejected.mend}
-    write_text(files.record, json.dumps(record))
-    return record
+
+    size: int
+    """Side of the crop in pixels."""
+    landmark_model: str = "mediapipe"
+    """Name of the landmark model; it has no part where the landmarks are given."""
+    landmark_model_file: Path | None = None
+    """File that the landmark model is made from, where it needs one."""
+    mattes: MatteOptions = field(default_factory=MatteOptions)
+    """Where the mattes come from."""
+    given: Path | None = None
+    """Folder of landmarks and crops that are known already, see `GivenLandmarks`."""
+    aligned: bool = False
+    """Whether the photographs are taken as they are, padded to a square, and not cropped to the object."""
+
+    @property
+    def scheme(self) -> LandmarkScheme:
+        """The landmarks that the landmark model finds."""
+        return landmark_scheme(self.landmark_model)
+
+    def __call__(self, photograph: Path, files: CaptureFiles) -> dict[str, Any]:
+        """Capture a photograph: write its crop and, if there is one, its matte.
+
+        Returns:
+            Either `reason` and `mend` of a rejected photograph, or `landmarks` (m × 2, or with relative depth
+            m × 3, in pixels of the crop; NaN where one is missing), `confidence` (m), `principal_point`
+            (pixels of the crop), `photograph_to_crop` (2 × 3) and `notes`.
+
+        Raises:
+            UsageError: a matte that was given cannot be used.
+            NerfgenError: the crop cannot be written, or a model is missing or fails.
+        """
+        try:
+            return _capture(photograph, self.size, files, *_opened(self))
+        except RejectedError as rejected:
+            return {"reason": rejected.reason, "mend": rejected.mend}
+
+    def stamp(self, photograph: Path) -> str:
+        """Changes whenever a file beside the photograph that its capture depends on does."""
+        parts = []
+        matte = self.mattes.file_of(photograph)
+        if matte is not None:
+            parts.append(f"{matte.stat().st_size}|{matte.stat().st_mtime_ns}")
+        if self.given is not None:
+            parts.append(_open_given(self.given).stamp(photograph))
+        return "|".join(parts)
+
+
+@lru_cache(maxsize=1)
+def _opened(options: CapturePhotograph) -> tuple[Find, MatteSource | None]:
+    """The sources of landmarks and mattes, made once in a process."""
+    if options.given is not None:
+        find: Find = _Given(_open_given(options.given), options.size)
+    else:
+        model = open_landmark_model(options.landmark_model, options.landmark_model_file)
+        find = _Found(model, options.size, options.aligned)
+    return find, options.mattes.open()
+
+
+@lru_cache(maxsize=1)
+def _open_given(folder: Path) -> GivenLandmarks:
+    return GivenLandmarks(folder)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Landmarks and crops that are known already."""
+
+    given: GivenLandmarks
+    size: int
+
+    def __call__(self, path: Path, photograph: Photograph) -> tuple[Landmarks, Crop]:
+        rows, matrix = self.given.of(path)
+        _check_enough(rows[:, 2])
+        height, width = photograph.shape[:2]
+        crop = square_crop(width, height, self.size) if matrix is None else Crop(matrix, self.size)
+        return Landmarks(rows[:, :2], rows[:, 2]), crop
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Landmarks that a model finds, and the crop that follows from them."""
+
+    model: LandmarkModel
+    size: int
+    aligned: bool
+
+    def __call__(self, path: Path, photograph: Photograph) -> tuple[Landmarks, Crop]:
+        found = self.model(photograph)
+        scheme = self.model.scheme
+        if found.confidence is not None:
+            _check_enough(found.confidence)
+        if self.aligned:
+            height, width = photograph.shape[:2]
+            return found, square_crop(width, height, self.size)
+        if scheme is FACE_MESH:
+            return found, crop_around(found.points, self.size)
+        return found, crop_of_landmarks(found.points[:, :2], scheme, self.size)
+
+
+def _check_enough(confidence: Float[np.ndarray, "m"]) -> None:
+    known = int((confidence > 0).sum())
+    if known < FEWEST_LANDMARKS:
+        raise RejectedError(
+            f"only {known} of its {len(confidence)} landmarks are known" if known else "it has no landmarks",
+            f"give at least {FEWEST_LANDMARKS}, better all, or use another photograph",
+        )
 
 
 def _capture(
-    path: Path, size: int, files: CaptureFiles, landmark_model: LandmarkModel, matte_model: MatteModel
+    path: Path, size: int, files: CaptureFiles, find: Find, matte_source: MatteSource | None
 ) -> dict[str, Any]:
     photograph = read_photograph(path)
-    landmarks, notes = landmark_model(photograph)
-    crop = crop_around(landmarks, size)
+    landmarks, crop = find(path, photograph)
     image = crop_photograph(photograph, crop)
-    # The matte is taken of the padded crop: where the image goes on beyond the edge, so does its matte.
-    matte = np.round(matte_model(image) * 255).astype(np.uint8)
-    for array, target in ((image, files.image), (matte, files.matte)):
+    written = {files.image: image}
+    if matte_source is not None:
+        written[files.matte] = matte_source(path, photograph, crop, image)
+    for target, array in written.items():
         with replace_file(target) as temporary:
             Image.fromarray(array).save(temporary, compress_level=1)
     height, width = photograph.shape[:2]
+    notes = list(landmarks.notes)
     outside = _part_outside(crop, width, height)
     if outside > NOTED_OUTSIDE:
         notes.append(f"{outside:.0%} of the crop lies outside the photograph and is filled from its edge")
     if crop.scale > NOTED_SCALE:
-        notes.append(f"the face is small: enlarged {crop.scale:.1f} times")
-    in_crop = np.column_stack([crop.to_crop(landmarks[:, :2]), landmarks[:, 2] * crop.scale])
+        notes.append(f"the object is small: enlarged {crop.scale:.1f} times")
+    points, confidence = landmarks.points, landmarks.confidence
+    in_crop = np.column_stack([crop.to_crop(points[:, :2]), points[:, 2:] * crop.scale])
     return {
-        "landmarks": in_crop.round(3).tolist(),
+        "landmarks": in_crop.round(3),
+        "confidence": np.isfinite(points).all(axis=1) * 1.0 if confidence is None else confidence,
         "principal_point": _principal_point(crop, width, height).round(4).tolist(),
         "photograph_to_crop": crop.matrix.round(9).tolist(),
         "notes": notes,

@@ -13,6 +13,9 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 LONGEST_SIDE = 2048
 """Larger photographs are read at this size: the crops are far smaller, and the memory stays bounded."""
 SHORTEST_SIDE = 32
+ORIENTATION = 0x0112
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that swap width and height."""
 
 
 class RejectedError(Exception):
@@ -75,6 +78,46 @@ def read_photograph(path: Path) -> UInt8[np.ndarray, "height width 3"]:
         raise RejectedError(
             f"{width}×{height} pixels are too few", f"use one of at least {SHORTEST_SIDE} pixels a side"
         )
+    upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return np.asarray(upright)
+
+
+def upright_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of the upright photograph in its file, which `read_photograph` may make smaller.
+
+    Only the file's header is looked at. None where it is no image: reading it will tell why.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                size = image.size
+                # Asked for tags, a PNG file would be decoded whole, for those that might follow its pixels.
+                known = image.format != "PNG" or "exif" in image.info
+                turned = known and image.getexif().get(ORIENTATION, 1) in SIDEWAYS
+    except Exception:  # decoders raise whatever they like on damaged files
+        return None
+    return (size[1], size[0]) if turned else size
+
+
+def read_alpha(path: Path) -> UInt8[np.ndarray, "height width"] | None:
+    """The alpha channel of a photograph, upright and of the size of `read_photograph`; None if it has none.
+
+    Raises:
+        RejectedError: the file is damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            if "A" not in image.getbands() and "transparency" not in image.info:
+                return None
+            exif = image.getexif().tobytes()
+            alpha = image.convert("RGBA").getchannel("A")
+            alpha.info["exif"] = exif
+            upright: Image.Image = ImageOps.exif_transpose(alpha)
+    except Exception as error:
+        raise RejectedError(
+            f"damaged or truncated ({error})", "copy it again from where it came from"
+        ) from error
     upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
     return np.asarray(upright)
 

@@ -1,152 +1,209 @@
-"""`nerfgen prepare`: a folder of photographs becomes a prepared folder of crops, mattes and cameras."""
+"""`nerfgen prepare`: a folder of photographs becomes a prepared folder of crops, mattes and cameras.
 
-import hashlib
-import json
-import os
+In four stages: list the photographs, capture each by itself (`prepare_shard` does a part of them and stops
+here), fit the cameras of all together, write the folder.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from nerfgen_ns.capture.camera_fitting import fit_cameras
 from nerfgen_ns.capture.cameras import Cameras, first_guess, project
-from nerfgen_ns.capture.canonical_landmarks import estimate_canonical_landmarks
-from nerfgen_ns.capture.capture_pool import capture_all
+from nerfgen_ns.capture.canonical_landmarks import MOST_PHOTOGRAPHS, estimate_canonical_landmarks
+from nerfgen_ns.capture.capture_pool import capture_many
+from nerfgen_ns.capture.capture_store import Capture
 from nerfgen_ns.capture.face_mesh import (
     LANDMARK_CENTRE,
-    LANDMARK_COUNT,
     LANDMARK_RADIUS,
     face_width,
     mirror_partners,
 )
-from nerfgen_ns.capture.photograph_capture import FORMAT, CaptureFiles
-from nerfgen_ns.capture.photographs import list_photographs
+from nerfgen_ns.capture.prepare_plan import Plan, PrepareConfig
 from nerfgen_ns.capture.prepared_folder import Frame, PreparedFolder, PrepareReport, Rejection
-from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.files import read_json
+from nerfgen_ns.capture.progress import progress_over
+from nerfgen_ns.capture.shards import Shard, announce, check_agreement, note_finished, unfinished
+from nerfgen_ns.errors import NerfgenError
 
 FEWEST_PHOTOGRAPHS = 3
 WORST_ERROR = 0.08
 """Photographs with a larger reprojection error than this part of the face width are rejected."""
+FITTED_AT_ONCE = 1024
+"""Photographs whose cameras are fitted in one go: their arrays take a hundred megabytes."""
 
 
-@dataclass
-class PrepareConfig:
-    """Landmarks, mattes, cameras and crops of a folder of photographs."""
+@dataclass(frozen=True)
+class ShardReport:
+    """What came of one shard."""
 
-    data: Path
-    """Folder of photographs, one object each. Nothing is written into it."""
-    output_dir: Path
-    """Prepared folder to make. What an interrupted run has done there is taken up again."""
-    size: int = 256
-    """Side of the square crops in pixels."""
-    focal: float = 2.1
-    """Focal length as a multiple of the crop's side, which photographs do not tell: 2.1 suits portraits, 1.5
-    close snapshots, 3 and more a telephoto lens. The head's distance follows: 1.3 units times as many."""
-    canonical_landmarks: Path | None = None
-    """`canonical_landmarks.json` of another prepared folder: cameras are then fitted into its class frame, at
-    its focal length, and nothing about the class is estimated. One photograph is enough."""
-    class_name: str = "faces"
-    """Name of the class, noted in the prepared folder."""
-    workers: int | None = None
-    """Worker processes, of one thread each; by default one for each processor. With 1 there are none."""
-
-    def check(self) -> None:
-        """Raise a UsageError for values that make no sense together."""
-        if self.size < 32 or self.size > 4096:
-            raise UsageError(f"--size {self.size}: take from 32 to 4096 pixels")
-        if not 0.2 <= self.focal <= 100:
-            raise UsageError(f"--focal {self.focal}: take from 0.2 to 100 crop sides; 2.1 suits portraits")
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"--workers {self.workers}: take at least 1")
-        data, output = Path(self.data).resolve(), Path(self.output_dir).resolve()
-        if data == output or data in output.parents or output in data.parents:
-            raise UsageError(
-                f"{self.output_dir}: overlaps with the photographs in {self.data}; choose one beside them"
-            )
+    shard: Shard
+    captured: int
+    """Photographs of this shard with landmarks, a crop and a matte."""
+    rejected: int
+    """Photographs of this shard that cannot be used."""
+    unfinished: list[str]
+    """The other shards that are not finished, as `i/n`."""
 
 
 def prepare(config: PrepareConfig) -> PrepareReport:
     """Prepare a folder of photographs, or report on it where it has been prepared with the same options.
 
     Raises:
-        UsageError: the call cannot be right: no photographs, an output folder that belongs to something else.
+        UsageError: the call cannot be right: no photographs, an output folder that belongs to something else,
+            other options than those of the shards in it.
         NerfgenError: too few photographs were accepted, or the output cannot be written.
     """
-    config.check()
-    photographs = list_photographs(config.data)
-    given = _read_canonical_landmarks(config.canonical_landmarks)
+    plan = Plan.of(config)
     folder = PreparedFolder(Path(config.output_dir))
-    fingerprint = _fingerprint(config, photographs)
-    finished = folder.finished_report(fingerprint)
+    finished = folder.finished_report(plan.fingerprint)
     if finished is not None:
         return finished
     with folder.locked():
-        files = [CaptureFiles.of(path, config.size, folder.captures) for path in photographs]
-        records = capture_all(photographs, config.size, files, config.workers)
+        finished = folder.finished_report(plan.fingerprint)
+        if finished is not None:
+            return finished
+        check_agreement(folder.stores, plan.options, None)
+        captures = _capture(plan, range(len(plan.keys)), folder, None, config.workers)
+        names = [path.name for path in plan.photographs]
         rejected = [
-            Rejection(path.name, record["reason"], record["mend"])
-            for path, record in zip(photographs, records, strict=True)
-            if "reason" in record
+            Rejection(name, capture.record["reason"], capture.record["mend"])
+            for name, capture in zip(names, captures, strict=True)
+            if capture.rejected
         ]
-        found = [index for index, record in enumerate(records) if "reason" not in record]
+        found = [place for place, capture in enumerate(captures) if not capture.rejected]
         _check_enough(len(found), config, rejected)
-        cameras, points, landmarks = _fit([records[index] for index in found], config, given)
-        errors = np.sqrt(((project(cameras, points) - landmarks) ** 2).sum(axis=2).mean(axis=1))
-        widths = face_width(landmarks)
-        matrices = cameras.camera_to_world()
-        frames = []
-        for place, index in enumerate(found):
-            path, record = photographs[index], records[index]
-            if errors[place] > WORST_ERROR * widths[place]:
-                rejected.append(
-                    Rejection(
-                        path.name,
-                        "no camera explains where its landmarks lie",
-                        "use a photograph in which the face is whole and not in profile",
-                    )
-                )
-                continue
-            frames.append(
-                Frame(
-                    source=path.name,
-                    files=files[index],
-                    camera_to_world=matrices[place],
-                    focal=float(cameras.focal[place]),
-                    centre=cameras.centre[place],
-                    landmarks=landmarks[place],
-                    reprojection_rmse=float(errors[place]),
-                    face_width=float(widths[place]),
-                    photograph_to_crop=record["photograph_to_crop"],
-                    notes=record["notes"],
-                )
+        landmarks = folder.gather_landmarks([captures[place] for place in found])
+        cameras, points, errors = _fit(
+            landmarks, [captures[place].record["principal_point"] for place in found], config, plan.given
+        )
+        widths = face_width(landmarks[..., :2])
+        accepted = errors <= WORST_ERROR * widths
+        rejected += [
+            Rejection(
+                names[found[row]],
+                "no camera explains where its landmarks lie",
+                "use a photograph in which the face is whole and not in profile",
             )
-        _check_enough(len(frames), config, rejected)
+            for row in np.flatnonzero(~accepted)
+        ]
+        _check_enough(int(accepted.sum()), config, rejected)
+        matrices = cameras.camera_to_world()
+
+        def frames() -> Iterator[tuple[str, Capture, Frame | None]]:
+            rows = dict(zip(found, range(len(found)), strict=True))
+            for place, (key, capture) in enumerate(zip(plan.keys, captures, strict=True)):
+                row = rows.get(place)
+                frame = None
+                if row is not None and accepted[row]:
+                    frame = Frame(
+                        source=names[place],
+                        camera_to_world=matrices[row],
+                        focal=float(cameras.focal[row]),
+                        centre=cameras.centre[row],
+                        landmarks=landmarks[row, :, :2],
+                        reprojection_rmse=float(errors[row]),
+                        face_width=float(widths[row]),
+                    )
+                yield key, capture, frame
+
         canonical = {
             "class_name": config.class_name,
             "focal": cameras.focal[0] / config.size,
             "landmarks": points.round(6).tolist(),
             "mirror_partners": mirror_partners().tolist(),
         }
-        return folder.write(config.class_name, config.size, frames, rejected, canonical, fingerprint)
+        return folder.write(
+            config.class_name,
+            config.size,
+            frames(),
+            int(accepted.sum()),
+            rejected,
+            canonical,
+            plan.fingerprint,
+        )
+
+
+def prepare_shard(config: PrepareConfig, shard: Shard) -> ShardReport:
+    """Capture one shard of the photographs, for `prepare` to go on from when all are there.
+
+    Raises:
+        UsageError: see `prepare`; or another shard was called with other options.
+        NerfgenError: the output cannot be written.
+    """
+    plan = Plan.of(config)
+    folder = PreparedFolder(Path(config.output_dir))
+    finished = folder.finished_report(plan.fingerprint)
+    if finished is not None:
+        return ShardReport(shard, finished.accepted, len(finished.rejected), [])
+    with folder.locked(shard):
+        announce(folder.stores, plan.options, shard)
+        places = shard.part_of(range(len(plan.keys)))
+        captures = _capture(plan, places, folder, shard, config.workers)
+        note_finished(folder.stores, plan.options, shard)
+        rejected = sum(capture.rejected for capture in captures)
+        return ShardReport(shard, len(captures) - rejected, rejected, unfinished(folder.stores, shard.count))
+
+
+def _capture(
+    plan: Plan, places: Sequence[int], folder: PreparedFolder, shard: Shard | None, workers: int | None
+) -> list[Capture]:
+    """The captures of the photographs at `places`: those that are there, and the others made."""
+    known = folder.captures()
+    store = folder.store(shard)
+    tasks = [
+        (plan.keys[place], plan.photographs[place], store.files(plan.keys[place]))
+        for place in places
+        if plan.keys[place] not in known
+    ]
+    if tasks:
+        with (
+            store,
+            progress_over("landmarks and mattes", len(places), len(places) - len(tasks)) as advance,
+        ):
+            for key, record in capture_many(tasks, plan.capture, workers):
+                store.append(key, record)
+                advance()
+        known.update(store.read())
+    return [known[plan.keys[place]] for place in places]
 
 
 def _fit(
-    records: list[dict[str, Any]], config: PrepareConfig, given: dict[str, Any] | None
-) -> tuple[Cameras, np.ndarray, np.ndarray]:
-    """Cameras, canonical landmarks (m × 3) and landmarks (n × m × 2) of the captured photographs."""
-    landmarks = np.array([record["landmarks"] for record in records])
-    centre = np.array([record["principal_point"] for record in records])
-    focal = np.full(len(records), (given["focal"] if given else config.focal) * config.size)
+    rows: Float[np.ndarray, "n m 4"],
+    principal_points: list[list[float]],
+    config: PrepareConfig,
+    given: dict[str, Any] | None,
+) -> tuple[Cameras, Float[np.ndarray, "m 3"], Float[np.ndarray, "n"]]:
+    """Cameras, canonical landmarks and root mean square reprojection errors in pixels."""
+    centre = np.array(principal_points)
+    focal = np.full(len(rows), (given["focal"] if given else config.focal) * config.size)
     if given:
         points = np.array(given["landmarks"], dtype=np.float64)
     else:
+        some = slice(None, None, -(-len(rows) // MOST_PHOTOGRAPHS))
         points = estimate_canonical_landmarks(
-            landmarks, focal, centre, mirror_partners(), LANDMARK_CENTRE, LANDMARK_RADIUS
+            rows[some, :, :3].astype(np.float64),
+            focal[some],
+            centre[some],
+            mirror_partners(),
+            LANDMARK_CENTRE,
+            LANDMARK_RADIUS,
         )
-    cameras = fit_cameras(landmarks, points, first_guess(landmarks, points, focal, centre))
-    return cameras, points, landmarks[..., :2]
+    parts, errors = [], []
+    for first in range(0, len(rows), FITTED_AT_ONCE):
+        part = slice(first, first + FITTED_AT_ONCE)
+        landmarks = rows[part, :, :3].astype(np.float64)
+        guess = first_guess(landmarks, points, focal[part], centre[part])
+        parts.append(fit_cameras(landmarks, points, guess))
+        offsets = project(parts[-1], points) - landmarks[..., :2]
+        errors.append(np.sqrt((offsets**2).sum(axis=2).mean(axis=1)))
+    cameras = Cameras(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in Cameras.__dataclass_fields__)
+    )
+    return cameras, points, np.concatenate(errors)
 
 
 def _check_enough(accepted: int, config: PrepareConfig, rejected: list[Rejection]) -> None:
@@ -160,32 +217,3 @@ def _check_enough(accepted: int, config: PrepareConfig, rejected: list[Rejection
         f"{config.data}: only {accepted} of its photographs can be used and a class needs at least {fewest}: "
         f"add more{why}"
     )
-
-
-def _read_canonical_landmarks(path: Path | None) -> dict[str, Any] | None:
-    if path is None:
-        return None
-    value = read_json(path)
-    try:
-        points = np.array(value["landmarks"], dtype=np.float64)
-        valid = (
-            points.shape == (LANDMARK_COUNT, 3) and np.isfinite(points).all() and 0.2 <= value["focal"] <= 100
-        )
-    except (KeyError, TypeError, ValueError):
-        valid = False
-    if not valid:
-        raise UsageError(
-            f"{path}: not canonical landmarks of faces; give canonical_landmarks.json of a prepared folder"
-        )
-    return dict(value)
-
-
-def _fingerprint(config: PrepareConfig, photographs: list[Path]) -> str:
-    """Changes whenever a photograph or an option that the result depends on does."""
-    given = config.canonical_landmarks
-    parts: list[Any] = [FORMAT, config.size, config.focal, config.class_name]
-    parts.append(None if given is None else Path(given).read_text(encoding="utf-8"))
-    for path in photographs:
-        status = path.stat()
-        parts.append([os.fsencode(path.name).hex(), status.st_size, status.st_mtime_ns])
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

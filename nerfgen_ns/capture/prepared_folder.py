@@ -1,11 +1,16 @@
-"""The prepared folder on disk: what is in it, and how it comes to be there whole or not at all."""
+"""The prepared folder on disk: what is in it, and how it comes to be there whole or not at all.
 
+The new contents are made aside, in `.prepare/making`. Once whole they are renamed to `.prepare/made`, and a
+process that finds them there moves them into place before it does anything else: whenever the one before was
+killed, the folder ends up the same. `.prepare/kept` has the captures, for photographs added later.
+"""
+
+import errno
 import fcntl
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +18,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from nerfgen_ns.capture.photograph_capture import CaptureFiles
+from nerfgen_ns.capture.capture_store import (
+    Capture,
+    CaptureFiles,
+    CaptureStore,
+    gather_landmarks,
+    link,
+)
+from nerfgen_ns.capture.shards import Shard
 from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.files import write_json, write_text
+from nerfgen_ns.files import write_json
 
-CONTENTS = ("images", "mattes", "canonical_landmarks.json", "transforms.json", "report.json")
-"""What is moved into place, in this order: the report, which the folder is known by, comes last."""
 WORK = ".prepare"
+KEPT = f"{WORK}/kept"
+CONTENTS = (KEPT, "images", "mattes", "canonical_landmarks.json", "transforms.json", "report.json")
+"""What is moved into place, in this order: the report, which the folder is known by, comes last."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems say that know no locks: then it is for people to start no two processes at once."""
 
 
 @dataclass(frozen=True)
@@ -52,24 +67,21 @@ class PrepareReport:
 
 @dataclass(frozen=True)
 class Frame:
-    """One accepted photograph."""
+    """What the fit found for one accepted photograph."""
 
     source: str
-    files: CaptureFiles
     camera_to_world: Float[np.ndarray, "4 4"]
     focal: float
     centre: Float[np.ndarray, "2"]
     landmarks: Float[np.ndarray, "m 2"]
     reprojection_rmse: float
     face_width: float
-    photograph_to_crop: list[list[float]]
-    notes: list[str]
 
-    def entry(self, identity: int, size: int) -> dict[str, Any]:
-        """The frame in `transforms.json`."""
-        return {
-            "file_path": f"images/{identity:04d}.png",
-            "mask_path": f"mattes/{identity:04d}.png",
+    def entry(self, identity: int, name: str, size: int, capture: Capture) -> dict[str, Any]:
+        """The frame in `transforms.json`; its images are called `name`."""
+        entry = {
+            "file_path": f"images/{name}",
+            "mask_path": f"mattes/{name}",
             "transform_matrix": self.camera_to_world.round(9).tolist(),
             "fl_x": self.focal,
             "fl_y": self.focal,
@@ -80,21 +92,38 @@ class Frame:
             "identity": identity,
             "source": _printable(self.source),
             "reprojection_rmse": round(self.reprojection_rmse, 4),
-            "photograph_to_crop": self.photograph_to_crop,
-            "landmarks": self.landmarks.round(2).tolist(),
+            "photograph_to_crop": capture.record["photograph_to_crop"],
+            "landmarks": np.asarray(self.landmarks, np.float64).round(2).tolist(),
         }
+        if capture.matte is None:
+            del entry["mask_path"]
+        return entry
 
 
 class PreparedFolder:
-    """A prepared folder, its captures of work not yet finished, and its lock."""
+    """A prepared folder, the captures that it is made from, and its locks."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.captures = path / WORK / "captures"
+        self.stores = path / WORK / "captures"
+        """Captures of work not yet finished: a store for each shard, and one for what is done without."""
+        self._made = path / WORK / "made"
+
+    def store(self, shard: Shard | None = None) -> CaptureStore:
+        """Where this call's captures go."""
+        return CaptureStore(self.stores / (shard.name if shard else "whole"), self.path)
+
+    def captures(self) -> dict[str, Capture]:
+        """All captures there are, by key: of the finished folder and of work not yet finished."""
+        folders = sorted(path for path in self.stores.glob("*") if path.is_dir())
+        known: dict[str, Capture] = {}
+        for folder in (self.path / KEPT, *folders):
+            known.update(CaptureStore(folder, self.path).read())
+        return known
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from preparing the same folder.
+    def locked(self, shard: Shard | None = None) -> Iterator[None]:
+        """Keep other processes from preparing the same folder, or with a shard: from this shard alone.
 
         Raises:
             UsageError: the folder holds something that is not ours.
@@ -108,13 +137,20 @@ class PreparedFolder:
                     "choose another --output-dir"
                 )
         try:
-            self.captures.mkdir(parents=True, exist_ok=True)
-            with (self.path / WORK / "lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.stores.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as locks:
+                lock = self.path / WORK / "lock"
+                locks.enter_context(_lock(lock, fcntl.LOCK_SH if shard else fcntl.LOCK_EX))
+                if shard:
+                    (self.stores / shard.name).mkdir(exist_ok=True)
+                    locks.enter_context(_lock(self.stores / shard.name / "lock", fcntl.LOCK_EX))
+                else:
+                    self._move_into_place()
                 yield
         except BlockingIOError as error:
             raise NerfgenError(
-                f"{self.path}: another process is preparing it; wait for it or choose another --output-dir"
+                f"{self.path}: another process is preparing {f'shard {shard} of it' if shard else 'it'}; "
+                "wait for it or choose another --output-dir"
             ) from error
         except OSError as error:
             raise NerfgenError(
@@ -125,63 +161,107 @@ class PreparedFolder:
     def finished_report(self, fingerprint: str) -> PrepareReport | None:
         """The report of a finished run with this fingerprint, if that is what the folder holds."""
         path = self.path / "report.json"
+        needed = [name for name in CONTENTS if name != KEPT]  # which is there to save time, and no more
+        if self._made.exists():
+            return None
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-            if value["fingerprint"] != fingerprint or not all(
-                (self.path / name).exists() for name in CONTENTS
-            ):
+            if value["fingerprint"] != fingerprint or not all((self.path / name).exists() for name in needed):
                 return None
             rejected = [Rejection(**entry) for entry in value["rejected"]]
             return PrepareReport(path, value["accepted"], rejected, value["median_error"], value["notes"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def gather_landmarks(self, captures: list[Capture]) -> Float[np.ndarray, "n m 4"]:
+        """See `capture_store.gather_landmarks`; the array is gone when the folder is written."""
+        return gather_landmarks(captures, self.stores / "landmarks.f32")
+
     def write(
         self,
         class_name: str,
         size: int,
-        frames: list[Frame],
+        frames: Iterable[tuple[str, Capture, Frame | None]],
+        count: int,
         rejected: list[Rejection],
         canonical_landmarks: dict[str, Any],
         fingerprint: str,
     ) -> PrepareReport:
-        """Assemble the folder aside, move it into place, and remove the captures."""
-        aside = self.path / WORK / "assembled"
-        shutil.rmtree(aside, ignore_errors=True)
-        entries = [frame.entry(identity, size) for identity, frame in enumerate(frames)]
-        for kind in ("images", "mattes"):
-            (aside / kind).mkdir(parents=True)
-        for entry, frame in zip(entries, frames, strict=True):
-            _link(frame.files.image, aside / entry["file_path"])
-            _link(frame.files.matte, aside / entry["mask_path"])
-        # One frame a line: indented, the landmarks would take a line for every number.
-        lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-        head = json.dumps({"camera_model": "OPENCV", "class_name": class_name}, ensure_ascii=False)[:-1]
-        write_text(aside / "transforms.json", f'{head}, "frames": [\n{lines}\n]}}\n')
-        write_json(aside / "canonical_landmarks.json", canonical_landmarks)
+        """Make the contents aside and move them into place.
+
+        Args:
+            frames: key, capture and, if it was accepted, frame of each photograph in order; taken one by one.
+            count: how many are accepted.
+        """
+        making = self.path / WORK / "making"
+        shutil.rmtree(making, ignore_errors=True)
+        (making / "images").mkdir(parents=True)
+        (making / "mattes").mkdir()
+        digits = max(4, len(str(count - 1)))
+        errors: list[float] = []
+        notes: dict[str, list[str]] = {}
+        with (
+            CaptureStore(making / KEPT, making) as kept,
+            (making / "transforms.json").open("w", encoding="utf-8") as transforms,
+        ):
+            head = json.dumps({"camera_model": "OPENCV", "class_name": class_name}, ensure_ascii=False)[:-1]
+            transforms.write(f'{head}, "frames": [')
+            for key, capture, frame in frames:
+                name = f"{len(errors):0{digits}d}.png"
+                files = kept.files(key)
+                if frame is not None:
+                    files = CaptureFiles(making / "images" / name, making / "mattes" / name)
+                for source, target in ((capture.image, files.image), (capture.matte, files.matte)):
+                    if source is not None:
+                        link(source, target)
+                kept.append(key, capture.whole_record(), files)
+                if frame is None:
+                    continue
+                entry = frame.entry(len(errors), name, size, capture)
+                # One frame a line: indented, the landmarks would take a line for every number.
+                transforms.write(",\n" if errors else "\n")
+                transforms.write(json.dumps(entry, ensure_ascii=False))
+                errors.append(frame.reprojection_rmse / frame.face_width)
+                if capture.record["notes"]:
+                    notes[_printable(frame.source)] = capture.record["notes"]
+            transforms.write("\n]}\n")
+        write_json(making / "canonical_landmarks.json", canonical_landmarks)
         report = PrepareReport(
             path=self.path / "report.json",
-            accepted=len(frames),
+            accepted=count,
             rejected=[Rejection(_printable(entry.source), entry.reason, entry.mend) for entry in rejected],
-            median_error=float(np.median([frame.reprojection_rmse / frame.face_width for frame in frames])),
-            notes={_printable(frame.source): frame.notes for frame in frames if frame.notes},
+            median_error=float(np.median(errors)),
+            notes=notes,
         )
         value = {**asdict(report), "fingerprint": fingerprint}
         value.pop("path")
-        write_json(aside / "report.json", value)
-        for name in reversed(CONTENTS):
-            _remove(self.path / name)
-        for name in CONTENTS:
-            (aside / name).rename(self.path / name)
-        shutil.rmtree(self.path / WORK)
+        write_json(making / "report.json", value)
+        making.rename(self._made)
+        self._move_into_place()
         return report
 
+    def _move_into_place(self) -> None:
+        made = self._made
+        if made.exists():
+            for name in reversed(CONTENTS):
+                if (made / name).exists():
+                    _remove(self.path / name)
+            for name in CONTENTS:
+                if (made / name).exists():
+                    (made / name).rename(self.path / name)
+            shutil.rmtree(self.stores)
+            shutil.rmtree(made)
 
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+
+@contextmanager
+def _lock(path: Path, kind: int) -> Iterator[None]:
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        yield
 
 
 def _remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`nerfgen demo`: the embedded class of heads: make, train, measure, show."""
+"""`nerfgen demo`: an embedded class: make, train, measure, show."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 from nerfgen_ns.cli.demo_training import Training
 from nerfgen_ns.cli.progress import counted, progress_bar
 from nerfgen_ns.errors import UsageError
+from nerfgen_ns.synthetic import ClassName
 
 if TYPE_CHECKING:
     from nerfgen_ns.run import Run
@@ -24,17 +27,20 @@ SHEET_IDENTITIES, VIDEO_IDENTITIES, FRAMES = 6, 4, 48
 
 @dataclass
 class Demo:
-    """Make the embedded class of heads, train nerfgen-tiny on it, measure the result and show it.
+    """Make an embedded class, train nerfgen-tiny on it, measure the result and show it.
 
     Whatever is complete already is used again, and an interrupted demo goes on where it was.
     """
 
     output_dir: Path
     """Folder for the data, the trained run, the figures and the pictures."""
+    class_name: Annotated[ClassName, tyro.conf.arg(name="class")] = "heads"
+    """heads, photographed from the front, with mattes; or cars, seen from all around and above before plain
+    white, without mattes."""
     training_minutes: float = 3.0
     """Minutes of training."""
     identities: int = 256
-    """Heads to make and to train on, one image each."""
+    """Objects to make and to train on, one image each."""
     picture_size: int = 96
     """Width and height of each render in the pictures, in pixels; even."""
 
@@ -82,6 +88,8 @@ class Stages:
     def __init__(self, options: Demo) -> None:
         from rich.console import Console
 
+        from nerfgen_ns.synthetic.classes import CLASSES
+
         self.options = options
         self.console = Console(highlight=False)
         folder = options.output_dir
@@ -90,7 +98,13 @@ class Stages:
         self.metrics = folder / "metrics.json"
         self.turning, self.morph = folder / "turning.mp4", folder / "morph.mp4"
         self.sheet = folder / "contact_sheet.png"
-        self.training = Training(self.train_folder, folder, options.training_minutes, DOWNSCALE_FACTOR)
+        self.training = Training(
+            self.train_folder,
+            folder,
+            options.training_minutes,
+            DOWNSCALE_FACTOR,
+            CLASSES[options.class_name].solid_background,
+        )
 
     @cached_property
     def loaded_run(self) -> Run:
@@ -103,8 +117,8 @@ class Stages:
         """All stages in order."""
         options = self.options
         test_identities = min(TEST_IDENTITIES, options.identities)
-        self._heads("training images", self.train_folder, options.identities, 1)
-        self._heads("test images", self.test_folder, test_identities, TEST_VIEWS)
+        self._images("training images", self.train_folder, options.identities, 1)
+        self._images("test images", self.test_folder, test_identities, TEST_VIEWS)
         self._stage("trained run", self.trained, self._train)
         self._stage("figures", self.metrics, self._measure)
         self._stage("contact sheet", self.sheet, self._draw_sheet)
@@ -121,13 +135,15 @@ class Stages:
     def _say_used_again(self, name: str) -> None:
         self.console.print(f"{name}: there already, used again")
 
-    def _heads(self, name: str, folder: Path, identities: int, views: int) -> None:
+    def _images(self, name: str, folder: Path, identities: int, views: int) -> None:
         from nerfgen_ns.synthetic.dataset import write_dataset
 
         if folder.exists():
             self._say_used_again(name)
         # Where the folder is there already, this makes sure that it holds what is meant.
-        write_dataset(folder, identities, views, IMAGE_SIZE, progress=True)
+        write_dataset(
+            folder, identities, views, IMAGE_SIZE, progress=True, class_name=self.options.class_name
+        )
 
     def _train(self, product: Path) -> None:
         from nerfgen_ns.files import write_json
@@ -170,7 +186,9 @@ class Stages:
     def _film_turning(self, product: Path) -> None:
         from nerfgen_ns.gallery import turning
 
-        self._film(product, "Filming heads that turn", turning, self._shown(VIDEO_IDENTITIES))
+        self._film(
+            product, f"Filming {self.options.class_name} that turn", turning, self._shown(VIDEO_IDENTITIES)
+        )
 
     def _film_morph(self, product: Path) -> None:
         from nerfgen_ns.gallery import morph
@@ -196,7 +214,10 @@ class Stages:
             "training", f"{training['steps']:,} steps, {training['rays_per_second']:,.0f} rays a second"
         )
         table.add_row("reconstruction of training images", f"{figures['reconstruction']['psnr']:.2f} dB")
-        table.add_row("new views of the same heads, foreground", f"{new_views['foreground_psnr']:.2f} dB")
+        table.add_row(
+            f"new views of the same {self.options.class_name}, foreground",
+            f"{new_views['foreground_psnr']:.2f} dB",
+        )
         table.add_row("depth of new views, correlation", f"{new_views['depth_correlation']:.3f}")
         self.console.print(table)
         for name, path in {

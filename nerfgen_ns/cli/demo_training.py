@@ -29,6 +29,8 @@ class Training:
     """Length of the training, interruptions not counted."""
     downscale_factor: int
     """How many times smaller than stored the images are trained on."""
+    solid_background: tuple[float, float, float] | None = None
+    """The colour behind every object, in [0, 1]; None where backgrounds differ and are learned."""
 
     @property
     def run_dir(self) -> Path:
@@ -56,6 +58,16 @@ class Training:
             *("--training-minutes", str(self.minutes), "--vis", "tensorboard"),
             *("--steps-per-save", "2000", "--logging.local-writer.max-log-size", "0", *resume),
             *("--pipeline.datamanager.dataparser.downscale-factor", str(self.downscale_factor)),
+            *self._background_options(),
+        ]
+
+    def _background_options(self) -> list[str]:
+        if self.solid_background is None:
+            return []
+        colour = [str(share) for share in self.solid_background]
+        return [
+            *("--pipeline.model.use-background-field", "False"),
+            *("--pipeline.model.solid-background", *colour),
         ]
 
     def run(self) -> dict[str, float | int]:

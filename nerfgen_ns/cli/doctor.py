@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points, version
@@ -23,13 +22,19 @@ class Doctor:
     The exit status is 0 where everything that training needs works, and 1 otherwise.
     """
 
+    landmark_model_file: Path | None = None
+    """A `face_landmarker.task` of MediaPipe's, to be tried."""
+    matte_model_file: Path | None = None
+    """A `selfie_segmenter.tflite` of MediaPipe's, to be tried."""
+
     def run(self) -> None:
         """Examine the environment and print a table."""
         from rich.console import Console
         from rich.markup import escape
         from rich.table import Table
 
-        findings = [examine(check) for check in CHECKS]
+        checks = CHECKS + mediapipe_checks(self.landmark_model_file, self.matte_model_file)
+        findings = [examine(check) for check in checks]
         table = Table("", "what", "found", "mend")
         for finding in findings:
             mark = "[green]✓[/]" if finding.works else "[red]✗[/]" if finding.needed else "[yellow]–[/]"
@@ -132,15 +137,54 @@ def _nerfstudio() -> str:
     return f"{version('nerfstudio')} with {', '.join(ours)}"
 
 
-def _face_mesh() -> str:
+def _bundled_models() -> str:
     import numpy as np
 
-    from nerfgen_ns.capture.mediapipe_models import LandmarkModel
-    from nerfgen_ns.capture.photographs import RejectedError
+    from nerfgen_ns.capture.mediapipe_backends import bundled_face_mesh, bundled_selfie_segmentation
 
-    with suppress(RejectedError):
-        LandmarkModel()(np.zeros((64, 64, 3), dtype=np.uint8))
-    return f"mediapipe {version('mediapipe')}, models inside"
+    blank = np.zeros((64, 64, 3), dtype=np.uint8)
+    bundled_face_mesh(1)(blank)
+    bundled_selfie_segmentation()(blank)
+    return f"mediapipe {version('mediapipe')} has its models in it"
+
+
+def _model_files(landmarker: Path | None, segmenter: Path | None) -> Callable[[], str]:
+    def look() -> str:
+        import mediapipe
+        import numpy as np
+        from mediapipe.tasks.python import vision  # noqa: F401
+
+        from nerfgen_ns.capture.mediapipe_backends import face_landmarker, image_segmenter
+
+        blank = np.zeros((64, 64, 3), dtype=np.uint8)
+        tried = []
+        if landmarker:
+            face_landmarker(landmarker, 1)(blank)
+            tried.append(landmarker.name)
+        if segmenter:
+            image_segmenter(segmenter)(blank)
+            tried.append(segmenter.name)
+        if not tried and not hasattr(mediapipe, "solutions"):
+            raise RuntimeError(f"mediapipe {version('mediapipe')} needs them, and none is given")
+        there = " and ".join(tried) + " work" if tried else "can be used, none is given"
+        return f"mediapipe {version('mediapipe')}, Tasks API: {there}"
+
+    return look
+
+
+def mediapipe_checks(landmark_model_file: Path | None, matte_model_file: Path | None) -> list[Check]:
+    """Checks of MediaPipe's two ways, on which `nerfgen prepare` depends: bundled models and model files.
+
+    Model files that are not given are looked for in the environment variables that `nerfgen prepare` reads.
+    """
+    from nerfgen_ns.capture import mediapipe_models as models
+
+    landmarker = models.model_file(landmark_model_file, models.FACE_LANDMARKER_VARIABLE)
+    segmenter = models.model_file(matte_model_file, models.SELFIE_SEGMENTER_VARIABLE)
+    return [
+        Check("bundled models", _bundled_models, BUNDLED_MODELS, needed=False),
+        Check("model files", _model_files(landmarker, segmenter), MODEL_FILES, needed=False),
+    ]
 
 
 def _nerfacc() -> str:
@@ -192,7 +236,11 @@ OPENCV = (
     "pip uninstall -y opencv-python opencv-contrib-python opencv-python-headless && "
     "pip install opencv-contrib-python-headless==4.11.0.86"
 )
-MEDIAPIPE = "pip install 'mediapipe>=0.10.9,<0.10.30' (later versions carry no models)"
+BUNDLED_MODELS = "pip install 'mediapipe>=0.10.9,<0.10.30' (later versions carry none), or use model files"
+MODEL_FILES = (
+    "give --landmark-model-file face_landmarker.task and --matte-model-file selfie_segmenter.tflite, "
+    "from https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker and …/image_segmenter"
+)
 FFMPEG = (
     'ln -s "$(python -c "import imageio_ffmpeg as f; print(f.get_ffmpeg_exe())")" '
     f"{Path(sys.executable).parent / 'ffmpeg'}"
@@ -213,7 +261,6 @@ CHECKS = [
     Check("disk", _disk, f"free {FREE_GIGABYTES:.0f} GB, or work on another disk"),
     Check("cache", _cache, "make it writable, or set XDG_CACHE_HOME to a folder that is"),
     Check("protobuf", _protobuf, "pip install 'protobuf<=3.20.3'", needed=False),
-    Check("face mesh", _face_mesh, MEDIAPIPE, needed=False),
     Check("ffmpeg", _ffmpeg, f"for ns-render: {FFMPEG}", needed=False),
     Check("open3d", _imports("open3d"), OPEN3D, needed=False),
     Check("viser", _imports("viser"), "for the viewer: pip install viser==0.2.7", needed=False),

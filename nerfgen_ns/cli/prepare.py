@@ -3,7 +3,8 @@
 import sys
 from dataclasses import dataclass
 
-from nerfgen_ns.capture.prepare import PrepareConfig, prepare
+from nerfgen_ns.capture.prepare import PrepareConfig, prepare, prepare_shard
+from nerfgen_ns.capture.shards import Shard
 
 MOST_REJECTIONS_SHOWN = 5
 
@@ -12,22 +13,32 @@ MOST_REJECTIONS_SHOWN = 5
 class Prepare(PrepareConfig):
     """Make a prepared folder from photographs, one object each: landmarks, mattes, cameras and a report."""
 
+    shard: str | None = None
+    """Do a part of the work, i/n: the i-th of n, counted from 1. Machines that share the folders do one each,
+    in any order or at the same time; then the same call without this option puts them together."""
+
     def run(self) -> None:
         """Prepare, and print what came of it.
 
         Raises:
-            NerfgenError: see `nerfgen_ns.capture.prepare.prepare`.
+            NerfgenError: see `nerfgen_ns.capture.prepare.prepare` and `prepare_shard`.
             SystemExit: with status 130 when interrupted; the same command takes the work up again.
         """
+        try:
+            if self.shard is None:
+                self._whole()
+            else:
+                self._part(Shard.parse(self.shard))
+        except KeyboardInterrupt:
+            print("interrupted: run the same command again to go on from here", file=sys.stderr)
+            raise SystemExit(130) from None
+
+    def _whole(self) -> None:
         from rich.console import Console
         from rich.markup import escape
 
         console = Console(highlight=False)
-        try:
-            report = prepare(self)
-        except KeyboardInterrupt:
-            print("interrupted: run the same command again to go on from here", file=sys.stderr)
-            raise SystemExit(130) from None
+        report = prepare(self)
         console.print(f"[bold]{report.accepted}[/bold] photographs accepted, {len(report.rejected)} rejected")
         for rejection in report.rejected[:MOST_REJECTIONS_SHOWN]:
             console.print(escape(f"  {rejection.source}: {rejection.reason}; {rejection.mend}"))
@@ -35,3 +46,11 @@ class Prepare(PrepareConfig):
             console.print(f"  and {len(report.rejected) - MOST_REJECTIONS_SHOWN} more, see the report")
         console.print(f"median reprojection error {100 * report.median_error:.2f} % of the face width")
         console.print(escape(f"report: {report.path}"), soft_wrap=True)
+
+    def _part(self, shard: Shard) -> None:
+        report = prepare_shard(self, shard)
+        print(f"shard {shard}: {report.captured} photographs captured, {report.rejected} rejected")
+        if report.unfinished:
+            print(f"not finished yet: {', '.join(report.unfinished)}")
+        else:
+            print("all shards are finished: the same call without --shard puts them together")

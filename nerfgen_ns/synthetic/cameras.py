@@ -82,3 +82,13 @@ def sample_camera(random: np.random.Generator, size: int) -> Camera:
     distance = float(random.uniform(2.6, 2.8))
     right, up = random.uniform(-0.02, 0.02, 2)
     return look_at_camera(yaw, pitch, roll, distance, size, (float(right), float(up)))
+
+
+def sample_camera_around(random: np.random.Generator, size: int) -> Camera:
+    """A camera anywhere around the object, from the horizon to well above, evenly over that part of the sky.
+
+    So are the cameras of the cars in Sitzmann et al., "Scene Representation Networks" (NeurIPS 2019).
+    """
+    yaw = float(random.uniform(-180, 180))
+    pitch = float(np.degrees(np.arcsin(random.uniform(0, np.sin(np.radians(70))))))
+    return look_at_camera(yaw, pitch, 0.0, float(random.uniform(3.75, 3.95)), size)

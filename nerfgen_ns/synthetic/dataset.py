@@ -1,4 +1,4 @@
-"""Writing heads as a prepared folder, with the truth a photograph does not have: camera, depth, labels."""
+"""Writing an embedded class as a prepared folder, with the truth: camera, matte, depth and labels."""
 
 import os
 import shutil
@@ -12,14 +12,12 @@ from rich.progress import track
 
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.files import read_json, write_json
-from nerfgen_ns.synthetic.cameras import Camera, sample_camera
-from nerfgen_ns.synthetic.head_landmarks import NAMES, PAIRS
-from nerfgen_ns.synthetic.head_paint import LABELS
-from nerfgen_ns.synthetic.heads import make_head
+from nerfgen_ns.synthetic import ClassName
+from nerfgen_ns.synthetic.cameras import Camera
+from nerfgen_ns.synthetic.classes import CLASSES
 from nerfgen_ns.synthetic.render import render, visible
 from nerfgen_ns.synthetic.scene import Solid
 
-CLASS_NAME = "heads"
 VERSION = 1
 """Raised when the same options would give other pictures: folders made before are then not taken for new."""
 
@@ -32,12 +30,15 @@ def write_dataset(
     seed: int = 0,
     first_identity: int = 0,
     progress: bool = False,
+    class_name: ClassName = "heads",
 ) -> Path:
-    """Write a prepared folder of `identities` heads with `views` images each, `size` pixels wide and high.
+    """Write a prepared folder of `identities` objects with `views` images each, `size` pixels wide and high.
 
-    One view makes a folder to train on (role `train`). Several make a test folder: of each head the first
-    view is the `query`, the others are `target`. A head depends on `seed` and its number alone, counted from
-    `first_identity`; its test views are never its training view.
+    One view makes a folder to train on (role `train`). Several make a test folder: of each object the first
+    view is the `query`, the others are `target`. An object depends on `seed` and its number alone, counted
+    from `first_identity`; its test views are never its training view. Mattes, depth and labels are written
+    except where they would spoil the point: to train a class with a solid background, images and cameras are
+    enough.
 
     The folder appears when it is whole. One that was written with the same options is left as it is.
 
@@ -58,13 +59,13 @@ def write_dataset(
             f"{output_dir}: cannot make {identities} identities with {views} views of {size} pixels; "
             "give at least 1 identity, 1 view, 16 pixels, and no negative seed or first identity"
         )
-    if _is_whole(output_dir, options):
+    if _is_whole(output_dir, class_name, options):
         return output_dir
     try:
         output_dir.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}.", dir=output_dir.parent))
         try:
-            _write_folder(temporary, options, progress)
+            _write_folder(temporary, class_name, options, progress)
             umask = os.umask(0)
             os.umask(umask)
             temporary.chmod(0o777 & ~umask)
@@ -79,33 +80,38 @@ def write_dataset(
     return output_dir
 
 
-def _is_whole(folder: Path, options: dict[str, Any]) -> bool:
-    """Whether the folder was written with these options; False where there is none, or an empty one."""
+def _is_whole(folder: Path, class_name: ClassName, options: dict[str, Any]) -> bool:
+    """Whether the folder holds this class and these options; False where there is none, or an empty one."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     transforms = folder / "transforms.json"
-    if transforms.is_file() and read_json(transforms).get("synthetic") == options:
-        return True
+    if transforms.is_file():
+        found = read_json(transforms)
+        if found.get("synthetic") == options and found.get("class_name") == class_name:
+            return True
     raise UsageError(f"{folder}: already holds something else; choose another --output-dir or remove it")
 
 
-def _write_folder(folder: Path, options: dict[str, Any], progress: bool) -> None:
-    for name in ("images", "mattes", "depth", "semantics"):
+def _write_folder(folder: Path, class_name: ClassName, options: dict[str, Any], progress: bool) -> None:
+    embedded = CLASSES[class_name]
+    first, views, seed = options["first_identity"], options["views"], options["seed"]
+    with_truth = views > 1 or embedded.solid_background is None
+    for name in ("images", *(("mattes", "depth", "semantics") if with_truth else ())):
         (folder / name).mkdir()
     frames: list[dict[str, Any]] = []
     shapes = []
-    first, views, seed = options["first_identity"], options["views"], options["seed"]
     numbers = range(first, first + options["identities"])
-    for identity in track(numbers, description="Rendering heads", disable=not progress):
-        head = make_head(seed, identity)
-        shapes.append(head.landmarks)
-        # Streams of their own: training and test views of one head differ, and the head depends on neither.
+    for identity in track(numbers, description=f"Rendering {class_name}", disable=not progress):
+        solid = embedded.make(seed, identity)
+        shapes.append(solid.landmarks)
+        # Streams of their own: training and test views of one object differ, and it depends on neither.
         random = np.random.default_rng([seed, identity, 1 if views == 1 else 2])
         for view in range(views):
             name = f"{identity:05d}" if views == 1 else f"{identity:05d}_{view}"
             role = "train" if views == 1 else "query" if view == 0 else "target"
-            camera = sample_camera(random, options["size"])
-            frames.append({"identity": identity, "role": role} | _write_frame(folder, name, head, camera))
+            camera = embedded.sample_camera(random, options["size"])
+            frame = _write_frame(folder, name, solid, camera, with_truth)
+            frames.append({"identity": identity, "role": role} | frame)
     canonical = np.mean(shapes, axis=0)
     for frame, shape in zip(frames, np.repeat(shapes, views, axis=0), strict=True):
         frame["reprojection_rmse"] = _reprojection_rmse(frame, canonical)
@@ -113,31 +119,33 @@ def _write_folder(folder: Path, options: dict[str, Any], progress: bool) -> None
     write_json(
         folder / "canonical_landmarks.json",
         {
-            "names": list(NAMES),
+            "names": list(embedded.landmark_names),
             "landmarks": np.round(canonical, 6).tolist(),
-            "pairs": [list(pair) for pair in PAIRS],
+            "pairs": [list(pair) for pair in embedded.landmark_pairs],
         },
     )
     write_json(
         folder / "transforms.json",
         {
-            "camera_model": "OPENCV", "class_name": CLASS_NAME, "synthetic": options,
-            "semantic_labels": list(LABELS), "frames": frames,
+            "camera_model": "OPENCV", "class_name": class_name, "synthetic": options,
+            "semantic_labels": list(embedded.labels), "frames": frames,
         },
     )  # fmt: skip
 
 
-def _write_frame(folder: Path, name: str, solid: Solid, camera: Camera) -> dict[str, Any]:
-    """Render and write one view; its entry in transforms.json."""
+def _write_frame(folder: Path, name: str, solid: Solid, camera: Camera, with_truth: bool) -> dict[str, Any]:
+    """Render and write one view, with its truth if asked for; its entry in transforms.json."""
     picture = render(solid, camera)
-    paths = {
-        "file_path": f"images/{name}.png", "mask_path": f"mattes/{name}.png",
-        "depth_path": f"depth/{name}.npz", "semantic_path": f"semantics/{name}.png",
-    }  # fmt: skip
+    paths = {"file_path": f"images/{name}.png"}
     Image.fromarray(picture.image).save(folder / paths["file_path"])
-    Image.fromarray(picture.matte).save(folder / paths["mask_path"])
-    Image.fromarray(picture.labels).save(folder / paths["semantic_path"])
-    np.savez_compressed(folder / paths["depth_path"], depth=picture.depth.astype(np.float16))
+    if with_truth:
+        paths |= {
+            "mask_path": f"mattes/{name}.png", "depth_path": f"depth/{name}.npz",
+            "semantic_path": f"semantics/{name}.png",
+        }  # fmt: skip
+        Image.fromarray(picture.matte).save(folder / paths["mask_path"])
+        Image.fromarray(picture.labels).save(folder / paths["semantic_path"])
+        np.savez_compressed(folder / paths["depth_path"], depth=picture.depth.astype(np.float16))
     pixels, _ = camera.project(solid.landmarks)
     seen = visible(solid, camera, solid.landmarks)
     pose = camera.camera_to_world.tolist()
@@ -152,7 +160,7 @@ def _write_frame(folder: Path, name: str, solid: Solid, camera: Camera) -> dict[
 
 
 def _reprojection_rmse(frame: dict[str, Any], canonical: np.ndarray) -> float:
-    """Pixels between the landmarks and the canonical ones seen by the true camera: how this head differs."""
+    """Pixels from the landmarks to the canonical ones as the true camera sees them: how it differs."""
     camera = Camera(
         frame["yaw"], frame["pitch"], frame["roll"], np.array(frame["transform_matrix"]), frame["w"]
     )

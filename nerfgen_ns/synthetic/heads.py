@@ -22,6 +22,8 @@ ABSENT = np.float32(10.0)
 class Head:
     """One head: a `Solid`."""
 
+    steps = 24
+
     def __init__(self, parameters: HeadParameters, light: Light, background: Background) -> None:
         self.parameters, self.light, self.background = parameters, light, background
         self.bare = BareHead(parameters)

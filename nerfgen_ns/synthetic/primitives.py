@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial import ConvexHull
 
 Points = Float[np.ndarray, "3 n"]
 Distances = Float[np.ndarray, "n"]
@@ -48,6 +49,47 @@ def capsule(points: Points, start: Triple, end: Triple, radius: float, end_radiu
 def plane(points: Points, normal: Triple, offset: float) -> Distances:
     """Distance to the half-space normal · p < offset; `normal` has unit length."""
     return (_column(normal).T @ points)[0] - np.float32(offset)
+
+
+def box(points: Points, centre: Triple, half_sizes: Triple, rounding: float) -> Distances:
+    """Distance to an axis-aligned box with edges of the radius `rounding`, included in its sizes."""
+    beyond = np.abs(points - _column(centre)) - _column(half_sizes) + np.float32(rounding)
+    outside = _lengths(np.maximum(beyond, 0))
+    return outside + np.minimum(beyond.max(axis=0), 0) - np.float32(rounding)
+
+
+def disc(points: Points, radius: float, half_width: float, rounding: float) -> Distances:
+    """Distance to a cylinder around the x axis with edges of the radius `rounding`, included in its sizes."""
+    around = np.sqrt(points[1] * points[1] + points[2] * points[2]) - np.float32(radius - rounding)
+    along = np.abs(points[0]) - np.float32(half_width - rounding)
+    outside = np.hypot(np.maximum(around, 0), np.maximum(along, 0))
+    return outside + np.minimum(np.maximum(around, along), 0) - np.float32(rounding)
+
+
+class ConvexSolid:
+    """The convex hull of some corners and of their mirror images in the plane x = 0, its edges rounded.
+
+    The smooth maximum (log-sum-exp) of the distances to the planes of the hull: it lies within the hull, its
+    slope never exceeds 1, and away from edges it is the distance to the nearest plane.
+
+    Args:
+        corners: places with x ≥ 0.
+        rounding: width over which two planes blend at their edge.
+    """
+
+    def __init__(self, corners: Sequence[Triple], rounding: float) -> None:
+        left = np.array(corners)
+        planes = ConvexHull(np.concatenate([left, left * [-1, 1, 1]])).equations
+        # A flat face comes as several equal triangles; faces of the other side never bound a folded point.
+        planes = np.unique(planes[planes[:, 0] > -1e-9].round(5), axis=0).astype(np.float32)
+        self.normals, self.offsets, self.rounding = planes[:, :3], planes[:, 3:], np.float32(rounding)
+
+    def __call__(self, folded: Points) -> Distances:
+        """Distance at points folded onto x ≥ 0."""
+        distances = self.normals @ folded + self.offsets
+        nearest = distances.max(axis=0)
+        distances -= nearest
+        return nearest + self.rounding * np.log(np.exp(distances / self.rounding).sum(axis=0))
 
 
 def join(first: Distances, second: Distances, blend: float) -> Distances:

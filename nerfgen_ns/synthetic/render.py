@@ -16,8 +16,8 @@ from nerfgen_ns.synthetic.scene import BACKGROUND_LABEL, Solid
 
 TOLERANCE = 1e-3
 """A point closer to the surface than this is on it."""
-STEPS, CONE_STEPS = 24, 8
-"""Most steps of a ray, and of the cones that go ahead of rays; what has not arrived by then only grazes."""
+CONE_STEPS = 8
+"""Most steps of the cones that go ahead of rays."""
 CAUTION, BOLDNESS = 0.9, 1.3
 """Step over distance, from afar and near the surface, where a ray that goes too deep finds back."""
 LEAST_STEP = 4e-3
@@ -49,8 +49,11 @@ def trace(
     start: Float[np.ndarray, "n"],
     end: Float[np.ndarray, "n"],
     spread: float = 0.0,
+    steps: int = 24,
 ) -> Float[np.ndarray, "n"]:
     """Length along each ray to the first surface between `start` and `end`; inf where there is none.
+
+    A ray that has not arrived after as many `steps` only grazes, and misses.
 
     `origins` may be (3, 1), one for all rays. Rays with `end` < `start` miss. With a `spread`, rays are cones
     of that radius per length, and the length is one before which nothing touches the cone.
@@ -63,7 +66,7 @@ def trace(
         start[alive].astype(np.float32),
         end[alive],
     )
-    for step in range(CONE_STEPS if spread else STEPS):
+    for step in range(CONE_STEPS if spread else steps):
         if not len(alive):
             break
         gap = distance(origins + directions * reached) - np.float32(spread) * reached
@@ -149,7 +152,7 @@ def render(solid: Solid, camera: Camera) -> Picture:
     origin, directions, depth_per_length = camera.rays(pixels)
     directions = directions.astype(np.float32)
     start, end = (length.repeat(len(RAYS)) for length in _pixel_starts(solid, camera))
-    lengths = trace(solid.distance, origin[:, None], directions, start, end)
+    lengths = trace(solid.distance, origin[:, None], directions, start, end, steps=solid.steps)
 
     hits = np.flatnonzero(np.isfinite(lengths))
     points = origin.astype(np.float32)[:, None] + directions.take(hits, axis=1) * lengths[hits]

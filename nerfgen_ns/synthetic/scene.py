@@ -55,6 +55,8 @@ class Solid(Protocol):
     low: Float[np.ndarray, "3"]
     high: Float[np.ndarray, "3"]
     """`low` and `high` are the corners of a box that contains the object."""
+    steps: int
+    """Most steps of a ray that looks for the surface; flat sides that are seen edgewise take more of them."""
 
     @property
     def landmarks(self) -> Float[np.ndarray, "m 3"]:
@@ -69,12 +71,24 @@ class Solid(Protocol):
         """Albedo in [0, 1] and label at points of the surface."""
 
 
-def sample_light(random: np.random.Generator) -> Light:
-    """A lamp somewhere in front, of a slightly warm or cold colour."""
-    azimuth, height = random.uniform(-1.2, 1.2), random.uniform(-0.1, 0.9)
+def sample_light(
+    random: np.random.Generator,
+    aside: float = 1.2,
+    heights: tuple[float, float] = (-0.1, 0.9),
+    strengths: tuple[float, float] = (0.45, 0.7),
+) -> Light:
+    """A lamp of a slightly warm or cold colour, somewhere in front unless asked otherwise.
+
+    Args:
+        random: where the draws come from.
+        aside: how far to either side of the front the lamp may stand, radians.
+        heights: lowest and highest place of the lamp above the horizon, radians.
+        strengths: of the lamp, least and most; the light from all around makes up for a weak one.
+    """
+    azimuth, height = random.uniform(-aside, aside), random.uniform(*heights)
     direction = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
     warmth = random.normal(0, 0.05)
-    strength = random.uniform(0.45, 0.7)
+    strength = random.uniform(*strengths)
     return Light(
         direction.astype(np.float32),
         (strength * np.array([1 + warmth, 1, 1 - warmth])).astype(np.float32),
@@ -92,3 +106,8 @@ def sample_background(random: np.random.Generator) -> Background:
         waves.astype(np.float32),
         random.uniform(0, 2 * np.pi, 3).astype(np.float32),
     )
+
+
+def plain_background(colour: tuple[float, float, float]) -> Background:
+    """The same colour in every direction."""
+    return Background(np.array([colour], np.float32), np.zeros((0, 3), np.float32), np.zeros(0, np.float32))

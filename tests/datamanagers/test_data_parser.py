@@ -1,6 +1,7 @@
 """The data parser."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -170,6 +171,39 @@ def ragged_matrix(transforms):
     transforms["frames"][1]["transform_matrix"] = [[1, 0, 0, 0], [0, 1]]
 
 
+def infinite_matrix(transforms):
+    transforms["frames"][1]["transform_matrix"][0][3] = math.inf
+
+
+def singular_matrix(transforms):
+    transforms["frames"][1]["transform_matrix"][0][:3] = [0, 0, 0]
+
+
+def left_handed_matrix(transforms):
+    row = transforms["frames"][1]["transform_matrix"][1]
+    row[:3] = [-value for value in row[:3]]
+
+
+def sheared_matrix(transforms):
+    transforms["frames"][1]["transform_matrix"][0][1] += 0.1
+
+
+def no_focal_length_at_all(transforms):
+    transforms["frames"][3]["fl_y"] = 0
+
+
+def negative_focal_length(transforms):
+    transforms["frames"][3]["fl_x"] = -20.0
+
+
+def text_for_a_number(transforms):
+    transforms["frames"][3]["cx"] = "6"
+
+
+def empty_image(transforms):
+    transforms["frames"][3]["w"] = 0
+
+
 def some_mattes(transforms):
     del transforms["frames"][0]["mask_path"]
 
@@ -180,7 +214,15 @@ def some_mattes(transforms):
         (no_frames, 'holds no "frames"'),
         (no_focal_length, 'frame images/0002.png has no "fl_x"'),
         (no_matrix, 'frame images/0001.png has no "transform_matrix"'),
-        (ragged_matrix, "transforms.json: "),
+        (ragged_matrix, "transforms.json: frame images/0001.png: the camera-to-world matrix is not 4 × 4"),
+        (infinite_matrix, "frame images/0001.png: the camera-to-world matrix is not finite"),
+        (singular_matrix, "frame images/0001.png: the camera-to-world matrix is singular"),
+        (left_handed_matrix, "frame images/0001.png: the camera-to-world matrix is left-handed"),
+        (sheared_matrix, "frame images/0001.png: the camera-to-world matrix is no rotation"),
+        (no_focal_length_at_all, "frame images/0003.png: focal length 25.2, 0"),
+        (negative_focal_length, "frame images/0003.png: focal length -20"),
+        (text_for_a_number, "frame images/0003.png: \"cx\" is '6' and no number"),
+        (empty_image, "frame images/0003.png: w, h, cx, cy are [0.0"),
         (some_mattes, '3 of 4 frames have a "mask_path"'),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
 
-from nerfgen_ns.turntable import look_at_origin, swing, turned_cameras
+from nerfgen_ns.turntable import look_at_origin, orbit, path_around, swing, turned_cameras, usual_angles
 
 
 def test_swing_starts_in_front_and_reaches_both_sides() -> None:
@@ -71,3 +71,27 @@ def test_turned_cameras_have_the_usual_field_of_view_at_any_size() -> None:
         cameras = turned_cameras(photographs(), swing(2), size)
         assert float(cameras.fx[0]) / size == pytest.approx(84.0 / 40.0)
         assert (int(cameras.width[0]), int(cameras.height[0])) == (size, size)
+
+
+def photographs_at(angles: list[tuple[float, float]]) -> Cameras:
+    poses = look_at_origin(np.array(angles), distance=4.0)
+    return Cameras(poses, fx=84.0, fy=84.0, cx=20.0, cy=20.0, width=40, height=40)
+
+
+def test_an_orbit_goes_once_around_in_even_steps_at_one_height() -> None:
+    path = orbit(8, pitch=25.0)
+    assert path[:, 0] == pytest.approx(np.arange(0.0, 360.0, 45.0))
+    assert path[:, 1] == pytest.approx(25.0)
+
+
+def test_photographs_from_behind_make_a_class_seen_from_all_around() -> None:
+    around = [(yaw, pitch) for yaw, pitch in zip(range(0, 360, 30), [0, 20, 40] * 4, strict=True)]
+    assert usual_angles(photographs_at(around)) == (True, pytest.approx(20.0, abs=1e-3))
+    frontal = [(yaw, 10.0) for yaw in (-45.0, -20.0, 0.0, 30.0, 60.0)]
+    assert usual_angles(photographs_at(frontal)) == (False, 0.0)
+
+
+def test_the_path_shows_what_the_photographs_show() -> None:
+    around = photographs_at([(yaw, 20.0) for yaw in range(0, 360, 30)])
+    np.testing.assert_allclose(path_around(around, 12), orbit(12, 20.0), atol=1e-3)
+    np.testing.assert_array_equal(path_around(photographs(), 12), swing(12))

@@ -3,8 +3,18 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from nerfgen_ns.capture.cameras import Cameras, observe, project
-from nerfgen_ns.capture.crops import CROP_WIDTH, Crop, crop_around, crop_photograph
+from nerfgen_ns.capture.crops import (
+    CROP_WIDTH,
+    Crop,
+    crop_around,
+    crop_of_landmarks,
+    crop_photograph,
+    crop_side_guess,
+    crops_from_cameras,
+    square_crop,
+)
 from nerfgen_ns.capture.face_mesh import LANDMARK_CENTRE, LANDMARK_COUNT, LANDMARK_RADIUS, mirror_partners
+from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
 
 
 def similarity(scale, degrees, shift, size):
@@ -91,3 +101,71 @@ def test_beyond_the_edge_its_colour_goes_on():
     photograph[:, -1] = [10, 200, 30]
     image = crop_photograph(photograph, Crop(np.array([[1.0, 0, -30], [0, 1.0, 0]]), 50))
     np.testing.assert_array_equal(image[:, 25:], np.broadcast_to([10, 200, 30], (50, 25, 3)))
+
+
+def far_cameras(angles, pixels_per_unit=150.0):
+    """Cameras so far away that they are nearly orthographic; `angles` are yaw, pitch and roll in degrees."""
+    rotation = Rotation.from_euler("ZXY", [(roll, pitch, yaw) for yaw, pitch, roll in angles], degrees=True)
+    count = len(angles)
+    translation = np.tile([3.0, -2.0, -400.0], (count, 1))
+    focal = np.full(count, 400 * pixels_per_unit)
+    return Cameras(rotation.as_matrix(), translation, focal, np.tile([500.0, 400.0], (count, 1)))
+
+
+ANGLES = [(0, 0, 0), (35, 0, 0), (-20, 40, 25), (180, 10, -60)]
+
+
+def test_the_crop_of_a_camera_is_centred_on_the_class_frame_upright_and_of_one_scale():
+    cameras = far_cameras(ANGLES)
+    points = np.array([[0.0, 0, 0], [0.0, 0.1, 0]])
+    for crop, (middle, above) in zip(crops_from_cameras(cameras, 256), project(cameras, points), strict=True):
+        np.testing.assert_allclose(crop.to_crop(middle), [128, 128], atol=1e-6)
+        up = crop.to_crop(above) - [128, 128]
+        assert up[0] == pytest.approx(0, abs=0.01) and up[1] < 0
+        assert crop.scale == pytest.approx(256 / (150 * CROP_WIDTH), rel=1e-6)
+
+
+def test_the_crop_of_a_camera_is_that_of_the_face_mesh_in_three_dimensions():
+    cameras = far_cameras([(20, -5, 15)])
+    by_landmarks = crop_around(observe(cameras, face_like_points())[0], 256)
+    (by_camera,) = crops_from_cameras(cameras, 256)
+    np.testing.assert_allclose(by_camera.matrix, by_landmarks.matrix, rtol=0.01, atol=1.0)
+
+
+def test_landmarks_alone_tell_the_crop_roughly():
+    random = np.random.default_rng(3)
+    points = random.normal(size=(40, 3))
+    points -= points.mean(axis=0)
+    scheme = LandmarkScheme(40, radius=float(np.sqrt((points**2).sum(axis=1).mean())) / 4)
+    cameras = far_cameras([(0, 0, 0), (60, 20, 0)])
+    landmarks = project(cameras, points / 4)
+    sides = crop_side_guess(landmarks, scheme)
+    np.testing.assert_allclose(sides, 150 * CROP_WIDTH, rtol=0.2)
+    for own, side, origin in zip(landmarks, sides, project(cameras, np.zeros((1, 3)))[:, 0], strict=True):
+        crop = crop_of_landmarks(own, scheme, 128)
+        np.testing.assert_allclose(crop.to_crop(origin), [64, 64], atol=0.5)
+        assert crop.scale == pytest.approx(128 / side)
+        own[:20] = np.nan
+        assert np.abs(crop_of_landmarks(own, scheme, 128).to_crop(origin) - 64).max() < 25
+
+
+def test_an_aligned_square_photograph_of_the_crops_size_stays_as_it_is():
+    photograph = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(crop_photograph(photograph, square_crop(64, 64, 64)), photograph)
+
+
+def test_an_aligned_photograph_is_padded_to_a_square():
+    photograph = np.random.default_rng(0).integers(0, 256, (40, 64, 3), dtype=np.uint8)
+    image = crop_photograph(photograph, square_crop(64, 40, 64))
+    np.testing.assert_array_equal(image[12:52], photograph)
+    np.testing.assert_array_equal(image[:12], np.broadcast_to(photograph[0], (12, 64, 3)))
+    assert square_crop(300, 200, 64).scale == pytest.approx(64 / 300)
+
+
+def test_a_matte_is_cropped_like_its_photograph():
+    photograph = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    crop = similarity(0.6, 20.0, [3.0, -4.0], 32)
+    for channel, matte in enumerate(np.moveaxis(photograph, -1, 0)):
+        np.testing.assert_array_equal(
+            crop_photograph(matte, crop), crop_photograph(photograph, crop)[..., channel]
+        )

@@ -115,7 +115,9 @@ def test_the_prepared_folder_is_whole_and_consistent(prepared):
         distances = np.linalg.norm(project(camera, points)[0] - frame["landmarks"], axis=1)
         rmse = np.sqrt((distances**2).mean())
         assert rmse == pytest.approx(frame["reprojection_rmse"], abs=0.01) and rmse < 2.5
-    assert not list(output.glob(".*")), "nothing is left of the work"
+    hidden = sorted(path.name for path in output.glob(".prepare/*"))
+    assert hidden == ["kept", "lock"], "nothing is left of the work but what saves doing it again"
+    assert not list((output / ".prepare/kept").glob("*.png")), "no image is kept twice"
 
 
 def test_a_turned_photograph_gives_the_same_crop(prepared):
@@ -130,11 +132,10 @@ def test_a_turned_photograph_gives_the_same_crop(prepared):
 def test_preparing_again_reuses_and_a_changed_option_does_not(photographs, prepared, tmp_path, monkeypatch):
     output, first = prepared
     calls = []
-    original = prepare_module.capture_all
-    monkeypatch.setattr(prepare_module, "capture_all", lambda *a: calls.append(a) or original(*a))
+    original = prepare_module._fit
+    monkeypatch.setattr(prepare_module, "_fit", lambda *a: calls.append(a) or original(*a))
     again = prepare(PrepareConfig(data=photographs, output_dir=output, size=128, workers=1))
     assert again == first and not calls
-    assert not list(output.glob(".*"))
     copy = tmp_path / "copy"
     shutil.copytree(output, copy)
     prepare(PrepareConfig(data=photographs, output_dir=copy, size=128, focal=3.0, workers=1))

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import imageio.v3 as imageio
 import pytest
+import tyro
 
-from nerfgen_ns.cli.demo import FRAMES, Demo
-from nerfgen_ns.cli.demo_training import STEP_LINE, Training
+from nerfgen_ns.cli.demo import FRAMES, Demo, Stages
+from nerfgen_ns.cli.demo_training import METHOD, STEP_LINE, Training
 from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.model_config import NerfgenModelConfig
+from nerfgen_ns.synthetic import ClassName
 
 SIZE, HEADS = 16, 3
 PRODUCTS = ("metrics.json", "contact_sheet.png", "turning.mp4", "morph.mp4")
@@ -130,6 +133,28 @@ def test_a_training_that_fails_is_told_with_its_last_line(tmp_path: Path) -> Non
     training = Training(tmp_path / "no such folder", tmp_path, 0.1, 2)
     with pytest.raises(NerfgenError, match=r"train\.log: the training failed: .*no such folder"):
         training.run()
+
+
+def trained_as(class_name: ClassName) -> NerfgenModelConfig:
+    """What ns-train makes of the demo's call for a class."""
+    from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
+
+    training = Stages(Demo(Path("demo"), class_name=class_name)).training
+    call = training.command()
+    config = tyro.cli(AnnotatedBaseConfigUnion, args=call[call.index(METHOD) :])
+    return config.pipeline.model  # type: ignore[return-value]
+
+
+def test_cars_are_trained_before_white_and_heads_with_a_background_of_their_own() -> None:
+    cars, heads = trained_as("cars"), trained_as("heads")
+    assert (cars.use_background_field, cars.solid_background) == (False, (1.0, 1.0, 1.0))
+    assert heads.use_background_field
+
+
+def test_a_demo_of_another_class_does_not_mix_in(tmp_path: Path) -> None:
+    Demo(tmp_path, class_name="cars")._claim_folder()
+    with pytest.raises(UsageError, match="class_name cars, not heads"):
+        Demo(tmp_path).run()
 
 
 def test_a_folder_that_holds_something_else_is_not_taken_for_data(tmp_path: Path) -> None:

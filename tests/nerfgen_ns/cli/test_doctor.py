@@ -1,9 +1,11 @@
 """`nerfgen doctor`: what works, what does not, and the exit status that follows from what is needed."""
 
+from pathlib import Path
+
 import pytest
 
 from nerfgen_ns.cli import doctor
-from nerfgen_ns.cli.doctor import CHECKS, Check, Doctor, examine
+from nerfgen_ns.cli.doctor import CHECKS, Check, Doctor, examine, mediapipe_checks
 
 
 def broken() -> str:
@@ -33,6 +35,7 @@ def test_a_missing_extra_is_shown_with_its_mend_but_the_status_is_0(
 ) -> None:
     checks = [Check("torch", fine, "x"), Check("extra", broken, "pip install extra[all]", needed=False)]
     monkeypatch.setattr(doctor, "CHECKS", checks)
+    monkeypatch.setattr(doctor, "mediapipe_checks", lambda *files: [])
     Doctor().run()
     printed = capsys.readouterr().out
     assert "✓" in printed
@@ -43,6 +46,7 @@ def test_something_needed_that_is_missing_gives_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor, "CHECKS", [Check("torch", broken, "install torch"), Check("b", fine, "")])
+    monkeypatch.setattr(doctor, "mediapipe_checks", lambda *files: [])
     with pytest.raises(SystemExit) as exit_info:
         Doctor().run()
     assert exit_info.value.code == 1
@@ -58,11 +62,21 @@ def test_what_training_needs_works_where_these_tests_run(what: str) -> None:
     assert finding.works, finding.found
 
 
-def test_the_face_mesh_is_called_for_real() -> None:
+def test_mediapipe_is_called_for_real_by_the_way_that_works_here() -> None:
+    mediapipe = pytest.importorskip("mediapipe", reason="mediapipe is not installed")
+    bundled, files = (examine(check) for check in mediapipe_checks(None, None))
+    has_models = hasattr(mediapipe, "solutions")
+    assert bundled.works == files.works == has_models, (bundled, files)
+    assert "--landmark-model-file" in files.mend
+
+
+def test_a_model_file_that_is_given_is_tried(tmp_path: Path) -> None:
     pytest.importorskip("mediapipe", reason="mediapipe is not installed")
-    (check,) = (check for check in CHECKS if check.what == "face mesh")
-    finding = examine(check)
-    assert finding.works, finding.found
+    bad = tmp_path / "bad.task"
+    bad.write_text("no model")
+    _, files = (examine(check) for check in mediapipe_checks(bad, None))
+    assert not files.works
+    assert "bad.task" in files.found
 
 
 @pytest.mark.parametrize(("package", "version"), [("numpy", "2.1.0"), ("protobuf", "4.25.3")])

@@ -8,6 +8,7 @@ import time
 import pytest
 import tyro
 
+from nerfgen_ns.capture.prepare import ShardReport
 from nerfgen_ns.capture.prepared_folder import PrepareReport, Rejection
 from nerfgen_ns.cli import prepare as command
 from nerfgen_ns.errors import UsageError
@@ -22,6 +23,7 @@ def test_every_option_is_explained():
         tyro.cli(command.Prepare, args=["--help"])
     for words in ("--data", "--output-dir", "--size", "--focal", "--canonical-landmarks", "--workers"):
         assert words in text.getvalue()
+    assert "--shard" in text.getvalue()
 
 
 def test_the_summary_names_figures_rejections_and_report(tmp_path, monkeypatch, capsys):
@@ -34,6 +36,23 @@ def test_the_summary_names_figures_rejections_and_report(tmp_path, monkeypatch, 
     assert "[0].jpg: no face was found; use another" in printed and "[8].jpg" not in printed
     assert "and 4 more" in printed and "1.23 %" in printed
     assert "report.json" in printed
+
+
+def test_a_shard_says_what_it_did_and_what_is_missing(tmp_path, monkeypatch, capsys):
+    arguments = ["--data", str(tmp_path), "--output-dir", str(tmp_path / "out"), "--shard", "2/3"]
+    for unfinished, words in ((["1/3", "3/3"], "not finished yet: 1/3, 3/3"), ([], "without --shard puts")):
+        monkeypatch.setattr(
+            command, "prepare_shard", lambda config, shard, left=unfinished: ShardReport(shard, 5, 1, left)
+        )
+        tyro.cli(command.Prepare, args=arguments).run()
+        printed = capsys.readouterr().out
+        assert "shard 2/3: 5 photographs captured, 1 rejected" in printed and words in printed
+
+
+def test_a_shard_that_does_not_exist_is_refused_before_any_work(tmp_path):
+    with pytest.raises(UsageError, match="--shard 4/3: no such shard; they go from 1/3 to 3/3"):
+        command.Prepare(data=tmp_path, output_dir=tmp_path.parent / "out", shard="4/3").run()
+    assert not (tmp_path.parent / "out").exists()
 
 
 def test_errors_reach_the_caller(tmp_path):
@@ -64,14 +83,14 @@ def test_an_interruption_is_one_line_and_status_130(tmp_path):
         text=True,
         start_new_session=True,
     )
-    captures = output / ".prepare/captures"
+    records = output / ".prepare/captures/whole/records.jsonl"
     for _ in range(600):
-        if len(list(captures.glob("*.json"))) >= 3:
+        if records.exists() and records.read_bytes().count(b"\n") >= 3:
             break
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.strip().splitlines() == ["interrupted: run the same command again to go on from here"]
-    assert len(list(captures.glob("*.json"))) >= 3
+    assert records.read_bytes().count(b"\n") >= 3
     assert not (output / "transforms.json").exists()

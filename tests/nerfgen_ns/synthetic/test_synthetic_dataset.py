@@ -1,4 +1,4 @@
-"""Folders of heads: whole or absent, the same every time, and true to their own truth."""
+"""Folders of embedded classes: whole or absent, the same every time, and true to their own truth."""
 
 import json
 import subprocess
@@ -81,6 +81,32 @@ def test_files_have_the_promised_form(train_dir: Path) -> None:
         np.testing.assert_array_equal(np.isfinite(depth), np.asarray(labels) > 0)
 
 
+def test_to_train_on_cars_there_are_images_and_cameras_alone(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "train", identities=3, size=32, class_name="cars")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "canonical_landmarks.json",
+        "images",
+        "transforms.json",
+    ]
+    for frame in _frames(folder):
+        assert not {"mask_path", "depth_path", "semantic_path"} & frame.keys()
+        image = np.asarray(Image.open(folder / frame["file_path"]))
+        assert (image[[0, -1]] == 255).all() and (image < 255).any()
+        np.testing.assert_allclose(
+            _project(np.array(frame["landmarks3d"]), frame), frame["landmarks"], atol=1e-3
+        )
+
+
+def test_to_judge_cars_there_is_the_truth_as_well(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "test", identities=1, views=2, size=32, class_name="cars")
+    assert json.loads((folder / "transforms.json").read_text())["class_name"] == "cars"
+    for frame in _frames(folder):
+        image, matte = (np.asarray(Image.open(folder / frame[key])) for key in ("file_path", "mask_path"))
+        assert (image[matte == 0] == 255).all()
+        depth = np.load(folder / frame["depth_path"])["depth"]
+        assert np.isfinite(depth[matte == 255]).all() and np.isinf(depth[matte == 0]).all()
+
+
 def test_roles_and_identities_of_training_and_test_folders(train_dir: Path, test_dir: Path) -> None:
     assert [(f["identity"], f["role"]) for f in _frames(train_dir)] == [(i, "train") for i in range(3)]
     roles = ["query", "target", "target"]
@@ -119,6 +145,8 @@ def test_a_folder_with_other_contents_is_refused_and_kept(tmp_path: Path) -> Non
     before = _contents(folder)
     with pytest.raises(UsageError, match="already holds something else"):
         write_dataset(folder, identities=1, size=16, seed=1)
+    with pytest.raises(UsageError, match="already holds something else"):
+        write_dataset(folder, identities=1, size=16, class_name="cars")
     assert _contents(folder) == before
 
 

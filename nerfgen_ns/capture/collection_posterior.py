@@ -1,0 +1,338 @@
+"""Poses, coefficients and their uncertainty, the canonical model being known.
+
+For each identity, the most likely coefficients and cameras of its photographs under Student's t noise of the
+landmarks, unit normal coefficients and the prior of poses; by Levenberg and Marquardt's method on all
+identities of a chunk side by side. The poses are eliminated first, which leaves k unknowns an identity.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from nerfgen_ns.capture.cameras import Cameras, rotation_matrices
+from nerfgen_ns.capture.shape_basis import CanonicalModel
+
+TAILS = 6.0
+"""Degrees of freedom of the noise: landmarks that err by many times their noise count for less and less."""
+DEPTH_TRUST = 0.05
+"""Relative depth counts by this part: a landmark model errs in it for all landmarks alike, and consistently so."""
+LONGEST_TURN = 0.3
+"""Radians that a camera may turn in one step."""
+
+
+@dataclass
+class Observations:
+    """Landmarks of n photographs, by angle: pixels from the principal point over the focal length, y up."""
+
+    slopes: Float[np.ndarray, "n 2 m"]
+    depth: Float[np.ndarray, "n m"] | None
+    """Relative depth in the same unit, growing away from the camera."""
+    confidence: Float[np.ndarray, "n m"]
+    group: Int[np.ndarray, "n"]
+    """Identity of each photograph: 0, 1, 2 … without a gap."""
+
+    def __len__(self) -> int:
+        return len(self.slopes)
+
+    def part(self, which: Int[np.ndarray, "p"] | slice) -> "Observations":
+        """Some of the photographs, their identities numbered anew."""
+        return Observations(
+            self.slopes[which],
+            None if self.depth is None else self.depth[which],
+            self.confidence[which],
+            np.unique(self.group[which], return_inverse=True)[1],
+        )
+
+
+@dataclass
+class Posterior:
+    """Where photographs and identities most likely are, and how sure that is."""
+
+    rotation: Float[np.ndarray, "n 3 3"]
+    translation: Float[np.ndarray, "n 3"]
+    stretch: Float[np.ndarray, "n"]
+    """Logarithm of the focal length over the one that the observations were divided by."""
+    coefficients: Float[np.ndarray, "g k"]
+    covariance: Float[np.ndarray, "n p+k p+k"] | None = None
+    """Of each photograph's motion (turn, translation and stretch if free) and its identity's coefficients."""
+
+    @classmethod
+    def start(cls, cameras: Cameras, modes: int, identities: int) -> "Posterior":
+        """The cameras, with every identity of the mean shape."""
+        return cls(
+            cameras.rotation, cameras.translation, np.zeros(len(cameras)), np.zeros((identities, modes))
+        )
+
+
+@dataclass
+class Linearised:
+    """Residuals of a chunk in class units, their derivatives and weights."""
+
+    residual: Float[np.ndarray, "n d m"]
+    design: Float[np.ndarray, "n p+k d m"]
+    by_point: Float[np.ndarray, "n d 3 m"]
+    """Derivative of the prediction by a landmark's own position in the class frame."""
+    weight: Float[np.ndarray, "n d m"]
+
+
+def linearise(
+    observations: Observations, model: CanonicalModel, posterior: Posterior, stretch_free: bool
+) -> Linearised:
+    """Residuals and derivatives at the posterior's place."""
+    rotation, translation = posterior.rotation, posterior.translation
+    modes, count = model.basis.shape[:2]
+    n, motions = len(observations), 7 if stretch_free else 6
+    distance = -translation[:, 2]
+    residual, turned, slope, near = _residual(observations, model, posterior, distance)
+    rows = residual.shape[1]
+    directions = np.zeros((n, 3, motions + modes, count))
+    x, y, z = np.moveaxis(turned, -1, 0)
+    directions[:, 1, 0], directions[:, 2, 0] = -z, y
+    directions[:, 0, 1], directions[:, 2, 1] = z, -x
+    directions[:, 0, 2], directions[:, 1, 2] = -y, x
+    for axis in range(3):
+        directions[:, axis, 3 + axis] = 1
+    turned_basis = rotation @ model.basis.reshape(-1, 3).T
+    directions[:, :, motions:] = turned_basis.reshape(n, 3, modes, count)
+    design = np.empty((n, motions + modes, rows, count))
+    by_point = np.empty((n, rows, 3, count))
+    for row in range(2):
+        design[:, :, row] = near[:, None] * (directions[:, row] + slope[:, None, row] * directions[:, 2])
+        by_point[:, row] = near[:, None] * (
+            rotation[:, row, :, None] + slope[:, None, row] * rotation[:, 2, :, None]
+        )
+        if stretch_free:
+            design[:, 6, row] = distance[:, None] * slope[:, row]
+    if rows == 3:
+        known = observations.confidence > 0
+        share = known / np.maximum(known.sum(axis=1, keepdims=True), 1)
+        design[:, :, 2] = (directions[:, 2] * share[:, None]).sum(axis=2, keepdims=True) - directions[:, 2]
+        by_point[:, 2] = -rotation[:, 2, :, None]
+        if stretch_free:
+            design[:, 6, 2] = 0
+    weight = _weights(observations, model, residual)
+    return Linearised(residual, design, by_point, weight)
+
+
+def _residual(
+    observations: Observations,
+    model: CanonicalModel,
+    posterior: Posterior,
+    unit: Float[np.ndarray, "n"],
+) -> tuple[Float[np.ndarray, "n d m"], ...]:
+    shapes = model.shapes(posterior.coefficients)[observations.group]
+    turned = shapes @ posterior.rotation.transpose(0, 2, 1)
+    seen = turned + posterior.translation[:, None]
+    behind = -seen[..., 2]
+    slope = np.moveaxis(seen[..., :2], -1, 1) / behind[:, None]
+    observed = observations.slopes * np.exp(-posterior.stretch)[:, None, None]
+    residual = unit[:, None, None] * (observed - slope)
+    if observations.depth is not None:
+        known = observations.confidence > 0
+        share = known / np.maximum(known.sum(axis=1, keepdims=True), 1)
+        depth = unit[:, None] * observations.depth * np.exp(-posterior.stretch)[:, None] + turned[..., 2]
+        depth = depth - (depth * share).sum(axis=1, keepdims=True)
+        residual = np.concatenate([residual, depth[:, None]], axis=1)
+    return residual, turned, slope, -posterior.translation[:, 2, None] / behind
+
+
+def _weights(
+    observations: Observations, model: CanonicalModel, residual: Float[np.ndarray, "n d m"]
+) -> Float[np.ndarray, "n d m"]:
+    squared = (residual[:, :2] ** 2).sum(axis=1) / model.noise**2
+    trust = observations.confidence * model.independence
+    weight = np.empty_like(residual)
+    weight[:, :2] = (trust * (TAILS + 2) / (TAILS + squared) / model.noise**2)[:, None]
+    if residual.shape[1] == 3:
+        squared = residual[:, 2] ** 2 / model.depth_noise**2
+        weight[:, 2] = DEPTH_TRUST * trust * (TAILS + 1) / (TAILS + squared) / model.depth_noise**2
+    return weight
+
+
+def _cost(
+    observations: Observations,
+    model: CanonicalModel,
+    posterior: Posterior,
+    residual: Float[np.ndarray, "n d m"],
+    stretch_precision: float,
+) -> Float[np.ndarray, "g"]:
+    """−2 log of the posterior density of each identity, but for a constant."""
+    trust = observations.confidence * model.independence
+    squared = (residual[:, :2] ** 2).sum(axis=1) / model.noise**2
+    cost = ((TAILS + 2) * trust * np.log1p(squared / TAILS)).sum(axis=1)
+    if residual.shape[1] == 3:
+        squared = residual[:, 2] ** 2 / model.depth_noise**2
+        cost += (DEPTH_TRUST * (TAILS + 1) * trust * np.log1p(squared / TAILS)).sum(axis=1)
+    if model.prior is not None:
+        turns = model.prior.turns(posterior.rotation)
+        places = model.prior.displacements(posterior.rotation, posterior.translation)
+        cost += ((turns @ model.prior.turn_precision) * turns).sum(axis=1)
+        cost += ((places @ model.prior.place_precision) * places).sum(axis=1)
+    if stretch_precision:
+        cost += stretch_precision * posterior.stretch**2
+    cost = np.where(posterior.translation[:, 2] < 0, cost, np.inf)
+    by_identity = _by_group(cost, observations.group, len(posterior.coefficients))
+    return by_identity + (posterior.coefficients**2).sum(axis=1)
+
+
+def find_posterior(
+    observations: Observations,
+    model: CanonicalModel,
+    start: Posterior,
+    steps: int,
+    stretch_precision: float | None = None,
+) -> tuple[Posterior, Float[np.ndarray, "g"]]:
+    """The most likely poses and coefficients of a chunk of photographs, from a start.
+
+    Args:
+        steps: at most so many; it stops when nothing moves any more.
+        stretch_precision: prior precision of the log focal length; None: focal lengths are fixed.
+
+    Returns:
+        The posterior, without its covariance (see `with_covariance`), and −2 log of each identity's density.
+    """
+    group, identities = observations.group, len(start.coefficients)
+    free = stretch_precision is not None
+    precision = stretch_precision or 0.0
+    motions = 7 if free else 6
+    posterior = start
+    damping = np.full(identities, 1e-3)
+    system = None
+    for _ in range(steps):
+        if system is None:
+            linearised = linearise(observations, model, posterior, free)
+            system = _normal_equations(linearised, observations, model, posterior, precision, motions)
+            cost = _cost(observations, model, posterior, linearised.residual, precision)
+        step, coefficient_step, _ = _solve(system, posterior, group, damping, motions)
+        length = np.linalg.norm(step[:, :3], axis=1, keepdims=True)
+        step[:, :3] *= np.minimum(1.0, LONGEST_TURN / np.maximum(length, 1e-12))
+        tried = Posterior(
+            rotation_matrices(step[:, :3]) @ posterior.rotation,
+            posterior.translation + step[:, 3:6],
+            posterior.stretch + (step[:, 6] if free else 0.0),
+            posterior.coefficients + coefficient_step,
+        )
+        # Both are measured by the old distance: a nearer camera would make every residual smaller.
+        with np.errstate(all="ignore"):
+            residual = _residual(observations, model, tried, -posterior.translation[:, 2])[0]
+            tried_cost = _cost(observations, model, tried, residual, precision)
+        better = tried_cost <= cost
+        if better.any():
+            chosen = better[group]
+            posterior = Posterior(
+                np.where(chosen[:, None, None], tried.rotation, posterior.rotation),
+                np.where(chosen[:, None], tried.translation, posterior.translation),
+                np.where(chosen, tried.stretch, posterior.stretch),
+                np.where(better[:, None], tried.coefficients, posterior.coefficients),
+            )
+            system = None
+        damping = np.where(better, damping * 0.1, damping * 10).clip(1e-9, 1e9)
+        moved = np.where(better, (cost - tried_cost) / (1 + np.abs(cost)), 1.0)
+        if (moved < 1e-7).all() or damping.min() > 1e8:
+            break
+    residual = _residual(observations, model, posterior, -posterior.translation[:, 2])[0]
+    return posterior, _cost(observations, model, posterior, residual, precision)
+
+
+def with_covariance(
+    observations: Observations,
+    model: CanonicalModel,
+    posterior: Posterior,
+    stretch_precision: float | None = None,
+) -> tuple[Posterior, Linearised]:
+    """The posterior with its covariance, by Laplace's approximation, and the linearisation it is made of."""
+    free = stretch_precision is not None
+    motions = 7 if free else 6
+    linearised = linearise(observations, model, posterior, free)
+    system = _normal_equations(linearised, observations, model, posterior, stretch_precision or 0.0, motions)
+    covariance = _solve(system, posterior, observations.group, np.zeros(len(posterior.coefficients)), motions)[2]
+    return replace(posterior, covariance=covariance), linearised
+
+
+def _normal_equations(
+    linearised: Linearised,
+    observations: Observations,
+    model: CanonicalModel,
+    posterior: Posterior,
+    stretch_precision: float,
+    motions: int,
+) -> tuple[Float[np.ndarray, "n q q"], Float[np.ndarray, "n q"]]:
+    n, size = linearised.design.shape[:2]
+    design = linearised.design.reshape(n, size, -1)
+    weighted = design * linearised.weight.reshape(n, 1, -1)
+    normal = weighted @ design.transpose(0, 2, 1)
+    gradient = (weighted @ linearised.residual.reshape(n, -1, 1))[..., 0]
+    places = np.arange(motions)
+    # The smallest of priors, so that photographs with too few landmarks still have an answer.
+    normal[:, places, places] += 1e-6 * normal[:, places, places] + 1e-6
+    if motions == 7:
+        normal[:, 6, 6] += stretch_precision
+        gradient[:, 6] -= stretch_precision * posterior.stretch
+    prior = model.prior
+    if prior is not None:
+        normal[:, :3, :3] += prior.turn_precision
+        gradient[:, :3] -= prior.turns(posterior.rotation) @ prior.turn_precision
+        moves = pivot_motion(posterior.rotation, prior.pivot)
+        weighted = moves.transpose(0, 2, 1) @ prior.place_precision
+        displacement = prior.displacements(posterior.rotation, posterior.translation)
+        normal[:, :6, :6] += weighted @ moves
+        gradient[:, :6] -= (weighted @ displacement[..., None])[..., 0]
+    return normal, gradient
+
+
+def pivot_motion(
+    rotation: Float[np.ndarray, "n 3 3"], pivot: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "n 3 6"]:
+    """Derivative of the pivot's place in the camera frame by the turn and the translation of each camera."""
+    arm = rotation @ pivot
+    moves = np.zeros((len(rotation), 3, 6))
+    moves[:, :, 3:] = np.eye(3)
+    moves[:, [0, 1, 2], [1, 2, 0]] = arm[:, [2, 0, 1]]
+    moves[:, [0, 1, 2], [2, 0, 1]] = -arm[:, [1, 2, 0]]
+    return moves
+
+
+def _solve(
+    system: tuple[Float[np.ndarray, "n q q"], Float[np.ndarray, "n q"]],
+    posterior: Posterior,
+    group: Int[np.ndarray, "n"],
+    damping: Float[np.ndarray, "g"],
+    motions: int,
+) -> tuple[Float[np.ndarray, "n p"], Float[np.ndarray, "g k"], Float[np.ndarray, "n q q"]]:
+    """Steps of the motions and the coefficients, and the covariance of both, photograph by photograph."""
+    normal, gradient = system
+    identities, modes = posterior.coefficients.shape
+    own = normal[:, :motions, :motions].copy()
+    places = np.arange(motions)
+    own[:, places, places] *= 1 + damping[group][:, None]
+    own_inverse = np.linalg.inv(own)
+    cross = normal[:, :motions, motions:]
+    carried = own_inverse @ cross
+    shared = _by_group(normal[:, motions:, motions:] - cross.transpose(0, 2, 1) @ carried, group, identities)
+    places = np.arange(modes)
+    shared[:, places, places] = (shared[:, places, places] + 1) * (1 + damping[:, None])
+    pull = gradient[:, motions:] - (carried.transpose(0, 2, 1) @ gradient[:, :motions, None])[..., 0]
+    pull = _by_group(pull, group, identities) - posterior.coefficients
+    shared_inverse = np.linalg.inv(shared)
+    coefficient_step = (shared_inverse @ pull[..., None])[..., 0]
+    motion = gradient[:, :motions] - (cross @ coefficient_step[group][..., None])[..., 0]
+    step = (own_inverse @ motion[..., None])[..., 0]
+    covariance = np.empty_like(normal)
+    uncertain = shared_inverse[group]
+    spread = carried @ uncertain
+    covariance[:, motions:, motions:] = uncertain
+    covariance[:, :motions, motions:] = -spread
+    covariance[:, motions:, :motions] = -spread.transpose(0, 2, 1)
+    covariance[:, :motions, :motions] = own_inverse + spread @ carried.transpose(0, 2, 1)
+    return step, coefficient_step, covariance
+
+
+def _by_group(
+    values: Float[np.ndarray, "n *d"], group: Int[np.ndarray, "n"], count: int
+) -> Float[np.ndarray, "g *d"]:
+    if len(values) == count:
+        return values[np.argsort(group)] if (np.diff(group) < 0).any() else values.copy()
+    total = np.zeros((count, *values.shape[1:]))
+    np.add.at(total, group, values)
+    return total

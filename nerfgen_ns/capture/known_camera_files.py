@@ -1,0 +1,206 @@
+"""Known cameras as their files give them: SRN's folders, Blender-style and nerfstudio's transforms.json."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from nerfgen_ns.camera_matrices import check_focal_lengths
+from nerfgen_ns.capture.photographs import SUFFIXES, upright_size
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.files import read_json
+
+Axis = Literal["+x", "-x", "+y", "-y", "+z", "-z"]
+OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+TRANSFORMS = ("transforms.json", "transforms_train.json")
+DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+
+
+@dataclass(frozen=True)
+class WorldConvention:
+    """How a collection's world lies to the class frame."""
+
+    up: Axis
+    forward: Axis
+    """Where the objects look to."""
+    scale: float | None
+    """Units of the class frame for one of the world; None: so that what the cameras see fits in [−1, 1]³."""
+
+    def to_class(self) -> Float[np.ndarray, "3 3"]:
+        """The rotation from the world to the class frame: y up, objects look to +z.
+
+        Raises:
+            UsageError: up and forward are the same axis.
+        """
+        up, forward = _direction(self.up), _direction(self.forward)
+        if abs(up @ forward) > 0.5:
+            raise UsageError(f"up {self.up} and forward {self.forward} are the same axis; choose two")
+        return np.stack([np.cross(up, forward), up, forward])
+
+
+SRN = WorldConvention("+z", "+y", None)
+BLENDER = WorldConvention("+z", "-y", None)
+NERFSTUDIO = WorldConvention("+y", "+z", 1.0)
+
+
+@dataclass
+class KnownCameras:
+    """The photographs of a collection and their cameras, one row each."""
+
+    convention: WorldConvention
+    images: list[Path] = field(default_factory=list)
+    objects: list[str] = field(default_factory=list)
+    """Which object each shows: those of one name show one."""
+    mattes: list[Path | None] = field(default_factory=list)
+    poses: Any = field(default_factory=list)
+    """n × 4 × 4, OpenGL camera-to-world; in the class frame once `in_class_frame` has been there."""
+    intrinsics: Any = field(default_factory=list)
+    """n × 6: fl_x, fl_y, cx, cy, width, height in pixels of the image file."""
+    distortion: list[dict[str, float]] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    """File, and row or frame, of each camera, for messages."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def where(self, row: int) -> str:
+        """The place of a camera, for messages."""
+        return self.places[row]
+
+
+Reader = Callable[[Path, bool], KnownCameras]
+"""Reads a folder, told whether it is the whole collection or one object of it."""
+
+
+def reader_of(folder: Path) -> Reader | None:
+    """What reads the folder; None where it has no cameras in it."""
+    if (folder / "pose").is_dir() and (folder / "rgb").is_dir():
+        return _read_srn
+    return _read_transforms if any((folder / name).is_file() for name in TRANSFORMS) else None
+
+
+def _direction(axis: Axis) -> Float[np.ndarray, "3"]:
+    return np.eye(3)["xyz".index(axis[1])] * (1.0 if axis[0] == "+" else -1.0)
+
+
+def _size(image: Path, where: str) -> tuple[int, int]:
+    size = upright_size(image)
+    if size is None:
+        raise UsageError(f"{where}: {image} is missing or no image")
+    return size
+
+
+def _read_srn(folder: Path, whole: bool) -> KnownCameras:
+    known = KnownCameras(SRN)
+    fl_x, fl_y, cx, cy, wide, high = _srn_intrinsics(folder / "intrinsics.txt")
+    images = sorted(path for path in (folder / "rgb").iterdir() if path.suffix.lower() in SUFFIXES)
+    if not images:
+        raise UsageError(f"{folder / 'rgb'}: holds no images")
+    for image in images:
+        path = folder / "pose" / f"{image.stem}.txt"
+        pose = _numbers(path)
+        if len(pose) != 16:
+            raise UsageError(f"{path}: holds {len(pose)} numbers and not the 16 of a camera-to-world matrix")
+        width, height = _size(image, str(path))
+        # Collections are scaled down without a change to this file.
+        across, down = (width / wide, height / high) if wide else (1.0, 1.0)
+        known.images.append(image)
+        known.objects.append(folder.name)
+        known.mattes.append(None)
+        known.poses.append(np.array(pose).reshape(4, 4) @ OPENCV_TO_OPENGL)
+        known.intrinsics.append([fl_x * across, fl_y * down, cx * across, cy * down, width, height])
+        known.distortion.append({})
+        known.places.append(str(path))
+    return known
+
+
+def _numbers(path: Path) -> list[float]:
+    try:
+        return [float(word) for word in path.read_text(encoding="utf-8").split()]
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: is missing; every image needs one") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: is not a list of numbers ({error})") from error
+
+
+def _srn_intrinsics(path: Path) -> list[float]:
+    """fl_x, fl_y, cx, cy, width, height; the last two are 0 where the file holds nothing but a matrix."""
+    numbers = _numbers(path)
+    if len(numbers) in (9, 16):
+        row = len(numbers) // (3 if len(numbers) == 9 else 4)
+        intrinsics = [numbers[0], numbers[row + 1], numbers[2], numbers[row + 2], 0.0, 0.0]
+    elif len(numbers) == 10:  # f cx cy 0 / barycentre / scale / height width
+        focal, cx, cy = numbers[:3]
+        intrinsics = [focal, focal, cx, cy, numbers[9], numbers[8]]
+        if min(numbers[8:]) < 1:
+            raise UsageError(f"{path}: row 4: {numbers[8]:g} {numbers[9]:g} is no height and width")
+    else:
+        raise UsageError(
+            f"{path}: holds {len(numbers)} numbers and neither SRN's 10 nor a 3 × 3 or 4 × 4 matrix"
+        )
+    check_focal_lengths(np.array([intrinsics[:2]]), lambda _: f"{path}: row 1")
+    return intrinsics
+
+
+def _read_transforms(folder: Path, whole: bool) -> KnownCameras:
+    path = next(folder / name for name in TRANSFORMS if (folder / name).is_file())
+    value = read_json(path)
+    frames = value.get("frames") if isinstance(value, dict) else None
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+        raise UsageError(f'{path}: holds no "frames"')
+    blender = "camera_angle_x" in value and "fl_x" not in {**value, **frames[0]}
+    known = KnownCameras(BLENDER if blender else NERFSTUDIO)
+    for number, own in enumerate(frames):
+        frame = {**value, **own}
+        where = f"{path}: frame {number} ({own.get('file_path', 'without file_path')})"
+        for key in ("file_path", "transform_matrix", "camera_angle_x" if blender else "fl_x"):
+            if key not in frame:
+                raise UsageError(f'{where}: has no "{key}"')
+        image = _image_file(folder, str(frame["file_path"]), where)
+        size = _size(image, where)
+        known.images.append(image)
+        matte = frame.get("mask_path")
+        known.mattes.append(folder / matte if matte else None)
+        # As the data parser has it, a frame without identity shows an object of its own. A scene of Blender's
+        # and a folder among others show one object.
+        identity = frame.get("identity", number if whole and not blender else "")
+        known.objects.append(f"{folder.name}/{identity}")
+        known.poses.append(frame["transform_matrix"])
+        known.intrinsics.append(_transforms_intrinsics(frame, size, blender, where))
+        known.distortion.append({key: float(frame[key]) for key in DISTORTION if frame.get(key)})
+        known.places.append(where)
+    return known
+
+
+def _image_file(folder: Path, name: str, where: str) -> Path:
+    """Blender-style files name their images without a suffix."""
+    for candidate in (name, *(f"{name}{suffix}" for suffix in (".png", *SUFFIXES))):
+        if (folder / candidate).is_file():
+            return folder / candidate
+    raise UsageError(f"{where}: there is no such file in {folder}")
+
+
+def _transforms_intrinsics(
+    frame: dict[str, Any], size: tuple[int, int], blender: bool, where: str
+) -> list[float]:
+    width, height = size
+    try:
+        if blender:
+            angle = float(frame["camera_angle_x"])
+            if not 0 < angle < np.pi:
+                raise UsageError(f"{where}: camera_angle_x {angle:g} does not lie between 0 and π")
+            focal = 0.5 * width / np.tan(0.5 * angle)
+            return [focal, focal, width / 2, height / 2, width, height]
+        wide, high = float(frame.get("w", width)), float(frame.get("h", height))
+        fl_x = float(frame["fl_x"])
+        fl_y = float(frame.get("fl_y", fl_x))
+        cx, cy = float(frame.get("cx", wide / 2)), float(frame.get("cy", high / 2))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: an intrinsic parameter is no number ({error})") from error
+    if wide < 1 or high < 1:
+        raise UsageError(f"{where}: w {wide:g}, h {high:g}; give the image's pixels")
+    across, down = width / wide, height / high
+    return [fl_x * across, fl_y * down, cx * across, cy * down, width, height]

@@ -1,0 +1,199 @@
+"""`report.html`: a prepared folder to look at before training, in one file that needs no network.
+
+It is made from the prepared folder alone and can be made again at any time.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nerfgen_ns.capture.crop_statistics import crop_statistics
+from nerfgen_ns.capture.histograms import Histogram, histogram
+from nerfgen_ns.capture.near_duplicates import same_photograph
+from nerfgen_ns.capture.overview import Overview, frames_of, read_overview
+from nerfgen_ns.capture.pictured import ClassShape, Overlay, matte_tint, overlay, picture, select_pictured
+from nerfgen_ns.capture.preflight import Concern, preflight
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.files import read_json, write_text
+
+PAGE = "report.html"
+MOST_PICTURED = 240
+"""More photographs than this make the page slow and large."""
+MOST_REASONS, MOST_NAMES = 40, 60
+"""So many kinds of rejection are listed, and so many names under each; report.json has them all."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One pictured photograph."""
+
+    place: int
+    source: str
+    identity: int
+    width: int
+    height: int
+    error: float | None
+    yaw: float
+    pitch: float
+    roll: float
+    focal: float
+    picture: str
+    tint: str | None
+    overlay: Overlay | None
+    tags: list[str] = field(default_factory=list)
+    """Names of the concerns that it is part of."""
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A histogram and what it is of."""
+
+    key: str
+    title: str
+    unit: str
+    histogram: Histogram
+
+
+@dataclass(frozen=True)
+class RejectedGroup:
+    """The photographs that were rejected for one reason."""
+
+    reason: str
+    mend: str
+    names: list[str]
+
+
+def write_report_page(folder: Path) -> Path:
+    """Write `report.html` into a prepared folder, from what is in the folder.
+
+    A folder that `nerfgen prepare` did not make will do: without landmarks, mattes or a report, the page has
+    nothing of them.
+
+    Raises:
+        UsageError: the folder is not a prepared one, or a file of it is missing or damaged.
+        NerfgenError: the page cannot be written.
+    """
+    folder = Path(folder)
+    overview = read_overview(folder)
+    if len(overview) == 0:
+        raise UsageError(f"{folder / 'transforms.json'}: has no frames; prepare the folder again")
+    report = _read_optional(folder / "report.json")
+    statistics = crop_statistics(folder, overview)
+    same = same_photograph(statistics.thumbnails)
+    mirrored = same_photograph(statistics.thumbnails, mirrored=True)
+    rejected = report.get("rejected", [])
+    reasons = [entry["reason"] for entry in rejected]
+    concerns = preflight(overview, statistics, same, mirrored, reasons, report.get("median_error"))
+    write_text(
+        folder / PAGE,
+        _template().render(
+            title=overview.class_name,
+            overview=overview,
+            rejected=len(rejected),
+            rejected_groups=_rejected_groups(rejected),
+            reasons=len(set(reasons)),
+            most_names=MOST_NAMES,
+            identities=len(np.unique(overview.identity)),
+            median_error=_number(np.nanmedian(overview.error)) if np.isfinite(overview.error).any() else None,
+            median_of_extent=report.get("median_error"),
+            yaw_range=np.quantile(overview.angles[:, 0], [0.05, 0.95]),
+            concerns=concerns,
+            charts=_charts(overview),
+            cards=_cards(folder, overview, concerns, same, mirrored, report.get("notes", {})),
+        ),
+    )
+    return folder / PAGE
+
+
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("nerfgen_ns.capture"),
+        # File names and class names are other people's: all of them are escaped.
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _read_optional(path: Path) -> dict[str, Any]:
+    return dict(read_json(path)) if path.exists() else {}
+
+
+def _charts(overview: Overview) -> list[Chart]:
+    yaw, pitch, _ = overview.angles.T
+    charts = [
+        ("yaw", "Yaw", "°", yaw),
+        ("pitch", "Pitch", "°", pitch),
+        ("focal", "Focal length", " sides", overview.focal),
+        ("error", "Reprojection error", " px", overview.error),
+    ]
+    drawn = [(key, title, unit, histogram(values)) for key, title, unit, values in charts]
+    return [Chart(key, title, unit, bars) for key, title, unit, bars in drawn if bars is not None]
+
+
+def _rejected_groups(rejected: list[dict[str, str]]) -> list[RejectedGroup]:
+    """The rejected by reason, the most common first."""
+    common = Counter((entry["reason"], entry["mend"]) for entry in rejected).most_common(MOST_REASONS)
+    names: dict[tuple[str, str], list[str]] = {kind: [] for kind, _ in common}
+    for entry in rejected:
+        names.get((entry["reason"], entry["mend"]), []).append(entry["source"])
+    return [RejectedGroup(*kind, sources) for kind, sources in names.items()]
+
+
+def _cards(
+    folder: Path,
+    overview: Overview,
+    concerns: list[Concern],
+    same: np.ndarray,
+    mirrored: np.ndarray,
+    notes: dict[str, list[str]],
+) -> list[Card]:
+    """The pictured photographs, the worst first."""
+    concerned = [place for concern in concerns for place in concern.photographs]
+    pictured = set(select_pictured(overview.error, concerned, MOST_PICTURED).tolist())
+    tags: dict[int, list[str]] = {place: [] for place in pictured}
+    for concern in concerns:
+        for place in pictured.intersection(concern.photographs):
+            tags[place].append(concern.name)
+    canonical = _read_optional(folder / "canonical_landmarks.json")
+    shape = ClassShape.of(canonical) if canonical else None
+    cards = []
+    for place, frame in frames_of(folder / "transforms.json", pictured):
+        source, matte = overview.source[place], overview.matte[place]
+        remarks = list(notes.get(source, []))
+        for tag, others in (("near-duplicates", same), ("mirrored duplicates", mirrored)):
+            if tag in tags[place]:
+                remarks.append(f"like {overview.source[others[place]]}")
+        yaw, pitch, roll = overview.angles[place].tolist()
+        cards.append(
+            Card(
+                place=place,
+                source=source,
+                identity=int(overview.identity[place]),
+                width=frame["w"],
+                height=frame["h"],
+                error=_number(overview.error[place]),
+                yaw=yaw,
+                pitch=pitch,
+                roll=roll,
+                focal=float(overview.focal[place]),
+                picture=picture(folder / overview.image[place]),
+                tint=matte_tint(folder / matte) if matte else None,
+                overlay=overlay(frame, shape),
+                tags=tags[place],
+                notes=remarks,
+            )
+        )
+    return sorted(cards, key=lambda card: -1.0 if card.error is None else card.error, reverse=True)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
