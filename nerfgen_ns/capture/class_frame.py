@@ -216,7 +216,7 @@ def _pose_prior(posterior: Posterior, before: PosePrior | None, scheme: Landmark
         ).reshape(-1, 2 * len(places))
         weighted = (precision @ design.reshape(n, 3, -1)).reshape(design.shape)
         # Cameras that hardly turn leave the pivot open: it is then the landmarks' centre.
-        ridge = np.repeat([1e-3, 1e-9], len(places)) * np.trace(weighted.T @ design)
+        ridge = np.repeat([1e-5, 1e-9], len(places)) * np.trace(weighted.T @ design)
         target = np.zeros(2 * len(places))
         target[: len(places)] = scheme.centre[places]
         normal, gradient = weighted.T @ design, -weighted.T @ translation.ravel()
