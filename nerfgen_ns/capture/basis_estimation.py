@@ -25,10 +25,9 @@ from nerfgen_ns.capture.collection_posterior import (
 from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
 from nerfgen_ns.capture.shape_basis import MIRROR, CanonicalModel
 
-INDEP = lambda x: 1.0
 CHUNK = 32
 """Photographs worked on at a time: their arrays then stay in the processor's cache."""
-STEPS_K0 = 2
+POOLED = 0.5
 MOST_STRETCH = 0.2
 LEAST_NOISE = 1e-5
 """Noise is not believed to be smaller than this part of the landmarks' radius."""
@@ -171,17 +170,22 @@ def maximise(
     step = np.linalg.solve(normal, gradient[..., None]).reshape(landmarks, modes + 1, 3)
     radius = np.sqrt(((model.canonical - model.canonical.mean(axis=0)) ** 2).sum(axis=1).mean())
     least = LEAST_NOISE * radius
-    # Landmarks that are hardly ever seen err as much as the others do.
-    usual = noise.sum() / max(seen.sum(), 1e-9), depth_noise.sum() / max(seen.sum(), 1e-9)
     return CanonicalModel(
         canonical=model.canonical + step[:, 0],
         basis=model.basis + step[:, 1:].transpose(1, 0, 2),
         parity=model.parity,
-        noise=np.sqrt((noise + usual[0]) / (seen + 1)) + least,
-        depth_noise=np.sqrt((depth_noise + usual[1]) / (seen + 1)) + least,
-        independence=INDEP(np.concatenate(statistics.whitened)),
+        noise=_pooled(noise, seen) + least,
+        depth_noise=_pooled(depth_noise, seen) + least,
+        independence=model.independence,
         prior=model.prior,
     )
+
+
+def _pooled(squares: Float[np.ndarray, "m"], seen: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+    """Noise of each landmark, half its own and half that of all: the steadiest are not trusted blindly."""
+    usual = squares.sum() / max(seen.sum(), 1e-9)
+    own = np.where(seen > 0, squares / np.maximum(seen, 1e-9), usual)
+    return np.sqrt(POOLED * usual + (1 - POOLED) * own)
 
 
 def stretched(
@@ -205,9 +209,10 @@ def stretched(
     )
 
 
-def _independence(whitened: Float[np.ndarray, "n r"]) -> float:
+def independence(statistics: Statistics) -> float:
     """The residuals' effective number of dimensions over their number: (tr C)² / tr C², over r."""
-    n, size = whitened.shape
+    whitened = np.concatenate(statistics.whitened)
+    n, size = len(whitened), 2 * np.count_nonzero(statistics.seen)
     products = (whitened @ whitened.T) ** 2
     trace = np.sqrt(np.diagonal(products)).mean()
     squares = (products.sum() - np.trace(products)) / max(n * (n - 1), 1)
@@ -275,7 +280,7 @@ def estimate(
         if not len(model.basis):
             model = stretched(model, statistics, scheme.mirror_partners)
             model, posterior = into_class_frame(model, posterior, observations.group, scheme)
-            posterior, statistics = expect(observations, model, posterior, stretch_precision, STEPS_K0)
+            posterior, statistics = expect(observations, model, posterior, stretch_precision, steps=2)
         model = maximise(model, statistics, scheme.mirror_partners)
         model, posterior = into_class_frame(model, posterior, observations.group, scheme)
     return model, posterior

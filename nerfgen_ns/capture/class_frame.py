@@ -7,6 +7,8 @@ scale, and then given what turn and shift go with their coefficients in the coll
 how it is photographed are independent of each other.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -15,8 +17,6 @@ from nerfgen_ns.capture.collection_posterior import Posterior, pivot_motion
 from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
 from nerfgen_ns.capture.shape_basis import MIRROR, CanonicalModel, PosePrior, mirrored
 
-SHEARS = 2
-DECOR = True
 TURN_OF_MODE = 0.5
 """A mode's turn is expected to be this part of its own size, seen as an angle from the landmarks' mean."""
 SHIFT_OF_MODE = 0.1
@@ -35,9 +35,9 @@ def into_class_frame(
     model, posterior = _placed(model, posterior, scheme)
     if len(model.basis):
         model, posterior = _without_motion(model, posterior, group, scheme)
-        model.prior = _pose_prior(posterior, model.prior, scheme)
-        if DECOR: model, posterior = _with_their_motion(model, posterior, group, scheme)
-    model.prior = _pose_prior(posterior, model.prior, scheme)
+        model.prior = estimate_prior(posterior, model.prior, scheme)
+        model, posterior = _with_their_motion(model, posterior, group, scheme)
+    model.prior = estimate_prior(posterior, model.prior, scheme)
     return model, posterior
 
 
@@ -73,8 +73,8 @@ def _whitened(
         mean = np.where(parity_array > 0, mean, 0.0)
     canonical = model.canonical + np.tensordot(mean, basis_array, axes=1)
     return (
-        _replaced(model, canonical=canonical, basis=basis_array, parity=parity_array),
-        _posterior(posterior, posterior.rotation, posterior.translation, coefficients - mean),
+        replace(model, canonical=canonical, basis=basis_array, parity=parity_array),
+        replace(posterior, coefficients=coefficients - mean),
     )
 
 
@@ -105,14 +105,14 @@ def _placed(
     # R p + t = R A' (p' − centre)/s + R mean + t, and cameras scale with the class.
     translation = scale * (rotation @ mean + posterior.translation) - turned @ scheme.centre
     return (
-        _replaced(
+        replace(
             model,
             canonical=placed + scheme.centre,
             basis=basis,
             noise=model.noise * scale,
             depth_noise=model.depth_noise * scale,
         ),
-        _posterior(posterior, turned, translation, posterior.coefficients),
+        replace(posterior, rotation=turned, translation=translation),
     )
 
 
@@ -126,7 +126,6 @@ def _without_motion(
         [np.cross(axis, points).ravel() for axis in np.eye(3)]
         + [np.tile(axis, (count, 1)).ravel() for axis in np.eye(3)]
         + [points.ravel()]
-        + [np.outer(points[:, 2], axis).ravel() for axis in np.eye(3)[:SHEARS]]
     )
     weight = np.repeat((model.noise**2 + (model.basis**2).sum(axis=(0, 2)) / 3) ** -2.0, 3)
     weight /= weight.max()
@@ -135,7 +134,7 @@ def _without_motion(
     held = np.linalg.lstsq(weighted @ motions.T, weighted @ model.basis.reshape(modes, -1).T, rcond=1e-9)[0]
     basis = (model.basis.reshape(modes, -1) - held.T @ motions).reshape(model.basis.shape)
     moved = posterior.coefficients[group] @ held.T
-    return _replaced(model, basis=basis), _compensated(posterior, moved[:, :3], moved[:, 3:6], scheme.centre)
+    return replace(model, basis=basis), _compensated(posterior, moved[:, :3], moved[:, 3:6], scheme.centre)
 
 
 def _with_their_motion(
@@ -178,7 +177,7 @@ def _with_their_motion(
     turns, shifts = motion.reshape(modes, 6)[:, :3], motion.reshape(modes, 6)[:, 3:]
     basis = model.basis + np.cross(turns[:, None], (model.canonical - scheme.centre)[None]) + shifts[:, None]
     return (
-        _replaced(model, basis=basis),
+        replace(model, basis=basis),
         _compensated(posterior, -coefficients @ turns, -coefficients @ shifts, scheme.centre),
     )
 
@@ -193,10 +192,10 @@ def _compensated(
     rotation = posterior.rotation @ rotation_matrices(turns)
     translation = posterior.translation + (posterior.rotation - rotation) @ centre
     translation += (rotation @ shifts[..., None])[..., 0]
-    return _posterior(posterior, rotation, translation, posterior.coefficients)
+    return replace(posterior, rotation=rotation, translation=translation)
 
 
-def _pose_prior(posterior: Posterior, before: PosePrior | None, scheme: LandmarkScheme) -> PosePrior:
+def estimate_prior(posterior: Posterior, before: PosePrior | None, scheme: LandmarkScheme) -> PosePrior:
     """Mean and spread of the poses, those of the mirror images included where there are any."""
     mirror = scheme.mirror_partners is not None
     left, _, right = np.linalg.svd(posterior.rotation.mean(axis=0))
@@ -261,16 +260,3 @@ def _precision(
     if mirror:
         covariance = covariance * [[1, 0, 0], [0, 1, 1], [0, 1, 1]]
     return np.linalg.inv(covariance + least**2 * np.eye(3))
-
-
-def _replaced(model: CanonicalModel, **parts: Float[np.ndarray, "..."]) -> CanonicalModel:
-    return CanonicalModel(**{**vars(model), **parts})
-
-
-def _posterior(
-    posterior: Posterior,
-    rotation: Float[np.ndarray, "n 3 3"],
-    translation: Float[np.ndarray, "n 3"],
-    coefficients: Float[np.ndarray, "g k"],
-) -> Posterior:
-    return Posterior(rotation, translation, posterior.stretch, coefficients, posterior.covariance)

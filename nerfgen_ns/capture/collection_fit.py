@@ -11,9 +11,16 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from nerfgen_ns.capture.basis_estimation import chunks, estimate, expect, grown, unexplained
+from nerfgen_ns.capture.basis_estimation import (
+    chunks,
+    estimate,
+    expect,
+    grown,
+    independence,
+    unexplained,
+)
 from nerfgen_ns.capture.cameras import Cameras, project
-from nerfgen_ns.capture.class_frame import into_class_frame
+from nerfgen_ns.capture.class_frame import estimate_prior, into_class_frame
 from nerfgen_ns.capture.collection_posterior import Observations, Posterior, find_posterior
 from nerfgen_ns.capture.factorisation import factorise, mirrored_in_depth, placed_by, pose
 from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
@@ -28,7 +35,9 @@ HELD_OUT = 0.1
 GROWTH, MOST_MODES = 4, 24
 WORTH = 0.99
 """Modes are kept if they bring the error of held-out landmarks below this part of what it was."""
-RIGID_ROUNDS, GROWTH_ROUNDS, LAST_ROUNDS = 12, 10, 12
+LEAST_SPREAD = 0.9
+"""Modes are not kept if the cameras' turns are spread by less than this part of what they were."""
+RIGID_ROUNDS, GROWTH_ROUNDS, LAST_ROUNDS, CALIBRATION_ROUNDS = 12, 10, 12, 6
 FIRST_STEPS, STEPS = 4, 20
 STRETCH = 0.1
 """Standard deviation of the log focal lengths of a collection's photographs before anything is known of it."""
@@ -120,36 +129,65 @@ def estimate_model(
     factor, spread = 1.0, STRETCH
     model, posterior = _rigid(observations, scheme)
     if focal_mode != "fixed":
-        for _ in range(RIGID_ROUNDS):
-            observations, model, posterior, change, spread = _refocused(
-                observations, model, posterior, scheme, spread, focal_mode
-            )
-            factor *= change
+        observations, model, posterior, factor, spread = _refocused(
+            observations, model, posterior, scheme, spread, focal_mode, RIGID_ROUNDS
+        )
+    model, posterior = _with_basis(observations, model, posterior, scheme)
+    if focal_mode != "fixed" and len(model.basis):
+        observations, model, posterior, change, spread = _refocused(
+            observations, model, posterior, scheme, spread, focal_mode, GROWTH_ROUNDS
+        )
+        factor *= change
+    precision = spread**-2 if focal_mode == "per-image" else None
+    model, posterior = estimate(observations, model, posterior, scheme, LAST_ROUNDS, precision)
+    model, posterior = _calibrated(observations, model, posterior, scheme, precision)
+    return model, factor, spread
+
+
+def _with_basis(
+    observations: Observations, model: CanonicalModel, posterior: Posterior, scheme: LandmarkScheme
+) -> tuple[CanonicalModel, Posterior]:
+    """The model with as many modes as foretell the landmarks that they were not fitted to.
+
+    Where landmarks err with the pose, as those of a landmark model do, modes would explain the poses instead
+    of the shapes: what the spread of the poses loses to them tells it.
+    """
     generator = np.random.default_rng(0)
     held_out = generator.random(observations.confidence.shape) < HELD_OUT
     fitted = replace(observations, confidence=np.where(held_out, 0.0, observations.confidence))
     trial, trial_posterior = estimate(fitted, model, posterior, scheme, GROWTH_ROUNDS)
-    error = unexplained(observations, held_out, trial, trial_posterior)
+    error, spread = unexplained(observations, held_out, trial, trial_posterior), _turn_spread(trial)
     most = _most_modes(observations)
-    best, best_posterior = trial, trial_posterior
     while len(trial.basis) < most:
         count = min(GROWTH, most - len(trial.basis))
         trial, trial_posterior = grown(trial, fitted, trial_posterior, scheme.mirror_partners, count)
         trial, trial_posterior = estimate(fitted, trial, trial_posterior, scheme, GROWTH_ROUNDS)
         trial_error = unexplained(observations, held_out, trial, trial_posterior)
-        if not trial_error < WORTH * error:
+        if not trial_error < WORTH * error or (_turn_spread(trial) < LEAST_SPREAD * spread).any():
             break
-        error, best, best_posterior = trial_error, trial, trial_posterior
-    model, posterior = best, best_posterior
-    if focal_mode != "fixed" and len(model.basis):
-        for _ in range(GROWTH_ROUNDS):
-            observations, model, posterior, change, spread = _refocused(
-                observations, model, posterior, scheme, spread, focal_mode
-            )
-            factor *= change
-    precision = spread**-2 if focal_mode == "per-image" else None
-    model, _ = estimate(observations, model, posterior, scheme, LAST_ROUNDS, precision)
-    return model, factor, spread
+        error, model, posterior = trial_error, trial, trial_posterior
+    return model, posterior
+
+
+def _turn_spread(model: CanonicalModel) -> Float[np.ndarray, "3"]:
+    assert model.prior is not None
+    return np.sqrt(np.diagonal(np.linalg.inv(model.prior.turn_precision)))
+
+
+def _calibrated(
+    observations: Observations,
+    model: CanonicalModel,
+    posterior: Posterior,
+    scheme: LandmarkScheme,
+    stretch_precision: float | None,
+) -> tuple[CanonicalModel, Posterior]:
+    """The model as sure of itself as its residuals allow, which err alike, and the prior that goes with it."""
+    _, statistics = expect(observations, model, posterior, stretch_precision)
+    model = replace(model, independence=independence(statistics))
+    for _ in range(CALIBRATION_ROUNDS):
+        posterior, _ = expect(observations, model, posterior, stretch_precision, steps=3)
+        model = replace(model, prior=estimate_prior(posterior, model.prior, scheme))
+    return model, posterior
 
 
 def _rigid(observations: Observations, scheme: LandmarkScheme) -> tuple[CanonicalModel, Posterior]:
@@ -181,29 +219,34 @@ def _refocused(
     scheme: LandmarkScheme,
     spread: float,
     focal_mode: FocalMode,
+    rounds: int,
 ) -> tuple[Observations, CanonicalModel, Posterior, float, float]:
-    """A round in which focal lengths are free: all divided by what they have in common afterwards."""
-    width = spread if focal_mode == "per-image" else STRETCH
-    estimated, posterior_free = model, posterior
-    estimated, posterior_free = estimate(observations, model, posterior, scheme, 1, width**-2)
-    assert posterior_free.covariance is not None
-    variance = posterior_free.covariance[:, 6, 6]
-    # What each photograph says by itself: the prior, a normal of mean zero, divided out.
-    told = np.maximum(1 / variance - width**-2, 0.0)
-    common = float(np.clip((posterior_free.stretch / variance).sum() / max(told.sum(), 1e-9), -0.3, 0.3))
-    factor = float(np.exp(common))
-    spread = float(np.clip(np.sqrt(((posterior_free.stretch - common) ** 2 + variance).mean()), LEAST_STRETCH, STRETCH))
-    stretch = posterior_free.stretch - common if focal_mode == "per-image" else np.zeros(len(observations))
-    translation = posterior_free.translation.copy()
-    if focal_mode == "shared":
-        translation[:, 2] *= np.exp(common - posterior_free.stretch)
-    observations = replace(
-        observations,
-        slopes=observations.slopes / factor,
-        depth=None if observations.depth is None else observations.depth / factor,
-    )
-    posterior = Posterior(posterior_free.rotation, translation, stretch, posterior_free.coefficients)
-    return observations, estimated, posterior, factor, spread
+    """Rounds in which focal lengths are free, each divided by what they then have in common."""
+    factor = 1.0
+    for _ in range(rounds):
+        width = spread if focal_mode == "per-image" else STRETCH
+        model, posterior = estimate(observations, model, posterior, scheme, 1, width**-2)
+        assert posterior.covariance is not None
+        stretch, variance = posterior.stretch, posterior.covariance[:, 6, 6]
+        # What each photograph says by itself: the prior, a normal of mean zero, divided out.
+        told = np.maximum(1 / variance - width**-2, 0.0)
+        common = float(np.clip((stretch / variance).sum() / max(told.sum(), 1e-9), -0.3, 0.3))
+        translation = posterior.translation.copy()
+        if focal_mode == "shared":
+            translation[:, 2] *= np.exp(common - stretch)
+            stretch = np.zeros(len(observations))
+        else:
+            stretch = stretch - common
+            spread = float(np.clip(np.sqrt((stretch**2 + variance).mean()), LEAST_STRETCH, STRETCH))
+        depth = observations.depth
+        observations = replace(
+            observations,
+            slopes=observations.slopes / np.exp(common),
+            depth=None if depth is None else depth / np.exp(common),
+        )
+        posterior = replace(posterior, translation=translation, stretch=stretch, covariance=None)
+        factor *= float(np.exp(common))
+    return observations, model, posterior, factor, spread
 
 
 def _most_modes(observations: Observations) -> int:

@@ -15,7 +15,7 @@ from nerfgen_ns.capture.shape_basis import CanonicalModel
 
 TAILS = 6.0
 """Degrees of freedom of the noise: landmarks that err by many times their noise count for less and less."""
-DEPTH_TRUST = 0.05
+DEPTH_TRUST = 0.35
 """Relative depth counts by this part: a landmark model errs in it for all landmarks alike, and consistently so."""
 LONGEST_TURN = 0.3
 """Radians that a camera may turn in one step."""
