@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -52,16 +52,15 @@ class Muon(torch.optim.Adam):
         for group in self.param_groups:
             group |= {"momentum": momentum, "iterations": iterations, "shrinkage": shrinkage}
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], float] | None = None
+    ) -> float | None:
         """Take one step. The gradients of the matrices are spent: they are None afterwards."""
+        loss = None
         if closure is not None:
             with torch.enable_grad():
-                closure()
+                loss = closure()
         for group in self.param_groups:
             by_shape: dict[tuple[int, int], list[Parameter]] = {}
             for parameter in group["params"]:
@@ -74,7 +73,8 @@ class Muon(torch.optim.Adam):
             for matrices in by_shape.values():
                 self._step_matrices(matrices, group)
         # Adam passes over parameters without a gradient.
-        return super().step()
+        super().step()
+        return loss
 
     def _step_matrices(self, matrices: list[Parameter], group: dict[str, Any]) -> None:
         """One step for matrices of one shape, or its transpose."""

@@ -22,7 +22,7 @@ def copied_run(trained_config: Path, tmp_path: Path) -> Path:
 
 def test_a_run_renders_its_identities(trained_config: Path, heads: Path) -> None:
     run = load_run(trained_config)
-    assert run.codes.shape == (3, 64)
+    assert run.codes.shape == (3, 96)
     assert run.data == heads
     assert run.step == 3
     outputs = run.render(2, run.cameras[1:2])
