@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
-from nerfstudio.engine.optimizers import AdamOptimizerConfig, OptimizerConfig
+from nerfstudio.engine.optimizers import OptimizerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
 from nerfgen_ns.model_config import NerfgenModelConfig
+from nerfgen_ns.optimizers import FusedAdamConfig, MuonConfig
 from nerfgen_ns.trainer import BudgetDecayConfig, NerfgenTrainerConfig
 
 
-@dataclass
-class FusedAdamConfig(AdamOptimizerConfig):
-    """Adam that updates all parameters in one pass."""
-
-    fused: bool = True
-    """Use torch's fused kernels: small networks otherwise spend a tenth of a step in their optimiser."""
-
-
-def optimizers(fields_lr: float, latent_lr: float, final_ratio: float) -> dict[str, Any]:
-    """Adam for the networks and, for the latent table, Adam that touches only the rows of the batch."""
+def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) -> dict[str, Any]:
+    """The networks' optimiser and, for the latent table, Adam that touches only the rows of the batch."""
     return {
         "fields": {
-            "optimizer": FusedAdamConfig(lr=fields_lr, eps=1e-15),
+            "optimizer": fields,
             "scheduler": BudgetDecayConfig(final_ratio=final_ratio),
         },
         "latent_table": {
@@ -65,7 +57,7 @@ nerfgen = MethodSpecification(
             ),
             model=NerfgenModelConfig(),
         ),
-        optimizers=optimizers(fields_lr=5e-4, latent_lr=2e-3, final_ratio=0.2),
+        optimizers=optimizers(FusedAdamConfig(lr=5e-4, eps=1e-15), latent_lr=2e-3, final_ratio=0.2),
         viewer=viewer(),
         vis="viewer",
     ),
@@ -88,7 +80,7 @@ nerfgen_hq = MethodSpecification(
             ),
             model=NerfgenModelConfig(latent_dim=2048, width=1024, background_width=256),
         ),
-        optimizers=optimizers(fields_lr=5e-4, latent_lr=5e-4, final_ratio=0.2),
+        optimizers=optimizers(FusedAdamConfig(lr=5e-4, eps=1e-15), latent_lr=5e-4, final_ratio=0.2),
         viewer=viewer(),
         vis="viewer",
     ),
@@ -109,13 +101,13 @@ nerfgen_tiny = MethodSpecification(
         logging=LoggingConfig(steps_per_log=100),
         pipeline=VanillaPipelineConfig(
             datamanager=NerfgenDataManagerConfig(
-                train_num_rays_per_batch=512,
-                eval_num_rays_per_batch=512,
-                pixel_sampler=ImagewisePixelSamplerConfig(pixels_per_image=4, background_redraw_fraction=0.7),
+                train_num_rays_per_batch=768,
+                eval_num_rays_per_batch=768,
+                pixel_sampler=ImagewisePixelSamplerConfig(pixels_per_image=4, background_redraw_fraction=0.8),
             ),
             model=NerfgenModelConfig(
-                latent_dim=64,
-                width=96,
+                latent_dim=96,
+                width=64,
                 layers=4,
                 skip_layer=2,
                 octaves=4,
@@ -128,7 +120,7 @@ nerfgen_tiny = MethodSpecification(
                 eval_num_rays_per_chunk=1024,
             ),
         ),
-        optimizers=optimizers(fields_lr=4e-3, latent_lr=2e-2, final_ratio=0.1),
+        optimizers=optimizers(MuonConfig(lr=1.2e-2), latent_lr=6e-3, final_ratio=0.1),
         viewer=viewer(),
         vis="viewer",
     ),

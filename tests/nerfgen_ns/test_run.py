@@ -22,7 +22,7 @@ def copied_run(trained_config: Path, tmp_path: Path) -> Path:
 
 def test_a_run_renders_its_identities(trained_config: Path, heads: Path) -> None:
     run = load_run(trained_config)
-    assert run.codes.shape == (3, 64)
+    assert run.codes.shape == (3, 96)
     assert run.data == heads
     assert run.step == 3
     outputs = run.render(2, run.cameras[1:2])
@@ -91,7 +91,7 @@ def test_a_damaged_checkpoint_is_named(copied_run: Path) -> None:
 def test_a_checkpoint_of_another_configuration_ends_with_status_2(
     copied_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copied_run.write_text(copied_run.read_text().replace("latent_dim: 64", "latent_dim: 32"))
+    copied_run.write_text(copied_run.read_text().replace("latent_dim: 96", "latent_dim: 32"))
     with pytest.raises(SystemExit) as exit_info:
         load_run(copied_run)
     assert exit_info.value.code == 2

@@ -1,0 +1,141 @@
+"""The optimisers of the networks and of the latent table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from nerfstudio.engine.optimizers import AdamOptimizerConfig, OptimizerConfig
+from torch import Tensor
+from torch.nn import Parameter
+
+SMALLEST_SIDE = 8
+"""Matrices with a shorter side, the heads of the networks, have few directions to balance: Adam has them."""
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the iteration that draws singular values to 1, chosen to be steep at 0 (Jordan et al.)."""
+
+
+class Muon(torch.optim.Adam):
+    """Muon for the matrices of the hidden layers, Adam for everything else.
+
+    The momentum of a matrix is replaced by the nearest orthogonal matrix before it is applied, so that all
+    its directions learn alike. The few directions of a coordinate network's gradient that dominate carry the
+    smooth parts of a scene; Adam learns detail only after them. Jordan et al., "Muon: An optimizer for hidden
+    layers in neural networks", 2024.
+
+    A step changes every entry of a matrix by `lr`·0.2 in the root mean square, about what Adam does, so both
+    share one learning rate.
+
+    Args:
+        params: parameters of dense layers.
+        lr: learning rate of both.
+        momentum: share of the old momentum that a step keeps.
+        iterations: of the orthogonalisation; singular values end within about 0.7 … 1.2.
+        shrinkage: of the matrices alone, each step keeps 1 − `lr`·`shrinkage` (decoupled weight decay). A
+            matrix whose singular values all grow bends surfaces where no photograph looks; this holds it.
+        eps: Adam's.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Parameter],
+        lr: float = 1e-2,
+        momentum: float = 0.95,
+        iterations: int = 4,
+        shrinkage: float = 0.1,
+        eps: float = 1e-15,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=(0.9, 0.99), eps=eps)
+        for group in self.param_groups:
+            group |= {"momentum": momentum, "iterations": iterations, "shrinkage": shrinkage}
+
+    @torch.no_grad()
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], float] | None = None
+    ) -> float | None:
+        """Take one step. The gradients of the matrices are spent: they are None afterwards."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            by_shape: dict[tuple[int, int], list[Parameter]] = {}
+            for parameter in group["params"]:
+                if (
+                    parameter.grad is not None
+                    and parameter.ndim == 2
+                    and min(parameter.shape) >= SMALLEST_SIDE
+                ):
+                    by_shape.setdefault((min(parameter.shape), max(parameter.shape)), []).append(parameter)
+            for matrices in by_shape.values():
+                self._step_matrices(matrices, group)
+        # Adam passes over parameters without a gradient.
+        super().step()
+        return loss
+
+    def _step_matrices(self, matrices: list[Parameter], group: dict[str, Any]) -> None:
+        """One step for matrices of one shape, or its transpose."""
+        directions = []
+        for matrix in matrices:
+            gradient = matrix.grad
+            assert gradient is not None
+            state = self.state[matrix]
+            if "momentum" not in state:
+                # Adam, when it loads a checkpoint, looks for the count of steps in every state.
+                state["step"], state["momentum"] = torch.zeros(()), torch.zeros_like(gradient)
+            state["step"] += 1
+            momentum = state["momentum"].lerp_(gradient, 1 - group["momentum"])
+            direction = gradient.lerp(momentum, group["momentum"])
+            directions.append(direction.T if direction.shape[0] > direction.shape[1] else direction)
+            matrix.grad = None
+        updates = orthogonalise(torch.stack(directions), group["iterations"])
+        scale = 0.2 * max(matrices[0].shape) ** 0.5 * group["lr"]
+        for matrix, update in zip(matrices, updates, strict=True):
+            matrix.mul_(1 - group["lr"] * group["shrinkage"])
+            matrix.sub_(update.T if matrix.shape[0] > matrix.shape[1] else update, alpha=scale)
+
+
+def orthogonalise(
+    matrices: Float[Tensor, "n rows columns"], iterations: int
+) -> Float[Tensor, "n rows columns"]:
+    """Nearly the nearest matrices with orthonormal rows, by Newton and Schulz's iteration.
+
+    For a singular value decomposition U·S·Vᵀ it is about U·Vᵀ. Rows must not outnumber columns.
+    """
+    norms = torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True)
+    result = matrices / norms.clamp(min=1e-30)
+    first, third, fifth = QUINTIC
+    for _ in range(iterations):
+        gram = result @ result.transpose(1, 2)
+        polynomial = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
+        result = torch.baddbmm(result, polynomial, result, beta=first)
+    return result
+
+
+@dataclass
+class FusedAdamConfig(AdamOptimizerConfig):
+    """Adam that updates all parameters in one pass."""
+
+    fused: bool = True
+    """Use torch's fused kernels: small networks otherwise spend a tenth of a step in their optimiser."""
+
+
+@dataclass
+class MuonConfig(OptimizerConfig):
+    """Muon for the hidden layers' matrices, Adam for the rest."""
+
+    _target: type = field(default_factory=lambda: Muon)
+    """Target class to instantiate."""
+    lr: float = 1e-2
+    """Learning rate of both."""
+    momentum: float = 0.95
+    """Share of the old momentum that a step of Muon keeps."""
+    iterations: int = 4
+    """Iterations of Muon's orthogonalisation."""
+    shrinkage: float = 0.1
+    """Decoupled weight decay of the hidden layers' matrices, as a multiple of the learning rate."""
+    eps: float = 1e-15
+    """Adam's smallest denominator."""
