@@ -55,7 +55,7 @@ class Statistics:
     seen: Float[np.ndarray, "m"]
     stretching: Float[np.ndarray, "9 9"]
     stretched: Float[np.ndarray, "9"]
-    """Normal equations of a linear map of all shapes, in response to which poses and coefficients move."""
+    """Normal equations of a linear map of a rigid shape, in response to which the poses move."""
     whitened: list[Float[np.ndarray, "p 2m"]]
 
     @classmethod
@@ -88,14 +88,15 @@ class Statistics:
         if modes:
             share[:, 1:] -= spread[:, -modes:].reshape(n, modes, rows, landmarks)
         self.gradient += np.einsum("nrjm,nkrm->mkj", weighted, share, optimize=True)
-        shapes = model.shapes(posterior.coefficients)[observations.group] - model.canonical.mean(axis=0)
-        maps = by_point[:, :, :, None] * shapes.transpose(0, 2, 1)[:, None, None]
-        maps = maps.reshape(n, rows, 9, landmarks).transpose(0, 2, 1, 3).reshape(n, 9, -1)
-        pulled = maps * weight.reshape(n, 1, -1)
-        answered = pulled @ linearised.design.reshape(n, -1, rows * landmarks).transpose(0, 2, 1)
-        effect = pulled @ maps.transpose(0, 2, 1) - answered @ uncertain @ answered.transpose(0, 2, 1)
-        self.stretching += effect.sum(axis=0)
-        self.stretched += (pulled @ residual.reshape(n, -1, 1)).sum(axis=0)[:, 0]
+        if not modes:
+            points = model.canonical - model.canonical.mean(axis=0)
+            maps = by_point[:, :, :, None] * points.T
+            maps = maps.reshape(n, rows, 9, landmarks).transpose(0, 2, 1, 3).reshape(n, 9, -1)
+            pulled = maps * weight.reshape(n, 1, -1)
+            answered = pulled @ linearised.design.reshape(n, -1, rows * landmarks).transpose(0, 2, 1)
+            effect = pulled @ maps.transpose(0, 2, 1) - answered @ uncertain @ answered.transpose(0, 2, 1)
+            self.stretching += effect.sum(axis=0)
+            self.stretched += (pulled @ residual.reshape(n, -1, 1)).sum(axis=0)[:, 0]
         variance = (linearised.design * spread.reshape(linearised.design.shape)).sum(axis=1)
         confidence, squared = observations.confidence, residual**2 + variance
         tails = (TAILS + 2) / (TAILS + (residual[:, :2] ** 2).sum(axis=1) / model.noise**2)
@@ -134,8 +135,8 @@ def expect(
             posterior.stretch[places],
             posterior.coefficients[identities],
         )
-        found, _ = find_posterior(part, model, start, steps, stretch_precision)
-        found, linearised = with_covariance(part, model, found, stretch_precision)
+        found, linearised = find_posterior(part, model, start, steps, stretch_precision)
+        found = with_covariance(part, model, found, linearised, stretch_precision)
         statistics.add(linearised, part, found, model)
         for name in ("rotation", "translation", "stretch", "covariance"):
             getattr(result, name)[places] = getattr(found, name)
@@ -212,7 +213,7 @@ def stretched(
 def independence(statistics: Statistics) -> float:
     """The residuals' effective number of dimensions over their number: (tr C)² / tr C², over r."""
     whitened = np.concatenate(statistics.whitened)
-    n, size = len(whitened), 2 * np.count_nonzero(statistics.seen)
+    n, size = len(whitened), 2 * np.count_nonzero(statistics.seen) - 6  # a pose takes six of them
     products = (whitened @ whitened.T) ** 2
     trace = np.sqrt(np.diagonal(products)).mean()
     squares = (products.sum() - np.trace(products)) / max(n * (n - 1), 1)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 
 
 @dataclass
@@ -55,7 +54,10 @@ def rotation_matrices(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n
 
 def rotation_vectors(rotation: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 3"]:
     """The rotation vectors of rotations: the inverse of `rotation_matrices` below half a turn."""
-    return Rotation.from_matrix(rotation).as_rotvec()
+    twice_sine = np.stack([rotation[:, k - 2, k - 1] - rotation[:, k - 1, k - 2] for k in range(3)], axis=1)
+    sine = np.linalg.norm(twice_sine, axis=1) / 2
+    cosine = (np.trace(rotation, axis1=1, axis2=2) - 1) / 2
+    return -twice_sine / 2 * (np.arctan2(sine, cosine) / np.maximum(sine, 1e-12))[:, None]
 
 
 def project(cameras: Cameras, points: Float[np.ndarray, "*n m 3"]) -> Float[np.ndarray, "n m 2"]:

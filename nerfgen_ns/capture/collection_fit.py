@@ -21,7 +21,12 @@ from nerfgen_ns.capture.basis_estimation import (
 )
 from nerfgen_ns.capture.cameras import Cameras, project
 from nerfgen_ns.capture.class_frame import estimate_prior, into_class_frame
-from nerfgen_ns.capture.collection_posterior import Observations, Posterior, find_posterior
+from nerfgen_ns.capture.collection_posterior import (
+    Observations,
+    Posterior,
+    find_posterior,
+    improbability,
+)
 from nerfgen_ns.capture.factorisation import factorise, mirrored_in_depth, placed_by, pose
 from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
 from nerfgen_ns.capture.shape_basis import CanonicalModel
@@ -300,9 +305,9 @@ def _fit_chunk(
         start = Posterior(
             rotation, translation, np.zeros(len(rotation)), np.zeros((identities, len(model.basis)))
         )
-        found, cost = find_posterior(observations, model, start, FIRST_STEPS, stretch_precision)
+        found, linearised = find_posterior(observations, model, start, FIRST_STEPS, stretch_precision)
         answers.append(found)
-        costs.append(cost)
+        costs.append(improbability(observations, model, found, linearised, stretch_precision))
     first, second = answers
     better = costs[1] < costs[0]
     chosen = better[observations.group]

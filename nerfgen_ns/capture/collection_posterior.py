@@ -17,6 +17,8 @@ TAILS = 6.0
 """Degrees of freedom of the noise: landmarks that err by many times their noise count for less and less."""
 DEPTH_TRUST = 0.35
 """Relative depth counts by this part: a landmark model errs in it for all landmarks alike, and consistently so."""
+AT_REST = 1e-7
+"""A step that lowers the cost by less than this part of it is the last."""
 LONGEST_TURN = 0.3
 """Radians that a camera may turn in one step."""
 
@@ -182,7 +184,7 @@ def find_posterior(
     start: Posterior,
     steps: int,
     stretch_precision: float | None = None,
-) -> tuple[Posterior, Float[np.ndarray, "g"]]:
+) -> tuple[Posterior, Linearised]:
     """The most likely poses and coefficients of a chunk of photographs, from a start.
 
     Args:
@@ -190,20 +192,16 @@ def find_posterior(
         stretch_precision: prior precision of the log focal length; None: focal lengths are fixed.
 
     Returns:
-        The posterior, without its covariance (see `with_covariance`), and −2 log of each identity's density.
+        The posterior, without its covariance (see `with_covariance`), and the linearisation there.
     """
-    group, identities = observations.group, len(start.coefficients)
-    free = stretch_precision is not None
-    precision = stretch_precision or 0.0
-    motions = 7 if free else 6
+    group, free = observations.group, stretch_precision is not None
+    precision, motions = stretch_precision or 0.0, 7 if free else 6
     posterior = start
-    damping = np.full(identities, 1e-3)
-    system = None
+    damping = np.full(len(start.coefficients), 1e-3)
+    linearised = linearise(observations, model, posterior, free)
     for _ in range(steps):
-        if system is None:
-            linearised = linearise(observations, model, posterior, free)
-            system = _normal_equations(linearised, observations, model, posterior, precision, motions)
-            cost = _cost(observations, model, posterior, linearised.residual, precision)
+        cost = _cost(observations, model, posterior, linearised.residual, precision)
+        system = _normal_equations(linearised, observations, model, posterior, precision, motions)
         step, coefficient_step, _ = _solve(system, posterior, group, damping, motions)
         length = np.linalg.norm(step[:, :3], axis=1, keepdims=True)
         step[:, :3] *= np.minimum(1.0, LONGEST_TURN / np.maximum(length, 1e-12))
@@ -213,12 +211,17 @@ def find_posterior(
             posterior.stretch + (step[:, 6] if free else 0.0),
             posterior.coefficients + coefficient_step,
         )
-        # Both are measured by the old distance: a nearer camera would make every residual smaller.
         with np.errstate(all="ignore"):
-            residual = _residual(observations, model, tried, -posterior.translation[:, 2])[0]
-            tried_cost = _cost(observations, model, tried, residual, precision)
+            tried_linearised = linearise(observations, model, tried, free)
+            # Both are measured by the old distance: a nearer camera would make every residual smaller.
+            unit = posterior.translation[:, 2] / tried.translation[:, 2]
+            tried_cost = _cost(
+                observations, model, tried, tried_linearised.residual * unit[:, None, None], precision
+            )
         better = tried_cost <= cost
-        if better.any():
+        if better.all():
+            posterior, linearised = tried, tried_linearised
+        elif better.any():
             chosen = better[group]
             posterior = Posterior(
                 np.where(chosen[:, None, None], tried.rotation, posterior.rotation),
@@ -226,28 +229,38 @@ def find_posterior(
                 np.where(chosen, tried.stretch, posterior.stretch),
                 np.where(better[:, None], tried.coefficients, posterior.coefficients),
             )
-            system = None
+            linearised = linearise(observations, model, posterior, free)
         damping = np.where(better, damping * 0.1, damping * 10).clip(1e-9, 1e9)
         moved = np.where(better, (cost - tried_cost) / (1 + np.abs(cost)), 1.0)
-        if (moved < 1e-7).all() or damping.min() > 1e8:
+        if (moved < AT_REST).all() or damping.min() > 1e8:
             break
-    residual = _residual(observations, model, posterior, -posterior.translation[:, 2])[0]
-    return posterior, _cost(observations, model, posterior, residual, precision)
+    return posterior, linearised
+
+
+def improbability(
+    observations: Observations,
+    model: CanonicalModel,
+    posterior: Posterior,
+    linearised: Linearised,
+    stretch_precision: float | None = None,
+) -> Float[np.ndarray, "g"]:
+    """−2 log of the posterior density of each identity, but for a constant."""
+    return _cost(observations, model, posterior, linearised.residual, stretch_precision or 0.0)
 
 
 def with_covariance(
     observations: Observations,
     model: CanonicalModel,
     posterior: Posterior,
+    linearised: Linearised,
     stretch_precision: float | None = None,
-) -> tuple[Posterior, Linearised]:
-    """The posterior with its covariance, by Laplace's approximation, and the linearisation it is made of."""
-    free = stretch_precision is not None
-    motions = 7 if free else 6
-    linearised = linearise(observations, model, posterior, free)
+) -> Posterior:
+    """The posterior with its covariance, by Laplace's approximation at the linearisation."""
+    motions = 6 if stretch_precision is None else 7
     system = _normal_equations(linearised, observations, model, posterior, stretch_precision or 0.0, motions)
-    covariance = _solve(system, posterior, observations.group, np.zeros(len(posterior.coefficients)), motions)[2]
-    return replace(posterior, covariance=covariance), linearised
+    undamped = np.zeros(len(posterior.coefficients))
+    covariance = _solve(system, posterior, observations.group, undamped, motions)[2]
+    return replace(posterior, covariance=covariance)
 
 
 def _normal_equations(
