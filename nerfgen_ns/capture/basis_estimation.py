@@ -1,147 +1,26 @@
 """Canonical landmarks, their basis and their noise from a collection, by expectation-maximisation.
 
 A round takes the posterior of poses and coefficients as it is under the model (see `collection_posterior`),
-and then the model that explains best what is expected under that posterior. Because the posterior's spread
-counts, what the landmarks leave open (is the chin long, or the head lifted?) does not grow into the basis.
-Where mirror partners are known, each photograph's mirror image counts as a photograph too.
+and then the model that explains best what is expected under that posterior. Where mirror partners are known,
+each photograph's mirror image counts as a photograph too.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from nerfgen_ns.capture.basis_statistics import Statistics, chunks, expect, gathered
 from nerfgen_ns.capture.class_frame import into_class_frame
-from nerfgen_ns.capture.collection_posterior import (
-    TAILS,
-    Linearised,
-    Observations,
-    Posterior,
-    find_posterior,
-    linearise,
-    with_covariance,
-)
 from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
+from nerfgen_ns.capture.linearisation import Observations, Posterior, linearise
 from nerfgen_ns.capture.shape_basis import MIRROR, CanonicalModel
 
-CHUNK = 32
-"""Photographs worked on at a time: their arrays then stay in the processor's cache."""
+COMPLETION_ROUNDS = 6
 POOLED = 0.5
 MOST_STRETCH = 0.2
 LEAST_NOISE = 1e-5
 """Noise is not believed to be smaller than this part of the landmarks' radius."""
-
-
-def chunks(group: Int[np.ndarray, "n"], size: int = CHUNK) -> Iterator[Int[np.ndarray, "p"]]:
-    """Places of about `size` photographs at a time, those of one identity together."""
-    order = np.argsort(group, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(group[order])) + 1, len(order))
-    first = 0
-    while first < len(order):
-        last = ends[min(np.searchsorted(ends, first + size), len(ends) - 1)]
-        yield order[first:last]
-        first = last
-
-
-@dataclass
-class Statistics:
-    """What the photographs say about the model, summed over chunks."""
-
-    normal: Float[np.ndarray, "m 9 e"]
-    gradient: Float[np.ndarray, "m k+1 3"]
-    noise: Float[np.ndarray, "m"]
-    depth_noise: Float[np.ndarray, "m"]
-    seen: Float[np.ndarray, "m"]
-    stretching: Float[np.ndarray, "9 9"]
-    stretched: Float[np.ndarray, "9"]
-    """Normal equations of a linear map of a rigid shape, in response to which the poses move."""
-    whitened: list[Float[np.ndarray, "p 2m"]]
-
-    @classmethod
-    def nothing(cls, landmarks: int, modes: int) -> "Statistics":
-        """The statistics of no photograph."""
-        sums = [np.zeros(landmarks) for _ in range(3)]
-        normal = np.zeros((landmarks, 9, (modes + 1) ** 2))
-        gradient = np.zeros((landmarks, modes + 1, 3))
-        return cls(normal, gradient, *sums, np.zeros((9, 9)), np.zeros(9), [])
-
-    def add(
-        self, linearised: Linearised, observations: Observations, posterior: Posterior, model: CanonicalModel
-    ) -> None:
-        """Count a chunk, whose posterior has its covariance."""
-        assert posterior.covariance is not None
-        n, _, rows, landmarks = linearised.design.shape
-        modes = len(model.basis)
-        by_point, weight, residual = linearised.by_point, linearised.weight, linearised.residual
-        uncertain = posterior.covariance
-        coefficients = np.ones((n, modes + 1))
-        coefficients[:, 1:] = posterior.coefficients[observations.group]
-        second = coefficients[:, :, None] * coefficients[:, None]
-        second[:, 1:, 1:] += uncertain[:, -modes:, -modes:] if modes else 0.0
-        weighted = by_point * weight[:, :, None]
-        curvature = (weighted[:, :, :, None] * by_point[:, :, None]).sum(axis=1)
-        self.normal += curvature.reshape(n, 9, landmarks).transpose(2, 1, 0) @ second.reshape(n, -1)
-        # E[residual · coefficient]: where both are uncertain together, the residual's share is not the model's.
-        spread = uncertain @ linearised.design.reshape(n, -1, rows * landmarks)
-        share = residual[:, None] * coefficients[:, :, None, None]
-        if modes:
-            share[:, 1:] -= spread[:, -modes:].reshape(n, modes, rows, landmarks)
-        self.gradient += np.einsum("nrjm,nkrm->mkj", weighted, share, optimize=True)
-        if not modes:
-            points = model.canonical - model.canonical.mean(axis=0)
-            maps = by_point[:, :, :, None] * points.T
-            maps = maps.reshape(n, rows, 9, landmarks).transpose(0, 2, 1, 3).reshape(n, 9, -1)
-            pulled = maps * weight.reshape(n, 1, -1)
-            answered = pulled @ linearised.design.reshape(n, -1, rows * landmarks).transpose(0, 2, 1)
-            effect = pulled @ maps.transpose(0, 2, 1) - answered @ uncertain @ answered.transpose(0, 2, 1)
-            self.stretching += effect.sum(axis=0)
-            self.stretched += (pulled @ residual.reshape(n, -1, 1)).sum(axis=0)[:, 0]
-        variance = (linearised.design * spread.reshape(linearised.design.shape)).sum(axis=1)
-        confidence, squared = observations.confidence, residual**2 + variance
-        tails = (TAILS + 2) / (TAILS + (residual[:, :2] ** 2).sum(axis=1) / model.noise**2)
-        self.noise += (confidence * tails * squared[:, :2].sum(axis=1)).sum(axis=0) / 2
-        if rows == 3:
-            tails_of_depth = (TAILS + 1) / (TAILS + residual[:, 2] ** 2 / model.depth_noise**2)
-            self.depth_noise += (confidence * tails_of_depth * squared[:, 2]).sum(axis=0)
-        self.seen += confidence.sum(axis=0)
-        whitened = residual[:, :2] * np.sqrt(confidence * tails)[:, None] / model.noise
-        self.whitened.append(whitened.reshape(n, -1))
-
-
-def expect(
-    observations: Observations,
-    model: CanonicalModel,
-    posterior: Posterior,
-    stretch_precision: float | None,
-    steps: int = 1,
-) -> tuple[Posterior, Statistics]:
-    """The posterior after some steps from where it was, and the statistics there."""
-    statistics = Statistics.nothing(*model.basis.shape[1::-1])
-    size = model.basis.shape[0] + (6 if stretch_precision is None else 7)
-    result = Posterior(
-        posterior.rotation.copy(),
-        posterior.translation.copy(),
-        posterior.stretch.copy(),
-        posterior.coefficients.copy(),
-        np.zeros((len(observations), size, size)),
-    )
-    for places in chunks(observations.group):
-        part = observations.part(places)
-        identities = np.unique(observations.group[places])
-        start = Posterior(
-            posterior.rotation[places],
-            posterior.translation[places],
-            posterior.stretch[places],
-            posterior.coefficients[identities],
-        )
-        found, linearised = find_posterior(part, model, start, steps, stretch_precision)
-        found = with_covariance(part, model, found, linearised, stretch_precision)
-        statistics.add(linearised, part, found, model)
-        for name in ("rotation", "translation", "stretch", "covariance"):
-            getattr(result, name)[places] = getattr(found, name)
-        result.coefficients[identities] = found.coefficients
-    return result, statistics
 
 
 def maximise(
@@ -205,19 +84,7 @@ def stretched(
     change *= min(1.0, MOST_STRETCH / max(np.abs(change).max(), 1e-12))
     matrix = np.eye(3) + change.reshape(3, 3)
     mean = model.canonical.mean(axis=0)
-    return replace(
-        model, canonical=(model.canonical - mean) @ matrix.T + mean, basis=model.basis @ matrix.T
-    )
-
-
-def independence(statistics: Statistics) -> float:
-    """The residuals' effective number of dimensions over their number: (tr C)² / tr C², over r."""
-    whitened = np.concatenate(statistics.whitened)
-    n, size = len(whitened), 2 * np.count_nonzero(statistics.seen) - 6  # a pose takes six of them
-    products = (whitened @ whitened.T) ** 2
-    trace = np.sqrt(np.diagonal(products)).mean()
-    squares = (products.sum() - np.trace(products)) / max(n * (n - 1), 1)
-    return float(np.clip(trace**2 / max(squares, 1e-30) / size, 1 / size, 1.0))
+    return replace(model, canonical=(model.canonical - mean) @ matrix.T + mean, basis=model.basis @ matrix.T)
 
 
 def grown(
@@ -231,15 +98,11 @@ def grown(
     shifts = np.zeros((len(observations), *model.canonical.shape))
     for places in chunks(observations.group):
         part = observations.part(places)
-        here = Posterior(
-            posterior.rotation[places],
-            posterior.translation[places],
-            posterior.stretch[places],
-            posterior.coefficients[np.unique(observations.group[places])],
-        )
+        here = posterior.part(places, np.unique(observations.group[places]))
         linearised = linearise(part, model, here, stretch_free=False)
-        weighted = linearised.by_point * linearised.weight[:, :, None]
-        normal = np.einsum("nrim,nrjm->nmij", weighted, linearised.by_point, optimize=True)
+        by_point = linearised.by_point()
+        weighted = by_point * linearised.weight[:, :, None]
+        normal = np.einsum("nrim,nrjm->nmij", weighted, by_point, optimize=True)
         normal += np.eye(3) / np.median(model.noise) ** 2
         pull = np.einsum("nrim,nrm->nmi", weighted, linearised.residual)
         shifts[places] = np.linalg.solve(normal, pull[..., None])[..., 0]
@@ -287,6 +150,30 @@ def estimate(
     return model, posterior
 
 
+def completed(
+    observations: Observations,
+    model: CanonicalModel,
+    posterior: Posterior,
+    which: Int[np.ndarray, "s"],
+    scheme: LandmarkScheme,
+) -> CanonicalModel:
+    """The model of all landmarks, given that of some, at places `which`, and the posterior under it."""
+    modes, mean = len(model.basis), model.canonical.mean(axis=0)
+    whole = CanonicalModel(
+        canonical=np.tile(mean, (scheme.count, 1)),
+        basis=np.zeros((modes, scheme.count, 3)),
+        parity=model.parity,
+        noise=np.full(scheme.count, model.noise.mean()),
+        depth_noise=np.full(scheme.count, model.depth_noise.mean()),
+        prior=model.prior,
+    )
+    whole.canonical[which], whole.basis[:, which] = model.canonical, model.basis
+    for _ in range(COMPLETION_ROUNDS):
+        whole = maximise(whole, gathered(observations, whole, posterior), scheme.mirror_partners)
+    whole.independence = model.independence * len(which) / scheme.count
+    return into_class_frame(whole, posterior, observations.group, scheme)[0]
+
+
 def unexplained(
     observations: Observations,
     held_out: Bool[np.ndarray, "n m"],
@@ -299,12 +186,7 @@ def unexplained(
     )
     total = 0.0
     for places in chunks(observations.group):
-        here = Posterior(
-            posterior.rotation[places],
-            posterior.translation[places],
-            posterior.stretch[places],
-            posterior.coefficients[np.unique(observations.group[places])],
-        )
+        here = posterior.part(places, np.unique(observations.group[places]))
         linearised = linearise(held.part(places), model, here, stretch_free=False)
         total += (np.linalg.norm(linearised.residual, axis=1) * held.confidence[places]).sum()
     return float(total / max(held.confidence.sum(), 1e-9))

@@ -1,4 +1,4 @@
-"""Pinhole cameras of a whole collection at once: projection, its derivatives, and the first guess of a pose.
+"""Pinhole cameras of a whole collection at once: rotations and projection.
 
 Frames: the class frame is right-handed, y up; cameras look along −z with y up (OpenGL); pixels count from the
 upper left corner with pixel centres at +0.5.
@@ -34,11 +34,6 @@ class Cameras:
         matrices[:, :3, 3] = -np.einsum("nji,nj->ni", self.rotation, self.translation)
         return matrices
 
-    def moved(self, step: Float[np.ndarray, "n 6"]) -> "Cameras":
-        """The cameras after a small motion: a rotation vector, applied last, and a translation."""
-        rotation = rotation_matrices(step[:, :3]) @ self.rotation
-        return Cameras(rotation, self.translation + step[:, 3:], self.focal, self.centre)
-
 
 def rotation_matrices(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3 3"]:
     """Rotations by `|v|` radians about `v` (Rodrigues' formula)."""
@@ -61,7 +56,7 @@ def rotation_vectors(rotation: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, 
 
 
 def project(cameras: Cameras, points: Float[np.ndarray, "*n m 3"]) -> Float[np.ndarray, "n m 2"]:
-    """Pixels of the points, all cameras' or each its own, in each camera: u = cx + f·X/(−Z), v = cy − f·Y/(−Z)."""
+    """Pixels of points, the same for all cameras or each its own: u = cx + f·X/(−Z), v = cy − f·Y/(−Z)."""
     seen = points @ cameras.rotation.transpose(0, 2, 1) + cameras.translation[:, None]
     return _project_seen(cameras, seen)
 
@@ -81,67 +76,3 @@ def observe(cameras: Cameras, points: Float[np.ndarray, "m 3"]) -> Float[np.ndar
     scale = cameras.focal / cameras.translation[:, 2]
     depth = (seen[..., 2] - seen[..., 2].mean(axis=1, keepdims=True)) * scale[:, None]
     return np.concatenate([_project_seen(cameras, seen), depth[..., None]], axis=-1)
-
-
-def motion_jacobian(cameras: Cameras, points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "n m 3 6"]:
-    """Derivative of `observe` by the motion of each camera (see `Cameras.moved`)."""
-    turned = points @ cameras.rotation.transpose(0, 2, 1)
-    seen = turned + cameras.translation[:, None]
-    x, y, z = np.moveaxis(turned, -1, 0)
-    jacobian = np.zeros((*x.shape, 3, 6))
-    # A turn moves a point by ω × turned; the columns below are the rows of that cross product.
-    slopes = image_slopes(cameras, seen)
-    for row, (right, up, back) in enumerate(np.moveaxis(slopes, (-2, -1), (0, 1))):
-        jacobian[..., row, 0] = back * y - up * z
-        jacobian[..., row, 1] = right * z - back * x
-        jacobian[..., row, 2] = up * x - right * y
-    jacobian[..., 3:] = slopes
-    jacobian[..., 2, :] -= jacobian[..., 2, :].mean(axis=1, keepdims=True)
-    # Relative depth is scaled by focal length over distance, which the motion along z changes too.
-    distance = cameras.translation[:, 2, None]
-    from_mean = seen[..., 2] - seen[..., 2].mean(axis=1, keepdims=True)
-    jacobian[..., 2, 5] -= from_mean * cameras.focal[:, None] / distance**2
-    return jacobian
-
-
-def point_jacobian(cameras: Cameras, points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "n m 3 3"]:
-    """Derivative of `observe` by each point's own position, but for its 1/m share in the mean depth."""
-    seen = points @ cameras.rotation.transpose(0, 2, 1) + cameras.translation[:, None]
-    return image_slopes(cameras, seen) @ cameras.rotation[:, None]
-
-
-def image_slopes(cameras: Cameras, seen: Float[np.ndarray, "n m 3"]) -> Float[np.ndarray, "n m 3 3"]:
-    """Derivative of pixels and of relative depth by a point's position in the camera frame."""
-    nearness = cameras.focal[:, None] / -seen[..., 2]
-    slopes = np.zeros((*seen.shape, 3))
-    slopes[..., 0, 0] = nearness
-    slopes[..., 0, 2] = nearness * seen[..., 0] / -seen[..., 2]
-    slopes[..., 1, 1] = -nearness
-    slopes[..., 1, 2] = -nearness * seen[..., 1] / -seen[..., 2]
-    slopes[..., 2, 2] = (cameras.focal / cameras.translation[:, 2])[:, None]
-    return slopes
-
-
-def first_guess(
-    landmarks: Float[np.ndarray, "n m 3"],
-    points: Float[np.ndarray, "m 3"],
-    focal: Float[np.ndarray, "n"],
-    centre: Float[np.ndarray, "n 2"],
-) -> Cameras:
-    """Cameras from landmarks with relative depth, by the similarity that takes `points` onto them.
-
-    Scaled orthographic, in closed form: Umeyama, "Least-squares estimation of transformation parameters
-    between two point patterns", 1991.
-    """
-    target = landmarks * [1.0, -1.0, -1.0]
-    target_mean, mean = target.mean(axis=1), points.mean(axis=0)
-    covariance = np.einsum("nmi,mj->nij", target - target_mean[:, None], points - mean)
-    left, singular, right = np.linalg.svd(covariance)
-    signs = np.ones_like(singular)
-    signs[:, 2] = np.sign(np.linalg.det(left @ right))
-    rotation = (left * signs[:, None]) @ right
-    scale = (singular * signs).sum(axis=1) / ((points - mean) ** 2).sum()
-    depth = focal / np.maximum(scale, 1e-9)
-    aside = (target_mean[:, :2] - centre * [1.0, -1.0]) / np.maximum(scale, 1e-9)[:, None]
-    translation = np.column_stack([aside, -depth]) - rotation @ mean
-    return Cameras(rotation, translation, focal, centre)

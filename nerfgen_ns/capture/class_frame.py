@@ -1,10 +1,10 @@
 """Into the class frame: what no landmark tells, settled by convention and by the collection as a whole.
 
-One frame for all: x is the normal of the plane of symmetry, y is up as the cameras see it on average, z points
-to them; mean and radius are the scheme's. And one for each mode of the basis: a shape that changes while it
-turns looks like one that changes while its camera turns back. Modes are therefore freed of turns, shifts and
-scale, and then given what turn and shift go with their coefficients in the collection: how a thing is made and
-how it is photographed are independent of each other.
+One frame for all: x is the normal of the plane of symmetry, y is up as the cameras see it on average, z
+points to them; mean and radius are the scheme's. And one for each mode of the basis: a shape that changes
+while it turns looks like one that changes while its camera turns back. Modes are therefore freed of turns,
+shifts and scale, and then given what turn and shift go with their coefficients in the collection: how a thing
+is made and how it is photographed are independent of each other.
 """
 
 from dataclasses import replace
@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from nerfgen_ns.capture.cameras import rotation_matrices, rotation_vectors
-from nerfgen_ns.capture.collection_posterior import Posterior, pivot_motion
+from nerfgen_ns.capture.collection_posterior import pivot_motion
 from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
-from nerfgen_ns.capture.shape_basis import MIRROR, CanonicalModel, PosePrior, mirrored
+from nerfgen_ns.capture.linearisation import Posterior
+from nerfgen_ns.capture.shape_basis import CanonicalModel, PosePrior, mirrored
 
 TURN_OF_MODE = 0.5
 """A mode's turn is expected to be this part of its own size, seen as an angle from the landmarks' mean."""
@@ -231,7 +232,9 @@ def estimate_prior(posterior: Posterior, before: PosePrior | None, scheme: Landm
             spread = (moves @ posterior.covariance[:, :6, :6] @ moves.transpose(0, 2, 1)).mean(axis=0)
         displacements = translation + rotation @ pivot - place
         precision = _precision(displacements, spread, mirror, LEAST_SHIFT * scheme.radius)
-    spread = np.zeros((3, 3)) if posterior.covariance is None else posterior.covariance[:, :3, :3].mean(axis=0)
+    spread = (
+        np.zeros((3, 3)) if posterior.covariance is None else posterior.covariance[:, :3, :3].mean(axis=0)
+    )
     return PosePrior(mean, _precision(turns, spread, mirror, LEAST_TURN), pivot, place, precision)
 
 

@@ -5,151 +5,26 @@ landmarks, unit normal coefficients and the prior of poses; by Levenberg and Mar
 identities of a chunk side by side. The poses are eliminated first, which leaves k unknowns an identity.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from nerfgen_ns.capture.cameras import Cameras, rotation_matrices
+from nerfgen_ns.capture.cameras import rotation_matrices
+from nerfgen_ns.capture.linearisation import (
+    DEPTH_TRUST,
+    TAILS,
+    Linearised,
+    Observations,
+    Posterior,
+    linearise,
+)
 from nerfgen_ns.capture.shape_basis import CanonicalModel
 
-TAILS = 6.0
-"""Degrees of freedom of the noise: landmarks that err by many times their noise count for less and less."""
-DEPTH_TRUST = 0.35
-"""Relative depth counts by this part: a landmark model errs in it for all landmarks alike, and consistently so."""
 AT_REST = 1e-7
 """A step that lowers the cost by less than this part of it is the last."""
 LONGEST_TURN = 0.3
 """Radians that a camera may turn in one step."""
-
-
-@dataclass
-class Observations:
-    """Landmarks of n photographs, by angle: pixels from the principal point over the focal length, y up."""
-
-    slopes: Float[np.ndarray, "n 2 m"]
-    depth: Float[np.ndarray, "n m"] | None
-    """Relative depth in the same unit, growing away from the camera."""
-    confidence: Float[np.ndarray, "n m"]
-    group: Int[np.ndarray, "n"]
-    """Identity of each photograph: 0, 1, 2 … without a gap."""
-
-    def __len__(self) -> int:
-        return len(self.slopes)
-
-    def part(self, which: Int[np.ndarray, "p"] | slice) -> "Observations":
-        """Some of the photographs, their identities numbered anew."""
-        return Observations(
-            self.slopes[which],
-            None if self.depth is None else self.depth[which],
-            self.confidence[which],
-            np.unique(self.group[which], return_inverse=True)[1],
-        )
-
-
-@dataclass
-class Posterior:
-    """Where photographs and identities most likely are, and how sure that is."""
-
-    rotation: Float[np.ndarray, "n 3 3"]
-    translation: Float[np.ndarray, "n 3"]
-    stretch: Float[np.ndarray, "n"]
-    """Logarithm of the focal length over the one that the observations were divided by."""
-    coefficients: Float[np.ndarray, "g k"]
-    covariance: Float[np.ndarray, "n p+k p+k"] | None = None
-    """Of each photograph's motion (turn, translation and stretch if free) and its identity's coefficients."""
-
-    @classmethod
-    def start(cls, cameras: Cameras, modes: int, identities: int) -> "Posterior":
-        """The cameras, with every identity of the mean shape."""
-        return cls(
-            cameras.rotation, cameras.translation, np.zeros(len(cameras)), np.zeros((identities, modes))
-        )
-
-
-@dataclass
-class Linearised:
-    """Residuals of a chunk in class units, their derivatives and weights."""
-
-    residual: Float[np.ndarray, "n d m"]
-    design: Float[np.ndarray, "n p+k d m"]
-    by_point: Float[np.ndarray, "n d 3 m"]
-    """Derivative of the prediction by a landmark's own position in the class frame."""
-    weight: Float[np.ndarray, "n d m"]
-
-
-def linearise(
-    observations: Observations, model: CanonicalModel, posterior: Posterior, stretch_free: bool
-) -> Linearised:
-    """Residuals and derivatives at the posterior's place."""
-    rotation, translation = posterior.rotation, posterior.translation
-    modes, count = model.basis.shape[:2]
-    n, motions = len(observations), 7 if stretch_free else 6
-    distance = -translation[:, 2]
-    residual, turned, slope, near = _residual(observations, model, posterior, distance)
-    rows = residual.shape[1]
-    directions = np.zeros((n, 3, motions + modes, count))
-    x, y, z = np.moveaxis(turned, -1, 0)
-    directions[:, 1, 0], directions[:, 2, 0] = -z, y
-    directions[:, 0, 1], directions[:, 2, 1] = z, -x
-    directions[:, 0, 2], directions[:, 1, 2] = -y, x
-    for axis in range(3):
-        directions[:, axis, 3 + axis] = 1
-    turned_basis = rotation @ model.basis.reshape(-1, 3).T
-    directions[:, :, motions:] = turned_basis.reshape(n, 3, modes, count)
-    design = np.empty((n, motions + modes, rows, count))
-    by_point = np.empty((n, rows, 3, count))
-    for row in range(2):
-        design[:, :, row] = near[:, None] * (directions[:, row] + slope[:, None, row] * directions[:, 2])
-        by_point[:, row] = near[:, None] * (
-            rotation[:, row, :, None] + slope[:, None, row] * rotation[:, 2, :, None]
-        )
-        if stretch_free:
-            design[:, 6, row] = distance[:, None] * slope[:, row]
-    if rows == 3:
-        known = observations.confidence > 0
-        share = known / np.maximum(known.sum(axis=1, keepdims=True), 1)
-        design[:, :, 2] = (directions[:, 2] * share[:, None]).sum(axis=2, keepdims=True) - directions[:, 2]
-        by_point[:, 2] = -rotation[:, 2, :, None]
-        if stretch_free:
-            design[:, 6, 2] = 0
-    weight = _weights(observations, model, residual)
-    return Linearised(residual, design, by_point, weight)
-
-
-def _residual(
-    observations: Observations,
-    model: CanonicalModel,
-    posterior: Posterior,
-    unit: Float[np.ndarray, "n"],
-) -> tuple[Float[np.ndarray, "n d m"], ...]:
-    shapes = model.shapes(posterior.coefficients)[observations.group]
-    turned = shapes @ posterior.rotation.transpose(0, 2, 1)
-    seen = turned + posterior.translation[:, None]
-    behind = -seen[..., 2]
-    slope = np.moveaxis(seen[..., :2], -1, 1) / behind[:, None]
-    observed = observations.slopes * np.exp(-posterior.stretch)[:, None, None]
-    residual = unit[:, None, None] * (observed - slope)
-    if observations.depth is not None:
-        known = observations.confidence > 0
-        share = known / np.maximum(known.sum(axis=1, keepdims=True), 1)
-        depth = unit[:, None] * observations.depth * np.exp(-posterior.stretch)[:, None] + turned[..., 2]
-        depth = depth - (depth * share).sum(axis=1, keepdims=True)
-        residual = np.concatenate([residual, depth[:, None]], axis=1)
-    return residual, turned, slope, -posterior.translation[:, 2, None] / behind
-
-
-def _weights(
-    observations: Observations, model: CanonicalModel, residual: Float[np.ndarray, "n d m"]
-) -> Float[np.ndarray, "n d m"]:
-    squared = (residual[:, :2] ** 2).sum(axis=1) / model.noise**2
-    trust = observations.confidence * model.independence
-    weight = np.empty_like(residual)
-    weight[:, :2] = (trust * (TAILS + 2) / (TAILS + squared) / model.noise**2)[:, None]
-    if residual.shape[1] == 3:
-        squared = residual[:, 2] ** 2 / model.depth_noise**2
-        weight[:, 2] = DEPTH_TRUST * trust * (TAILS + 1) / (TAILS + squared) / model.depth_noise**2
-    return weight
 
 
 def _cost(

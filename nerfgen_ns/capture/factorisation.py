@@ -9,11 +9,14 @@ mirroring in depth.
 import numpy as np
 from jaxtyping import Bool, Float
 
-from nerfgen_ns.capture.collection_posterior import Observations
+from nerfgen_ns.capture.linearisation import Observations
 
 FEWEST_SHARE = 0.5
 """Photographs that show fewer of the landmarks than this take no part, as long as enough others do."""
 ROUNDS_OF_FILLING = 60
+ROUNDS_OF_OUTLIERS = 4
+OUTLIER = 6.0
+"""Coordinates further from the rank-three approximation than so many times their median are left out."""
 FLATTEST = 0.02
 """The thinnest of the three extents that the cameras' axes may leave a shape with, against the thickest."""
 
@@ -34,7 +37,9 @@ def factorise(
         rows = np.concatenate([rows, -observations.depth[good, None]], axis=1)
     size = _spread(rows, known[good])
     measured = rows / size[:, None, None]
-    filled = _filled(measured.reshape(-1, known.shape[1]), np.repeat(known[good], rows.shape[1], axis=0))
+    filled = _without_outliers(
+        measured.reshape(-1, known.shape[1]), np.repeat(known[good], rows.shape[1], axis=0)
+    )
     points = np.linalg.svd(filled - filled.mean(axis=1, keepdims=True), full_matrices=False)[2][:3].T
     motion = (filled @ points).reshape(*rows.shape[:2], 3)[:, :2]
     metric = _metric(motion)
@@ -78,7 +83,7 @@ def pose(
     seen = _zeroed(observations.slopes - seen_mean[..., None], weight > 0)
     mixed = np.einsum("nm,nim,nmj->nij", share, seen, centred, optimize=True)
     affine = np.linalg.solve(normal, mixed.transpose(0, 2, 1)).transpose(0, 2, 1)
-    left, size, right = np.linalg.svd(affine, full_matrices=False)
+    left, _, right = np.linalg.svd(affine, full_matrices=False)
     axes = left @ right
     rotation = np.concatenate([axes, np.cross(axes[:, 0], axes[:, 1])[:, None]], axis=1)
     few = ((weight > 0).sum(axis=1) < 4) | ~np.isfinite(rotation).all(axis=(1, 2))
@@ -107,7 +112,9 @@ def _translation(
     turned_mean = np.einsum("nm,nmi->ni", share, turned)
     seen = slopes - seen_mean[..., None]
     flat = np.moveaxis((turned - turned_mean[:, None])[..., :2], -1, 1)
-    size = (share[:, None] * seen**2).sum(axis=(1, 2)) / np.maximum((share[:, None] * flat**2).sum(axis=(1, 2)), 1e-12)
+    size = (share[:, None] * seen**2).sum(axis=(1, 2)) / np.maximum(
+        (share[:, None] * flat**2).sum(axis=(1, 2)), 1e-12
+    )
     depth = 1 / np.sqrt(np.maximum(size, 1e-12))
     return np.column_stack([seen_mean * depth[:, None], -depth]) - turned_mean
 
@@ -124,9 +131,23 @@ def _spread(rows: Float[np.ndarray, "n d m"], known: Bool[np.ndarray, "n m"]) ->
     return np.sqrt(squared) + 1e-12
 
 
-def _filled(
+def _without_outliers(
     measured: Float[np.ndarray, "r m"], known: Bool[np.ndarray, "r m"]
 ) -> Float[np.ndarray, "r m"]:
+    """The matrix with missing entries, and those far from its rank-three approximation, filled in by that."""
+    filled = _filled(measured, known)
+    for _ in range(ROUNDS_OF_OUTLIERS):
+        centred = filled - filled.mean(axis=1, keepdims=True)
+        points = np.linalg.eigh(centred.T @ centred)[1][:, -3:]
+        distance = np.abs(measured - filled + centred - centred @ points @ points.T)
+        near = distance < OUTLIER * np.median(distance[known])
+        if near[known].all():
+            break
+        filled = _filled(measured, known & near)
+    return filled
+
+
+def _filled(measured: Float[np.ndarray, "r m"], known: Bool[np.ndarray, "r m"]) -> Float[np.ndarray, "r m"]:
     """The matrix with its missing entries as its own best approximation of rank three has them."""
     mean = np.where(known, measured, 0.0).sum(axis=1, keepdims=True) / np.maximum(
         known.sum(axis=1, keepdims=True), 1

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -69,6 +69,26 @@ class LandmarkScheme:
         spread = np.where(known, (points - mean[..., None, :]) ** 2, 0.0).sum(axis=(-2, -1)) / count[..., 0]
         # A disc's root mean square distance from its centre is its radius over √2.
         return 2 * np.sqrt(2 * spread)
+
+    def selection(self, most: int) -> Int[np.ndarray, "s"]:
+        """Places of about `most` landmarks, evenly spread over their numbers, mirror partners together."""
+        if self.count <= most:
+            return np.arange(self.count)
+        # Each one taken brings its partner along.
+        wanted = most if self.mirror_partners is None else most // 2
+        some = np.linspace(0, self.count - 1, wanted).round().astype(int)
+        return np.unique(some if self.mirror_partners is None else [some, self.mirror_partners[some]])
+
+    def part(self, which: Int[np.ndarray, "s"]) -> "LandmarkScheme":
+        """The scheme of some of the landmarks, of which none is parted from its mirror partner."""
+        partners = self.mirror_partners
+        return replace(
+            self,
+            count=len(which),
+            mirror_partners=None if partners is None else np.searchsorted(which, partners[which]),
+            names=None if self.names is None else tuple(self.names[place] for place in which),
+            width_landmarks=None,
+        )
 
 
 def partners_of_pairs(pairs: Iterable[Sequence[int]], count: int) -> Int[np.ndarray, "m"] | None:

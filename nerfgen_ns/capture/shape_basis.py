@@ -45,7 +45,7 @@ class PosePrior:
 
 @dataclass
 class CanonicalModel:
-    """Canonical landmarks of a class in its frame, their low-rank basis, their noise and the cameras' prior."""
+    """Canonical landmarks of a class in its frame, their basis, their noise and the cameras' prior."""
 
     canonical: Float[np.ndarray, "m 3"]
     basis: Float[np.ndarray, "k m 3"]
@@ -56,7 +56,7 @@ class CanonicalModel:
     depth_noise: Float[np.ndarray, "m"]
     """The same of the relative depth that a landmark model guesses."""
     independence: float = 1.0
-    """How many independent landmarks there are for each: neighbours that err alike tell less than they seem."""
+    """How many independent landmarks there are for each: neighbours err alike and tell less than it seems."""
     prior: PosePrior | None = None
 
     @classmethod
@@ -75,6 +75,19 @@ class CanonicalModel:
     def shapes(self, coefficients: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n m 3"]:
         """The canonical landmarks of identities with the given coefficients."""
         return self.canonical + np.tensordot(coefficients, self.basis, axes=1)
+
+    def part(self, which: Int[np.ndarray, "s"]) -> "CanonicalModel":
+        """The model of some of the landmarks, which together tell as much as all of them."""
+        independence = min(1.0, self.independence * len(self.canonical) / len(which))
+        return CanonicalModel(
+            self.canonical[which],
+            self.basis[:, which],
+            self.parity,
+            self.noise[which],
+            self.depth_noise[which],
+            independence,
+            self.prior,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The model for `canonical_landmarks.json`: see `from_dict`."""

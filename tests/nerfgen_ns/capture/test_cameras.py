@@ -1,0 +1,45 @@
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from nerfgen_ns.capture.cameras import Cameras, observe, project, rotation_matrices, rotation_vectors
+
+
+def test_projection_follows_the_pixel_convention():
+    camera = Cameras(
+        np.eye(3)[None], np.array([[0.0, 0.0, -2.0]]), np.array([100.0]), np.array([[64.0, 60.0]])
+    )
+    pixels = project(camera, np.array([[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.5, 0.0]]))[0]
+    np.testing.assert_allclose(pixels, [[64, 60], [89, 60], [64, 35]])
+    np.testing.assert_allclose(camera.camera_to_world()[0, :3, 3], [0, 0, 2])
+
+
+def test_each_camera_may_have_its_own_points():
+    generator = np.random.default_rng(0)
+    cameras = Cameras(
+        Rotation.random(3, random_state=0).as_matrix(),
+        generator.normal(size=(3, 3)) * 0.1 - [0, 0, 5],
+        np.full(3, 200.0),
+        np.full((3, 2), 64.0),
+    )
+    points = generator.normal(size=(3, 7, 3))
+    together = project(cameras, points)
+    for place in range(3):
+        np.testing.assert_allclose(together[place], project(cameras[place : place + 1], points[place])[0])
+
+
+def test_relative_depth_grows_away_from_the_camera_in_pixels():
+    camera = Cameras(np.eye(3)[None], np.array([[0.0, 0.0, -4.0]]), np.array([200.0]), np.zeros((1, 2)))
+    depth = observe(camera, np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]))[0, :, 2]
+    np.testing.assert_allclose(depth, [-50.0, 50.0])
+
+
+def test_rotation_matrices_agree_with_scipy_also_near_zero():
+    vectors = np.random.default_rng(0).normal(size=(50, 3)) * np.logspace(-12, 0, 50)[:, None]
+    np.testing.assert_allclose(
+        rotation_matrices(vectors), Rotation.from_rotvec(vectors).as_matrix(), atol=1e-14
+    )
+
+
+def test_rotation_vectors_are_the_inverse_of_rotation_matrices():
+    vectors = np.random.default_rng(1).normal(size=(50, 3)) * np.logspace(-9, 0, 50)[:, None]
+    np.testing.assert_allclose(rotation_vectors(rotation_matrices(vectors)), vectors, atol=1e-12)
