@@ -1,0 +1,156 @@
+"""How near fitted cameras come to the true ones: `python -m benchmarks.cameras [--help]`.
+
+The joint fit on renderings with known cameras, from several kinds of landmarks: all of the data set's own,
+five of them (eyes, nose, corners of the mouth), and MediaPipe's. Errors are what is left after one similarity
+for the whole collection, which no landmark tells. Then its time for each photograph and the memory it takes,
+for collections of made-up landmarks.
+"""
+
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from jaxtyping import Float
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from nerfgen_ns.camera_alignment import align_collection, rotation_errors
+from nerfgen_ns.capture.collection_fit import Collection, CollectionFit, fit_collection
+from nerfgen_ns.capture.face_mesh import FACE_MESH
+from nerfgen_ns.capture.landmark_scheme import LandmarkScheme, partners_of_pairs
+from nerfgen_ns.capture.models import MediaPipeLandmarks
+from nerfgen_ns.files import read_json, write_json
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+PAIRS = [
+    *((i, 16 - i) for i in range(8)),
+    *((17 + i, 26 - i) for i in range(5)),
+    *((31, 35), (32, 34), (36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)),
+    *((48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67)),
+]
+"""Left and right of the 68 landmarks of a face in the order that many data sets have."""
+SCHEME_68 = LandmarkScheme(68, partners_of_pairs(PAIRS, 68), np.array([0.0, -0.13, 0.25]), 0.19)
+SCHEME_5 = LandmarkScheme(5, partners_of_pairs([(0, 1), (3, 4)], 5), np.array([0.0, -0.1, 0.3]), 0.11)
+
+
+@dataclass
+class CamerasBenchmark:
+    """Measure the joint fit of cameras."""
+
+    heads: Path = SHARED / "heads" / "train"
+    """nerfstudio data set of renderings with `landmarks2d`, 68 for each frame, and true cameras."""
+    sizes: tuple[int, ...] = (1_000, 100_000)
+    """Photographs in the made-up collections."""
+    output_path: Path | None = None
+    """Where to write the figures as JSON."""
+    scale_only: int | None = None
+    """Measure a made-up collection of this size in this process, and nothing else."""
+
+    def run(self) -> None:
+        """Measure what is there, print tables and write the figures."""
+        if self.scale_only is not None:
+            print(*_scale(self.scale_only))
+            return
+        accuracy = self._accuracy() if self.heads.is_dir() else {}
+        scale = {}
+        for size in self.sizes:
+            command = [sys.executable, "-m", "benchmarks.cameras", "--scale-only", str(size)]
+            seconds, megabytes = map(float, subprocess.check_output(command, text=True).split())
+            scale[f"{size} photographs"] = {
+                "milliseconds each": 1000 * seconds / size,
+                "peak resident, MB": megabytes,
+            }
+        for figures in (accuracy, scale):
+            _print(figures)
+        if self.output_path is not None:
+            write_json(self.output_path, {"accuracy": accuracy, "scale": scale})
+
+    def _accuracy(self) -> dict[str, dict[str, float]]:
+        frames = read_json(self.heads / "transforms.json")["frames"]
+        true = np.array([frame.get("true_transform_matrix", frame["transform_matrix"]) for frame in frames])
+        focal = np.array([frame["fl_x"] for frame in frames], dtype=np.float64)
+        centre = np.array([[frame["cx"], frame["cy"]] for frame in frames], dtype=np.float64)
+        exact = np.array([frame["landmarks2d"] for frame in frames])
+        eyes = [exact[:, 36:42].mean(axis=1), exact[:, 42:48].mean(axis=1)]
+        five = np.stack([*eyes, exact[:, 30], exact[:, 48], exact[:, 54]], axis=1)
+        model = MediaPipeLandmarks()
+        found = [
+            model(np.asarray(Image.open(self.heads / frame["file_path"]).convert("RGB"))).points
+            for frame in frames
+        ]
+        figures = {}
+        for name, landmarks, scheme in (
+            ("68 exact landmarks", exact, SCHEME_68),
+            ("five exact landmarks", five, SCHEME_5),
+            ("MediaPipe's landmarks", np.array(found), FACE_MESH),
+        ):
+            start = time.perf_counter()
+            fit = fit_collection(_collection(landmarks, focal, centre), scheme)
+            figures[name] = {**_errors(fit, true), "seconds": time.perf_counter() - start}
+        return figures
+
+
+def _collection(
+    landmarks: Float[np.ndarray, "n m d"], focal: Float[np.ndarray, "n"], centre: Float[np.ndarray, "n 2"]
+) -> Collection:
+    known = np.full((*landmarks.shape[:2], 3), np.nan)
+    known[..., : landmarks.shape[2]] = landmarks
+    return Collection(known, np.ones(landmarks.shape[:2]), focal, centre)
+
+
+def _errors(fit: CollectionFit, true: Float[np.ndarray, "n 4 4"]) -> dict[str, float]:
+    fitted = fit.cameras.camera_to_world()
+    angles = rotation_errors(fitted, true)
+    aligned = align_collection(true, fitted)
+    distances = np.linalg.norm(aligned.move_cameras(true)[:, :3, 3] - fitted[:, :3, 3], axis=1)
+    return {
+        "modes of the basis": len(fit.basis),
+        "rotation error, degrees, median": float(np.median(angles)),
+        "rotation error, degrees, 90th percentile": float(np.percentile(angles, 90)),
+        "camera centre error, units of the truth, median": float(np.median(distances) / aligned.scale),
+        "reprojection error, pixels, median": float(np.median(fit.error)),
+    }
+
+
+def _scale(count: int) -> tuple[float, float]:
+    """Seconds of the joint fit of made-up landmarks, and the peak of resident memory in megabytes."""
+    generator = np.random.default_rng(0)
+    half = generator.normal(size=(34, 3)) * [0.05, 0.1, 0.03] + [0.1, 0.0, 0.0]
+    shape = np.concatenate([half, half * [-1, 1, 1]]) + SCHEME_68.centre
+    partners = np.concatenate([np.arange(34, 68), np.arange(34)])
+    scheme = LandmarkScheme(68, partners, SCHEME_68.centre, SCHEME_68.radius)
+    yaw = generator.normal(size=count) * np.radians(20)
+    landmarks = np.full((count, 68, 3), np.nan, np.float32)
+    for first in range(0, count, 1000):
+        part = slice(first, first + 1000)
+        varied = shape + generator.normal(size=(len(yaw[part]), 68, 3)) * 0.003
+        cosine, sine = np.cos(yaw[part])[:, None], np.sin(yaw[part])[:, None]
+        x = cosine * varied[..., 0] + sine * varied[..., 2]
+        depth = 2.7 - (cosine * varied[..., 2] - sine * varied[..., 0])
+        landmarks[part, :, 0] = 64 + 268.8 * x / depth
+        landmarks[part, :, 1] = 64 - 268.8 * varied[..., 1] / depth
+    collection = Collection(
+        landmarks, np.ones((count, 68), np.float32), np.full(count, 268.8), np.full((count, 2), 64.0)
+    )
+    start = time.perf_counter()
+    fit_collection(collection, scheme)
+    return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _print(figures: dict[str, dict[str, float]]) -> None:
+    if not figures:
+        return
+    table = Table("measured", *figures)
+    for name in next(iter(figures.values())):
+        table.add_row(name, *(f"{values[name]:.3g}" for values in figures.values()))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    tyro.cli(CamerasBenchmark).run()
