@@ -16,7 +16,7 @@ from nerfstudio.data.utils.nerfstudio_collate import nerfstudio_collate
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
+from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig, number_photographs
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
@@ -48,7 +48,8 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
     """Serves rays with the row of their identity, pixels and mattes.
 
     Batches hold "image" (rays, 3), "matte" (rays, 1) where the data has mattes, and "indices" (rays, 3) of
-    image, row and column. The ray bundle's `metadata["cam_idx"]` (rays, 1) is the row of the latent table.
+    image, row and column. The ray bundle's `metadata["cam_idx"]` (rays, 1) is the row of the latent table,
+    and `metadata["photograph"]` (rays, 1) the number of the photograph, where it is one of those that train.
     """
 
     config: NerfgenDataManagerConfig
@@ -58,6 +59,19 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
     def __init__(self, config: NerfgenDataManagerConfig, *args: Any, **kwargs: Any) -> None:
         with exit_with_one_line():
             super().__init__(config, *args, **kwargs)
+
+    def create_train_dataset(self) -> NerfgenDataset:
+        """All photographs, each camera with its photograph's number."""
+        dataset = super().create_train_dataset()
+        number_photographs(dataset.cameras)
+        return dataset
+
+    def create_eval_dataset(self) -> NerfgenDataset:
+        """What evaluation looks at; photographs that train keep their numbers."""
+        dataset = super().create_eval_dataset()
+        if dataset.image_filenames == self.train_dataset.image_filenames:
+            number_photographs(dataset.cameras)
+        return dataset
 
     def setup_train(self) -> None:
         """Read the photographs that train, as bytes."""
@@ -93,6 +107,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         ray_bundle = self.train_rays(batch["indices"])
         if not self.training:
             ray_bundle.metadata.pop("cam_idx")
+            ray_bundle.metadata.pop("photograph", None)
         return ray_bundle, self._on_device(batch)
 
     def next_eval(self, step: int) -> tuple[RayBundle, dict[str, Tensor]]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import tyro
 from jaxtyping import Int
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 
@@ -118,6 +119,14 @@ def select_frames(outputs: DataparserOutputs, frames: Int[np.ndarray, "chosen"])
         cameras=outputs.cameras[indices],
         metadata=metadata,
     )
+
+
+def number_photographs(cameras: Cameras) -> None:
+    """Tell each camera in `metadata["photograph"]` which photograph of the training data it took.
+
+    Not what the parser does: cameras of other folders have no place in the run.
+    """
+    cameras.metadata = {**(cameras.metadata or {}), "photograph": torch.arange(len(cameras))[:, None]}
 
 
 def find_prepared(data: Path) -> Path:

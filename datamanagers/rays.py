@@ -25,13 +25,18 @@ class PixelRays(nn.Module):
         super().__init__()
         assert cameras.metadata is not None
         self.cameras = cameras
-        self.rows = cameras.metadata["cam_idx"]
+        self.carried = {
+            name: cameras.metadata[name] for name in ("cam_idx", "photograph") if name in cameras.metadata
+        }
         distorted = cameras.distortion_params is not None and bool(cameras.distortion_params.any())
         perspective = bool((cameras.camera_type == CameraType.PERSPECTIVE.value).all())
         self.generator = RayGenerator(cameras) if distorted or not perspective else None
 
     def forward(self, indices: Int[Tensor, "rays 3"]) -> RayBundle:
-        """Origins and unit directions in the class frame; rows of the latent table in metadata["cam_idx"]."""
+        """Origins and unit directions in the class frame, and what the cameras' metadata say.
+
+        That is rows of the latent table as "cam_idx" and perhaps numbers of photographs as "photograph".
+        """
         if self.generator is not None:
             return self.generator(indices)
         cameras = self.cameras
@@ -50,6 +55,6 @@ class PixelRays(nn.Module):
             camera_indices=image[:, None],
             metadata={
                 "directions_norm": direction.norm(dim=-1, keepdim=True),
-                "cam_idx": self.rows[image],
+                **{name: values[image] for name, values in self.carried.items()},
             },
         )

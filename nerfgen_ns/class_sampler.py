@@ -101,7 +101,6 @@ class ClassSampler(Sampler):
             meets |= torch.rand_like(occupied[:, 0]) < EXPLORED_SHARE
         return meets
 
-    @torch.no_grad()
     def generate_ray_samples(
         self,
         ray_bundle: RayBundle | None = None,
@@ -109,7 +108,10 @@ class ClassSampler(Sampler):
         occupied: Float[Tensor, "rays bins"] | None = None,
         num_samples: int | None = None,
     ) -> RaySamples:
-        """Samples between each ray's near and far, jittered in training, at fixed quantiles otherwise."""
+        """Samples between each ray's near and far, jittered in training, at fixed quantiles otherwise.
+
+        Their places along the ray are given, but they move with it: gradients reach origins and directions.
+        """
         count = num_samples or self.num_samples
         assert ray_bundle is not None and count is not None
         if edges is None or occupied is None:
@@ -117,7 +119,8 @@ class ClassSampler(Sampler):
         quantiles = torch.linspace(0.0, 1.0, count + 1, device=edges.device).repeat(len(edges), 1)
         if self.training:
             quantiles[:, 1:-1] += (torch.rand_like(quantiles[:, 1:-1]) - 0.5) * (0.98 / count)
-        bounds = inverse_transform(occupied + self.floor, edges, quantiles)
+        with torch.no_grad():
+            bounds = inverse_transform(occupied + self.floor, edges, quantiles)
         return ray_bundle.get_ray_samples(bin_starts=bounds[:, :-1, None], bin_ends=bounds[:, 1:, None])
 
 

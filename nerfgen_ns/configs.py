@@ -16,9 +16,15 @@ from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.optimizers import FusedAdamConfig, MuonConfig
 from nerfgen_ns.trainer import BudgetDecayConfig, NerfgenTrainerConfig
 
+POSE_LR = 2e-3
+"""Learning rate of the pose correction, in radians; SparseAdam moves a turn by about as much a step."""
+
 
 def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) -> dict[str, Any]:
-    """The networks' optimiser and, for the latent table, Adam that touches only the rows of the batch."""
+    """The networks' optimiser and, for the tables, Adam that touches only the rows of the batch.
+
+    The pose correction, where it is switched on, waits until the shapes have formed.
+    """
     return {
         "fields": {
             "optimizer": fields,
@@ -27,6 +33,10 @@ def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) ->
         "latent_table": {
             "optimizer": OptimizerConfig(_target=torch.optim.SparseAdam, lr=latent_lr, eps=1e-15),
             "scheduler": BudgetDecayConfig(final_ratio=final_ratio),
+        },
+        "pose_correction": {
+            "optimizer": OptimizerConfig(_target=torch.optim.SparseAdam, lr=POSE_LR, eps=1e-15),
+            "scheduler": BudgetDecayConfig(final_ratio=final_ratio, start=0.3),
         },
     }
 

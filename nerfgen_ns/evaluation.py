@@ -12,7 +12,7 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
+from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig, number_photographs
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.datamanagers.transforms import read_frames, rows_of_frames, transforms_path
 from nerfgen_ns.errors import UsageError
@@ -96,6 +96,8 @@ def evaluate_views(
         UsageError: a view shows an identity that the run was not trained on.
     """
     dataset = open_dataset(test_folder, downscale_factor)
+    if transforms_path(test_folder).resolve() == transforms_path(run.data).resolve():
+        number_photographs(dataset.cameras)
     root = transforms_path(test_folder).parent
     frames = {root / frame["file_path"]: frame for frame in read_frames(transforms_path(test_folder))}
     rows = row_of_identity(run.data)

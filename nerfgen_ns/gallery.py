@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from nerfgen_ns.datamanagers.data_parser import number_photographs
 from nerfgen_ns.evaluation import open_dataset
 from nerfgen_ns.pictures import contact_sheet, depth_picture, enlarge, resize, to_bytes
 from nerfgen_ns.run import Run
@@ -67,6 +68,7 @@ def identity_sheet(
         progress: called with the number of identities done and their total.
     """
     photographs = open_dataset(run.data)
+    number_photographs(photographs.cameras)
     assert photographs.cameras.metadata is not None
     rows = photographs.cameras.metadata["cam_idx"].flatten().tolist()
     all_around, pitch = usual_angles(run.cameras)

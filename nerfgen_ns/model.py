@@ -31,6 +31,7 @@ from nerfgen_ns.losses import hard_surface_loss, mask_loss, rgb_loss
 from nerfgen_ns.metrics import image_metrics, psnr
 from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.normals import surface_normals
+from nerfgen_ns.pose_correction import DRIFT_STEPS, PoseCorrection, pose_loss, turn_in_degrees
 from nerfgen_ns.rendering import RayRenderer, make_ray_renderer
 
 
@@ -62,6 +63,8 @@ class NerfgenModel(Model):
             if config.use_background_field
             else None
         )
+        # Photographs that share an identity have a camera each.
+        self.pose_correction = PoseCorrection(self.num_train_data) if config.pose_correction else None
         self.collider = AABBBoxCollider(  # type: ignore[assignment]
             self.scene_box, near_plane=0.05
         )
@@ -73,22 +76,43 @@ class NerfgenModel(Model):
         fields: list[nn.Module] = [self.foreground_field]
         if self.background_field is not None:
             fields.append(self.background_field)
-        return {
+        groups = {
             "fields": [parameter for module in fields for parameter in module.parameters()],
             "latent_table": list(self.latent_table.parameters()),
         }
+        if self.pose_correction is not None:
+            groups["pose_correction"] = list(self.pose_correction.parameters())
+        return groups
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """Keep the sampler's grid up with the class."""
-        return [
-            TrainingCallback(
-                [TrainingCallbackLocation.AFTER_TRAIN_ITERATION],
-                self.ray_renderer.after_step,
-                update_every_num_iters=1,
-            )
-        ]
+        """Keep the sampler's grid up with the class, and the pose correction with its optimiser."""
+        after, before = (
+            TrainingCallbackLocation.AFTER_TRAIN_ITERATION,
+            TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
+        )
+        callbacks = [TrainingCallback([after], self.ray_renderer.after_step, update_every_num_iters=1)]
+        if self.pose_correction is not None:
+            optimizers = training_callback_attributes.optimizers
+            assert optimizers is not None
+            (group,) = optimizers.optimizers["pose_correction"].param_groups
+            callbacks += [
+                TrainingCallback([before], self.pose_correction.follow, 1, kwargs={"group": group}),
+                TrainingCallback([after], self.pose_correction.after_step, DRIFT_STEPS),
+            ]
+        return callbacks
+
+    def forward(self, ray_bundle: RayBundle | Cameras) -> dict[str, Any]:
+        """Render rays, those of a photograph as its corrected camera sends them."""
+        assert isinstance(ray_bundle, RayBundle)
+        if self.pose_correction is None:
+            return super().forward(ray_bundle)
+        ray_bundle, motions = self.pose_correction.move_rays(ray_bundle)
+        outputs = super().forward(ray_bundle)
+        if self.training and motions is not None:
+            outputs["motions"] = motions
+        return outputs
 
     def get_outputs(  # type: ignore[override]
         self, ray_bundle: RayBundle | Cameras
@@ -127,8 +151,12 @@ class NerfgenModel(Model):
             return super().get_outputs_for_camera(camera, obb_box)
 
     def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """PSNR of the batch's pixels, in dB."""
-        return {"psnr": psnr(outputs["rgb"].detach(), batch["image"])}
+        """PSNR of the batch's pixels, in dB; with corrected poses, by how many degrees cameras are turned."""
+        metrics = {"psnr": psnr(outputs["rgb"].detach(), batch["image"])}
+        if "motions" in outputs:
+            degrees = turn_in_degrees(outputs["motions"].detach())
+            metrics |= {"pose_change_mean": degrees.mean(), "pose_change_median": degrees.median()}
+        return metrics
 
     def get_loss_dict(
         self,
@@ -136,7 +164,7 @@ class NerfgenModel(Model):
         batch: dict[str, Tensor],
         metrics_dict: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """The three losses, each with its weight."""
+        """The three losses, and with corrected poses their prior, each with its weight."""
         config = self.config
         losses = {"rgb_loss": config.rgb_loss_mult * rgb_loss(outputs["rgb"], batch["image"])}
         if "matte" in batch and config.mask_loss_mult > 0:
@@ -144,6 +172,10 @@ class NerfgenModel(Model):
         if "weights" in outputs and config.hard_surface_loss_mult > 0:
             losses["hard_surface_loss"] = config.hard_surface_loss_mult * hard_surface_loss(
                 outputs["weights"]
+            )
+        if "motions" in outputs:
+            losses["pose_loss"] = config.pose_correction_mult * pose_loss(
+                outputs["motions"], config.pose_correction_degrees
             )
         return losses
 

@@ -60,6 +60,15 @@ class NerfgenModelConfig(ModelConfig):
     """Whether the background is learned. Without it, the background is `solid_background`."""
     solid_background: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Colour behind the foreground where no background is learned, red, green, blue in [0, 1]."""
+    pose_correction: bool = False
+    """Whether the camera of each photograph is corrected while the class is learned. The optimiser of the
+    group pose_correction says when it begins and how fast it goes."""
+    pose_correction_degrees: float = 3.0
+    """The error that the cameras are expected to have, in degrees of turning; shifts count by their angle at
+    the distance of one unit. Corrections are drawn to zero as by a normal distribution of this width."""
+    pose_correction_mult: float = 1e-5
+    """Weight of the mean squared correction in units of the expected error. As one photograph's share of the
+    evidence it is about the colour's mean squared error divided by the pixels that show the object."""
     use_bf16: bool = True
     """Compute the fields' matrix products in bf16 where the device has it in hardware."""
     identity: int | None = None

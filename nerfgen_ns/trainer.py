@@ -67,6 +67,8 @@ class BudgetDecayConfig(SchedulerConfig):
     """Learning rate at the end of the budget, as a share of that at its start."""
     warmup_steps: int = 100
     """Steps over which the learning rate rises from almost zero."""
+    start: float = 0.0
+    """Share of the budget before which the learning rate is zero."""
 
 
 class BudgetDecay:
@@ -92,8 +94,11 @@ class BudgetDecay:
         return min(max(by_steps, by_time), 1.0)
 
     def __call__(self, step: int) -> float:
+        spent = self.spent(step)
+        if spent < self.config.start:
+            return 0.0
         warmup = min((step + 1) / (self.config.warmup_steps + 1), 1.0)
-        return float(warmup * self.config.final_ratio ** self.spent(step))
+        return float(warmup * self.config.final_ratio**spent)
 
 
 class BudgetDecayScheduler(Scheduler):

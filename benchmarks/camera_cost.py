@@ -1,0 +1,206 @@
+"""What fitted cameras cost: novel views after training on true, fitted and refined cameras.
+
+    python -m benchmarks.camera_cost --data FITTED --truth HEADS/train --test HEADS/test_seen \
+        --output-dir outputs/cost
+
+FITTED is a prepared folder of the photographs in HEADS/train (`nerfgen prepare --data HEADS/train/images`).
+Trains the same method for the same time on the true cameras, on the fitted ones, and on the fitted ones with
+`--pipeline.model.pose-correction True`; `--runs` leaves some of them out. The test cameras are brought into
+the fitted class frame in two ways (see `nerfgen_ns.camera_alignment`): by each identity's own training
+camera, and by one similarity for all. Views keep their own intrinsics.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from rich.console import Console
+from rich.table import Table
+
+from nerfgen_ns.camera_alignment import (
+    Similarity,
+    align_collection,
+    align_identity,
+    photograph_camera,
+    rotation_errors,
+    with_focal_length,
+)
+from nerfgen_ns.datamanagers.transforms import read_frames
+from nerfgen_ns.evaluation import depth_correlation, foreground_psnr, open_dataset, shrink_depth, z_depth
+from nerfgen_ns.files import write_json
+from nerfgen_ns.run import Run, load_run
+
+TRUE: Final = "true"
+FITTED: Final = "fitted"
+REFINED: Final = "refined"
+OWN, WHOLE = "own camera", "one similarity"
+
+
+@dataclass
+class CameraCost:
+    """Train on true and on fitted cameras for the same time, and compare novel views."""
+
+    data: Path
+    """Prepared folder with fitted cameras."""
+    truth: Path
+    """Folder of the same photographs with `true_transform_matrix` or, without it, true cameras."""
+    test: Path
+    """Folder of new views of the same identities, with the truth."""
+    output_dir: Path
+    """Where the runs and the figures go; a run that is there already is not trained again."""
+    runs: tuple[Literal["true", "fitted", "refined"], ...] = (TRUE, FITTED, REFINED)
+    """What to train on."""
+    method: str = "nerfgen-tiny"
+    """Method of `ns-train`."""
+    minutes: float = 4.0
+    """Minutes of each training."""
+    size: int = 64
+    """Side in pixels of the photographs in training and of the views in judging, about."""
+    options: tuple[str, ...] = ()
+    """Further options of `ns-train` for the refined run."""
+
+    def run(self) -> None:
+        """Train what is missing, judge, print a table and write `camera_cost.json`."""
+        figures = {name: self._measure(name) for name in self.runs}
+        for values in figures.values():
+            for alignment in (OWN, WHOLE):
+                if TRUE in figures:
+                    values[f"{alignment}: loss, dB"] = (
+                        figures[TRUE][f"{alignment}: foreground PSNR, dB"]
+                        - values[f"{alignment}: foreground PSNR, dB"]
+                    )
+        table = Table("measured", *figures)
+        for name in dict.fromkeys(name for values in figures.values() for name in values):
+            table.add_row(name, *(f"{values[name]:.4g}" for values in figures.values()))
+        Console().print(table)
+        write_json(self.output_dir / "camera_cost.json", figures)
+
+    def _measure(self, name: str) -> dict[str, float]:
+        data = self.truth if name == TRUE else self.data
+        load_config = self.output_dir / "cost" / self.method / name / "config.yml"
+        if not (load_config.parent / "nerfstudio_models").is_dir():
+            self._train(name, data)
+        run = load_run(load_config)
+        pairs = paired_cameras(run, data, self.truth)
+        errors = rotation_errors(pairs.fitted, pairs.true)
+        figures = {
+            "training steps": float(run.step + 1),
+            "rotation error, degrees, median": float(np.median(errors)),
+            "rotation error, degrees, 90th percentile": float(np.percentile(errors, 90)),
+        }
+        return figures | novel_views(run, pairs, self.test, self.size)
+
+    def _train(self, name: str, data: Path) -> None:
+        factor = max(1, round(read_frames(data / "transforms.json")[0]["w"] / self.size))
+        command = [
+            str(Path(sys.executable).parent / "ns-train"),
+            self.method,
+            *("--data", str(data), "--output-dir", str(self.output_dir)),
+            *("--experiment-name", "cost", "--timestamp", name, "--vis", "tensorboard"),
+            *("--training-minutes", str(self.minutes)),
+            *("--pipeline.datamanager.dataparser.downscale-factor", str(factor)),
+        ]
+        if name == REFINED:
+            command += ["--pipeline.model.pose-correction", "True", *self.options]
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        with (self.output_dir / f"{name}.log").open("w") as log:
+            subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
+
+
+@dataclass
+class PairedCameras:
+    """The cameras of n photographs, fitted and true, at the true focal length."""
+
+    fitted: Float[np.ndarray, "n 4 4"]
+    true: Float[np.ndarray, "n 4 4"]
+    row_of_identity: dict[int, int]
+    """The row of the latent table, which is the place among the photographs, by the truth's identity."""
+
+
+def paired_cameras(run: Run, data: Path, truth: Path) -> PairedCameras:
+    """The cameras that a run ended with beside the true ones, matched by the names of the photographs."""
+    true_frames = {Path(frame["file_path"]).name: frame for frame in read_frames(truth / "transforms.json")}
+    frames = {str(data / frame["file_path"]): frame for frame in read_frames(data / "transforms.json")}
+    names = [str(name) for name in open_dataset(data).image_filenames]
+    matrices = run.cameras.camera_to_worlds.cpu()
+    correction = run.model.pose_correction
+    if correction is not None:
+        matrices = correction.move_cameras(matrices.to(run.model.device)).cpu()
+    fitted, true, focal, true_focal = [], [], [], []
+    row_of_identity = {}
+    for row, (name, matrix) in enumerate(zip(names, matrices.double().numpy(), strict=True)):
+        frame = frames[name]
+        true_frame = true_frames[frame.get("source", Path(name).name)]
+        camera, own_focal = photograph_camera(
+            {**frame, "transform_matrix": np.vstack([matrix, [0, 0, 0, 1]])}
+        )
+        fitted.append(camera)
+        focal.append(own_focal)
+        true.append(true_frame.get("true_transform_matrix", true_frame["transform_matrix"]))
+        true_focal.append(true_frame["fl_x"])
+        row_of_identity[true_frame["identity"]] = row
+    moved = with_focal_length(np.array(fitted), np.array(focal), np.array(true_focal))
+    return PairedCameras(moved, np.array(true), row_of_identity)
+
+
+def novel_views(run: Run, pairs: PairedCameras, test: Path, size: int) -> dict[str, float]:
+    """Foreground PSNR and depth correlation over the test views of the identities trained on."""
+    frames = read_frames(test / "transforms.json")
+    factor = max(1, round(frames[0]["w"] / size))
+    dataset = open_dataset(test, factor)
+    by_file = {test / frame["file_path"]: frame for frame in frames}
+    collection = align_collection(pairs.true, pairs.fitted)
+    values: dict[str, list[float]] = {}
+    for view, path in enumerate(dataset.image_filenames):
+        frame = by_file[path]
+        row = pairs.row_of_identity.get(frame["identity"])
+        if row is None:
+            continue
+        own = align_identity(pairs.true[row], pairs.fitted[row], collection)
+        matte = torch.from_numpy(_present(dataset.get_numpy_matte(view)) / np.float32(255))
+        image = torch.from_numpy(dataset.get_numpy_image(view) / np.float32(255))
+        stored = np.load(test / frame["depth_path"])["depth"].astype(np.float32)
+        true_depth = torch.from_numpy(shrink_depth(stored, factor))
+        for name, similarity in ((OWN, own), (WHOLE, collection)):
+            camera = moved_camera(dataset.cameras[view : view + 1], similarity)
+            outputs = run.render(row, camera)
+            depth = z_depth(outputs["depth"][..., 0].cpu(), camera)
+            values.setdefault(f"{name}: foreground PSNR, dB", []).append(
+                foreground_psnr(outputs["rgb"].cpu(), image, matte)
+            )
+            values.setdefault(f"{name}: depth correlation", []).append(
+                depth_correlation(depth, true_depth, matte)
+            )
+    return {"views": float(len(dataset)), **{name: float(np.mean(value)) for name, value in values.items()}}
+
+
+def moved_camera(camera: Cameras, similarity: Similarity) -> Cameras:
+    """A camera of shape (1,) with its own intrinsics in the other frame."""
+    matrix = np.eye(4)
+    matrix[:3] = camera.camera_to_worlds[0].double().numpy()
+    moved = camera[...]
+    moved.camera_to_worlds = torch.from_numpy(similarity.move_cameras(matrix)[None, :3]).float()
+    return moved
+
+
+def _present(matte: Any) -> Any:
+    if matte is None:
+        raise SystemExit("camera_cost: the test views need mattes")
+    return matte
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run from the command line."""
+    tyro.cli(CameraCost, args=arguments).run()
+
+
+if __name__ == "__main__":
+    main()

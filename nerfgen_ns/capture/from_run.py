@@ -1,0 +1,200 @@
+"""The cameras that a run has learned, as a prepared folder: `nerfgen prepare --from-run`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from nerfgen_ns.capture.cameras import Cameras, project
+from nerfgen_ns.capture.capture_store import link
+from nerfgen_ns.capture.pictured import ClassShape
+from nerfgen_ns.capture.report_page import write_report_page
+from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.files import read_json, write_json
+
+MOTIONS_IN_CHECKPOINT = "_model.pose_correction.motions.weight"
+PATHS = ("file_path", "mask_path", "depth_path", "semantic_path")
+"""Files of a frame that the new folder has too."""
+WHOLE = ("canonical_landmarks.json",)
+"""Files of the folder that the new one has too, beside those that transforms.json names."""
+
+
+@dataclass(frozen=True)
+class RefinedFolder:
+    """What came of a run's cameras."""
+
+    path: Path
+    """The prepared folder."""
+    change: Float[np.ndarray, "n"]
+    """By how many degrees each camera was turned."""
+    error_before: float | None
+    """Median root mean square reprojection error in pixels; None where the folder has no landmarks."""
+    error_after: float | None
+    """The same with the new cameras."""
+
+
+def prepare_from_run(load_config: Path, output_dir: Path) -> RefinedFolder:
+    """Write a prepared folder with the cameras as a run has corrected them.
+
+    Images and mattes are linked; transforms.json is that of the run's data with the new matrices and, per
+    frame, `pose_change` in degrees. Where there are canonical landmarks the reprojection errors are computed
+    anew. The folder appears whole or not at all; an earlier one from a run is replaced.
+
+    Args:
+        load_config: the run's config.yml.
+        output_dir: the folder to make.
+
+    Raises:
+        UsageError: the run did not correct its poses, its data has changed since, or something else lies at
+            `output_dir`.
+        NerfgenError: the checkpoint is damaged, or the folder cannot be written.
+    """
+    from nerfgen_ns.datamanagers.transforms import transforms_path
+    from nerfgen_ns.run import read_checkpoint, read_config
+
+    config = read_config(load_config)
+    checkpoint = read_checkpoint(config)
+    motions = checkpoint["pipeline"].get(MOTIONS_IN_CHECKPOINT)
+    if motions is None:
+        raise UsageError(
+            f"{load_config}: this run kept its cameras as they were; train with "
+            "--pipeline.model.pose-correction True"
+        )
+    manager: Any = config.pipeline.datamanager
+    source = transforms_path(manager.data or manager.dataparser.data)
+    _check_output(output_dir, source.parent)
+    transforms = read_json(source)
+    names, cameras = _corrected_cameras(source, motions, load_config)
+    frames = {str(source.parent / frame["file_path"]): frame for frame in transforms["frames"]}
+    errors_before = [frame.get("reprojection_rmse") for frame in transforms["frames"]]
+    change = {}
+    for name, camera in zip(names, cameras, strict=True):
+        frame = frames[name]
+        before = np.array(frame["transform_matrix"])[:3, :3]
+        cosine = (np.trace(before.T @ camera[:3, :3]) - 1) / 2
+        change[name] = float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+        frame["transform_matrix"] = camera.round(9).tolist()
+        frame["pose_change"] = round(change[name], 4)
+    errors_after = _reproject(source.parent, transforms)
+    result = RefinedFolder(
+        path=output_dir,
+        change=np.array([change[name] for name in frames]),
+        error_before=None if errors_after is None else float(np.median(np.array(errors_before, float))),
+        error_after=None if errors_after is None else float(np.median(errors_after)),
+    )
+    _write(source, transforms, result, {"config": str(load_config), "step": int(checkpoint["step"])})
+    return result
+
+
+def _check_output(output_dir: Path, data: Path) -> None:
+    output, source = output_dir.resolve(), data.resolve()
+    if output == source or output in source.parents or source in output.parents:
+        raise UsageError(f"{output_dir}: overlaps with the run's data in {data}; choose one beside it")
+    if not output_dir.exists() or (output_dir.is_dir() and not any(output_dir.iterdir())):
+        return
+    report = output_dir / "report.json"
+    if not report.is_file() or "from_run" not in read_json(report):
+        raise UsageError(
+            f"{output_dir}: has something in it that `nerfgen prepare --from-run` did not make; "
+            "choose another --output-dir"
+        )
+
+
+def _corrected_cameras(
+    source: Path, motions: Any, load_config: Path
+) -> tuple[list[str], Float[np.ndarray, "n 4 4"]]:
+    """Image files in the order of the run's photographs, and their cameras."""
+    from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
+    from nerfgen_ns.pose_correction import PoseCorrection
+    from nerfgen_ns.run import quiet_console
+
+    with quiet_console():
+        outputs = NerfgenDataParserConfig(data=source).setup().get_dataparser_outputs("train")
+    if len(outputs.image_filenames) != len(motions):
+        raise UsageError(
+            f"{source}: has {len(outputs.image_filenames)} frames and the run {load_config} knows "
+            f"{len(motions)}; put the data back as it was in training"
+        )
+    correction = PoseCorrection(len(motions))
+    correction.motions.weight.data.copy_(motions)
+    cameras = np.tile(np.eye(4), (len(motions), 1, 1))
+    cameras[:, :3] = correction.move_cameras(outputs.cameras.camera_to_worlds.double()).numpy()
+    return [str(name) for name in outputs.image_filenames], cameras
+
+
+def _reproject(folder: Path, transforms: dict[str, Any]) -> Float[np.ndarray, "n"] | None:
+    """Put the reprojection errors of the frames' cameras into the frames; None without landmarks."""
+    canonical = folder / "canonical_landmarks.json"
+    if not canonical.is_file() or "landmarks_path" not in transforms:
+        return None
+    shape = ClassShape.of(read_json(canonical))
+    landmarks = np.load(folder / transforms["landmarks_path"], mmap_mode="r")
+    errors = np.empty(len(landmarks))
+    for place, frame in enumerate(transforms["frames"]):
+        coefficients = np.array(frame.get("coefficients") or np.zeros(len(shape.basis)))
+        points = shape.mean + np.tensordot(coefficients, shape.basis, axes=1)
+        rotation = np.array(frame["transform_matrix"])[:3, :3].T
+        camera = Cameras(
+            rotation[None],
+            -(rotation @ np.array(frame["transform_matrix"])[:3, 3])[None],
+            np.array([frame["fl_x"]]),
+            np.array([[frame["cx"], frame["cy"]]]),
+        )
+        distances = np.square(project(camera, points)[0] - landmarks[place, :, :2]).sum(axis=-1)
+        errors[place] = np.sqrt(np.nanmean(distances))
+        frame["reprojection_rmse"] = round(float(errors[place]), 4)
+    return errors
+
+
+def _write(source: Path, transforms: dict[str, Any], result: RefinedFolder, run: dict[str, Any]) -> None:
+    output_dir = result.path
+    folder = source.parent
+    try:
+        output_dir.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".refined-", dir=output_dir.parent) as aside:
+            making = Path(aside) / "making"
+            whole = [*WHOLE, *filter(None, [transforms.get("landmarks_path")])]
+            named = [frame[key] for frame in transforms["frames"] for key in PATHS if key in frame]
+            for name in dict.fromkeys([*named, *(name for name in whole if (folder / name).is_file())]):
+                (making / name).parent.mkdir(parents=True, exist_ok=True)
+                link((folder / name).resolve(), making / name)
+            lines = ",\n".join(json.dumps(frame, ensure_ascii=False) for frame in transforms.pop("frames"))
+            head = json.dumps(transforms, ensure_ascii=False)[:-1]
+            text = f'{head}{", " if transforms else ""}"frames": [\n{lines}\n]}}\n'
+            (making / "transforms.json").write_text(text, encoding="utf-8")
+            write_json(making / "report.json", _report(folder, result, run))
+            write_report_page(making)
+            if output_dir.exists():
+                output_dir.rename(Path(aside) / "before")
+            making.rename(output_dir)
+    except OSError as error:
+        raise NerfgenError(
+            f"{output_dir}: cannot be written ({error.strerror or error}); "
+            "choose another --output-dir or free some space"
+        ) from error
+
+
+def _report(folder: Path, result: RefinedFolder, run: dict[str, Any]) -> dict[str, Any]:
+    before = folder / "report.json"
+    report = read_json(before) if before.is_file() else {}
+    report.pop("fingerprint", None)
+    change = result.change
+    return {
+        **report,
+        "median_error": None,  # the cameras do not come from landmarks any more
+        "from_run": {
+            **run,
+            "pose_change": {
+                "mean": float(change.mean()),
+                "median": float(np.median(change)),
+                "largest": float(change.max()),
+            },
+            "reprojection_rmse": {"before": result.error_before, "after": result.error_after},
+        },
+    }

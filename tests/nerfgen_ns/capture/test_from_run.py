@@ -1,0 +1,146 @@
+"""A prepared folder with the cameras that a run has learned."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nerfgen_ns.capture.cameras import Cameras, project
+from nerfgen_ns.capture.from_run import prepare_from_run
+from nerfgen_ns.configs import nerfgen_tiny
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.files import read_json
+from nerfgen_ns.pose_correction import PoseCorrection
+
+MOTION = torch.tensor([0.03, -0.05, 0.02, 0.01, -0.02, 0.04])
+
+
+def train(data: Path, output_dir: Path, corrected: bool = True) -> Path:
+    """The config.yml of a run whose cameras have moved by MOTION, the odd ones the other way."""
+    config = copy.deepcopy(nerfgen_tiny.config)
+    config.data = config.pipeline.datamanager.data = data
+    config.pipeline.datamanager.train_num_rays_per_batch = 32
+    config.pipeline.model.grid_resolution = 8
+    config.pipeline.model.pose_correction = corrected
+    config.output_dir, config.experiment_name, config.timestamp = output_dir, "test", "run"
+    config.machine.device_type, config.vis = "cpu", "tensorboard"
+    config.max_num_iterations, config.training_minutes = 1, None
+    config.logging.local_writer.enable = False
+    config.save_config()
+    trainer = config.setup()
+    trainer.setup()
+    if corrected:
+        motions = trainer.pipeline.model.pose_correction.motions.weight
+        motions.data.copy_(motions_of(len(motions)))
+    trainer.save_checkpoint(0)
+    return config.get_base_dir() / "config.yml"
+
+
+def motions_of(count: int) -> torch.Tensor:
+    return MOTION * (1 - 2 * (torch.arange(count) % 2))[:, None]
+
+
+def matrices(folder: Path) -> np.ndarray:
+    return np.array([frame["transform_matrix"] for frame in read_json(folder / "transforms.json")["frames"]])
+
+
+def moved(cameras: np.ndarray) -> np.ndarray:
+    correction = PoseCorrection(len(cameras))
+    correction.motions.weight.data.copy_(motions_of(len(cameras)))
+    result = cameras.copy()
+    result[:, :3] = correction.move_cameras(torch.from_numpy(cameras[:, :3])).numpy()
+    return result
+
+
+def with_landmarks(folder: Path) -> None:
+    """Landmarks of five points as the moved cameras see them, every frame of a shape of its own."""
+    random = np.random.default_rng(0)
+    mean, basis = random.normal(size=(5, 3)) * 0.3, random.normal(size=(2, 5, 3)) * 0.05
+    transforms = read_json(folder / "transforms.json")
+    landmarks = []
+    for frame, camera in zip(transforms["frames"], moved(matrices(folder)), strict=True):
+        frame["fl_y"] = frame["fl_x"]
+        frame["coefficients"] = random.normal(size=2).tolist()
+        frame["reprojection_rmse"] = 1.0
+        rotation = camera[:3, :3].T
+        seen = Cameras(
+            rotation[None], -(rotation @ camera[:3, 3])[None], np.array([frame["fl_x"]]),
+            np.array([[frame["cx"], frame["cy"]]]),
+        )  # fmt: skip
+        landmarks.append(project(seen, mean + np.tensordot(frame["coefficients"], basis, axes=1))[0])
+    np.save(folder / "landmarks.npy", np.array(landmarks, dtype=np.float32))
+    canonical = {"landmarks": mean.tolist(), "basis": basis.tolist()}
+    (folder / "canonical_landmarks.json").write_text(json.dumps(canonical))
+    (folder / "transforms.json").write_text(json.dumps({**transforms, "landmarks_path": "landmarks.npy"}))
+
+
+def test_the_folder_has_the_run_s_cameras_and_the_same_photographs(make_prepared, tmp_path):
+    # Twelve frames, whose names sort otherwise than their rows, and two photographs of one identity.
+    data = make_prepared([(24, 24)] * 12, identities=[*range(11, 0, -1), 1])
+    with_landmarks(data)
+    output = tmp_path / "refined"
+    result = prepare_from_run(train(data, tmp_path / "out"), output)
+    frames = read_json(output / "transforms.json")["frames"]
+    order = np.argsort([frame["identity"] for frame in frames], kind="stable")
+    np.testing.assert_allclose(matrices(output)[order], moved(matrices(data)[order]), atol=1e-5)
+    turn = float(MOTION[:3].norm().rad2deg())
+    np.testing.assert_allclose(result.change, turn, rtol=1e-3)
+    assert all(frame["pose_change"] == pytest.approx(turn, rel=1e-3) for frame in frames)
+    for frame in frames:
+        for key in ("file_path", "mask_path"):
+            assert (output / frame[key]).read_bytes() == (data / frame[key]).read_bytes()
+    report = read_json(output / "report.json")["from_run"]
+    assert report["pose_change"]["median"] == pytest.approx(turn, rel=1e-3)
+
+
+def test_reprojection_errors_are_those_of_the_new_cameras(make_prepared, tmp_path):
+    data = make_prepared([(24, 24)] * 4)
+    with_landmarks(data)
+    result = prepare_from_run(train(data, tmp_path / "out"), tmp_path / "refined")
+    assert result.error_before == 1.0
+    assert result.error_after == pytest.approx(0.0, abs=1e-3)
+    frames = read_json(tmp_path / "refined" / "transforms.json")["frames"]
+    assert max(frame["reprojection_rmse"] for frame in frames) < 1e-3
+
+
+def test_a_folder_without_landmarks_will_do_and_an_earlier_one_is_replaced(make_prepared, tmp_path):
+    data = make_prepared([(24, 24)] * 4)
+    config, output = train(data, tmp_path / "out"), tmp_path / "refined"
+    for _ in range(2):
+        result = prepare_from_run(config, output)
+        assert result.error_before is result.error_after is None
+        (output / "images" / "0000.png").unlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "prepared", "refined"]
+
+
+def test_what_something_else_made_is_left_alone(make_prepared, tmp_path):
+    data = make_prepared([(24, 24)] * 4)
+    config = train(data, tmp_path / "out")
+    output = tmp_path / "refined"
+    output.mkdir()
+    (output / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="did not make; choose another --output-dir"):
+        prepare_from_run(config, output)
+    assert [path.name for path in output.iterdir()] == ["notes.txt"]
+    with pytest.raises(UsageError, match="overlaps with the run's data"):
+        prepare_from_run(config, data)
+
+
+def test_a_run_that_kept_its_cameras_is_refused(make_prepared, tmp_path):
+    config = train(make_prepared([(24, 24)] * 4), tmp_path / "out", corrected=False)
+    with pytest.raises(UsageError, match="kept its cameras as they were; train with"):
+        prepare_from_run(config, tmp_path / "refined")
+    assert not (tmp_path / "refined").exists()
+
+
+def test_data_that_has_changed_since_is_refused(make_prepared, tmp_path):
+    data = make_prepared([(24, 24)] * 4)
+    config = train(data, tmp_path / "out")
+    transforms = read_json(data / "transforms.json")
+    transforms["frames"].pop()
+    (data / "transforms.json").write_text(json.dumps(transforms))
+    with pytest.raises(UsageError, match="has 3 frames and the run"):
+        prepare_from_run(config, tmp_path / "refined")
