@@ -33,6 +33,11 @@ class Crop:
         """Crop pixels to photograph pixels."""
         return (points - self.matrix[:, 2]) @ np.linalg.inv(self.matrix[:, :2]).T
 
+    def then(self, other: "Crop") -> "Crop":
+        """The crop of the photograph that equals the `other` crop of this one."""
+        linear = other.matrix[:, :2] @ self.matrix[:, :2]
+        return Crop(np.column_stack([linear, other.to_crop(self.matrix[:, 2])]), other.size)
+
     @property
     def scale(self) -> float:
         """Crop pixels for one photograph pixel."""
@@ -111,6 +116,17 @@ def square_crop(width: int, height: int, size: int) -> Crop:
     scale = size / max(width, height)
     shift = (size - scale * np.array([width, height])) / 2
     return Crop(np.column_stack([scale * np.eye(2), shift]), size)
+
+
+def principal_point(crop: Crop, width: float, height: float) -> Float[np.ndarray, "2"]:
+    """Where the photograph's middle lies in the crop, as seen with the focal length of the crop.
+
+    The photograph's lens is taken to be as long, for the photograph's longer side, as the crop's is for its
+    own: through the crop's shorter one, the same angle is fewer pixels, and angles make the pose.
+    """
+    middle = crop.to_crop(np.array([width, height]) / 2)
+    longer = max(1.0, max(width, height) * crop.scale / crop.size)
+    return crop.size / 2 + (middle - crop.size / 2) / longer
 
 
 def _upright_crop(

@@ -17,13 +17,21 @@ import numpy as np
 
 from nerfgen_ns.camera_matrices import check_focal_lengths, check_poses
 from nerfgen_ns.capture.known_camera_files import KnownCameras, WorldConvention, reader_of
+from nerfgen_ns.capture.photographs import SUFFIXES
 from nerfgen_ns.errors import UsageError
 
 
 def has_known_cameras(data: Path) -> bool:
-    """Whether a folder holds cameras in one of the forms, itself or in a folder for each object."""
+    """Whether a folder holds cameras in one of the forms, itself or in a folder for each object.
+
+    Photographs that lie in it directly are not a collection's: folders beside them are something else.
+    """
     data = Path(data)
-    return data.is_dir() and any(map(reader_of, [data, *_folders(data)]))
+    if not data.is_dir() or reader_of(data) is not None:
+        return data.is_dir()
+    if any(path.suffix.lower() in SUFFIXES for path in data.iterdir()):
+        return False
+    return any(map(reader_of, _folders(data)))
 
 
 def read_known_cameras(data: Path, views: int | None = None) -> KnownCameras:

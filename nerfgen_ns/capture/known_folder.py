@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,33 +18,20 @@ from PIL import Image
 from nerfgen_ns.capture.capture_pool import capture_many
 from nerfgen_ns.capture.capture_store import CaptureFiles
 from nerfgen_ns.capture.identity_file import read_identity_file
-from nerfgen_ns.capture.known_camera_files import KnownCameras, WorldConvention
+from nerfgen_ns.capture.known_camera_files import Axis, KnownCameras
 from nerfgen_ns.capture.known_cameras import in_class_frame, read_known_cameras
 from nerfgen_ns.capture.matte_sources import MatteOptions, MatteSource, read_matte
 from nerfgen_ns.capture.photographs import RejectedError, read_alpha, read_photograph
-from nerfgen_ns.capture.prepared_folder import Rejection
+from nerfgen_ns.capture.prepare_report import PrepareReport, Rejection, printable
 from nerfgen_ns.capture.progress import progress_over
+from nerfgen_ns.capture.report_page import PAGE, inspect_folder, write_report_page
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.files import read_json, replace_file, write_json, write_text
 
-FORMAT = 1
+FORMAT = 2
 """To be raised when folders made before must not be used any more."""
 LOOKED_AT = 16
 """So many photographs, evenly spread, tell whether the alpha channel is put to use."""
-
-
-@dataclass
-class KnownCamerasReport:
-    """What came of a collection with known cameras; `report.json` holds the same."""
-
-    path: Path
-    """The report file."""
-    accepted: int
-    """Number of frames."""
-    identities: int
-    """Number of objects."""
-    rejected: list[Rejection]
-    """The photographs that were not used."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +78,11 @@ def prepare_known_cameras(
     mattes: MatteOptions | None = None,
     identity_file: Path | None = None,
     views: int | None = None,
-    convention: WorldConvention | None = None,
+    up: Axis | None = None,
+    forward: Axis | None = None,
+    scale: float | None = None,
     workers: int | None = None,
-) -> KnownCamerasReport:
+) -> PrepareReport:
     """Make a prepared folder of a collection with known cameras, see `known_cameras`; nothing is cropped.
 
     The folder appears when it is whole. One that was made of the same photographs with the same options is
@@ -104,7 +93,7 @@ def prepare_known_cameras(
             or else none, which a solid background does not need.
         identity_file: says whose photograph each is, see `read_identity_file`; None: the collection does.
         views: of each object at most so many photographs.
-        convention: of the world, where it is not the usual one of the collection's form.
+        up, forward, scale: see `WorldConvention`; None: as usual for the collection's form.
         workers: worker processes; None: one for each processor.
 
     Raises:
@@ -115,7 +104,10 @@ def prepare_known_cameras(
     inside, outside = output_dir.resolve(), data.resolve()
     if inside == outside or inside in outside.parents or outside in inside.parents:
         raise UsageError(f"{output_dir}: overlaps with the photographs in {data}; choose one beside them")
-    known = in_class_frame(read_known_cameras(data, views), convention)
+    known = read_known_cameras(data, views)
+    asked: dict[str, Any] = {"up": up, "forward": forward, "scale": scale}
+    given = {name: value for name, value in asked.items() if value is not None}
+    known = in_class_frame(known, replace(known.convention, **given))
     identities = _identities(known, identity_file)
     named = sum(matte is not None for matte in known.mattes)
     if mattes is None and named not in (0, len(known)):
@@ -203,10 +195,12 @@ def _write(
     making: Path,
     class_name: str,
     fingerprint: str,
-) -> KnownCamerasReport:
-    lines, rejected, kept = [], [], set()
+) -> PrepareReport:
+    lines: list[str] = []
+    rejected: list[Rejection] = []
+    numbers: dict[int, int] = {}
     for row, record in enumerate(records):
-        source = os.fsencode(known.images[row].relative_to(data)).decode("utf-8", "replace")
+        source = printable(str(known.images[row].relative_to(data)))
         if "reason" in record:
             rejected.append(Rejection(source, record["reason"], record["mend"]))
             continue
@@ -217,12 +211,11 @@ def _write(
             "transform_matrix": known.poses[row].round(9).tolist(),
             "fl_x": fl_x * across, "fl_y": fl_y * down, "cx": cx * across, "cy": cy * down,
             "w": record["width"], "h": record["height"], **known.distortion[row],
-            "identity": int(identities[row]), "source": source,
+            "identity": numbers.setdefault(int(identities[row]), len(numbers)), "source": source,
         }  # fmt: skip
         if not (making / entry["mask_path"]).exists():
             del entry["mask_path"]
         lines.append(json.dumps(entry, ensure_ascii=False))
-        kept.add(int(identities[row]))
     if not lines:
         raise NerfgenError(
             f"{data}: none of its {len(rejected)} photographs can be used; {rejected[0].source}: "
@@ -230,10 +223,12 @@ def _write(
         )
     head = json.dumps({"camera_model": "OPENCV", "class_name": class_name}, ensure_ascii=False)[:-1]
     write_text(making / "transforms.json", f'{head}, "frames": [\n' + ",\n".join(lines) + "\n]}\n")
-    report = KnownCamerasReport(making / "report.json", len(lines), len(kept), rejected)
-    value = {**asdict(report), "fingerprint": fingerprint}
-    value.pop("path")
-    write_json(report.path, value)
+    inspection = inspect_folder(making, [entry.reason for entry in rejected])
+    report = PrepareReport(
+        making / "report.json", len(lines), len(numbers), rejected, concerns=inspection.concerns
+    )
+    report.write(report.path, fingerprint)
+    write_report_page(making, inspection)
     return report
 
 
@@ -251,7 +246,7 @@ def _fingerprint(
     return digest.hexdigest()
 
 
-def _finished(folder: Path, fingerprint: str) -> KnownCamerasReport | None:
+def _finished(folder: Path, fingerprint: str) -> PrepareReport | None:
     """The report of a finished run with this fingerprint; a UsageError where there is something else."""
     path = folder / "report.json"
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -260,11 +255,7 @@ def _finished(folder: Path, fingerprint: str) -> KnownCamerasReport | None:
         raise UsageError(
             f"{folder}: holds something that `nerfgen prepare` did not make; choose another --output-dir"
         )
-    value = read_json(path)
-    if not isinstance(value, dict) or value.get("fingerprint") != fingerprint:
-        return None
-    rejected = [Rejection(**entry) for entry in value["rejected"]]
-    return KnownCamerasReport(path, value["accepted"], value["identities"], rejected)
+    return PrepareReport.read(path, fingerprint) if (folder / PAGE).is_file() else None
 
 
 def _move(making: Path, folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.files import read_json
@@ -111,6 +111,24 @@ def frames_of(path: Path, places: Container[int] | None = None) -> Iterator[tupl
                 return
             if places is None or at in places:
                 yield at, json.loads(line.rstrip().rstrip(","))
+
+
+def open_landmarks(folder: Path) -> Float32[np.ndarray, "n m 2"] | None:
+    """The landmarks of all frames, in pixels of the crops, NaN where one is missing; they stay on disk.
+
+    None where they are not in a file of their own: the frames have them, or there are none.
+
+    Raises:
+        UsageError: the file is missing or damaged.
+    """
+    name = _head(folder / "transforms.json").get("landmarks_path")
+    if name is None:
+        return None
+    try:
+        landmarks: Float32[np.ndarray, "n m 2"] = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder / name}: cannot be read ({error}); prepare the folder again") from error
+    return landmarks
 
 
 def _has_a_frame_a_line(path: Path) -> bool:

@@ -16,6 +16,7 @@ from nerfgen_ns.capture.crops import (
     crop_around,
     crop_of_landmarks,
     crop_photograph,
+    principal_point,
     square_crop,
 )
 from nerfgen_ns.capture.face_mesh import FACE_MESH
@@ -26,7 +27,7 @@ from nerfgen_ns.capture.models import LandmarkModel, Landmarks, landmark_scheme,
 from nerfgen_ns.capture.photographs import RejectedError, read_photograph
 from nerfgen_ns.files import replace_file
 
-FORMAT = 2
+FORMAT = 3
 """To be raised when captures or prepared folders made before must not be used any more."""
 NOTED_OUTSIDE = 0.3
 NOTED_SCALE = 4.0
@@ -64,8 +65,8 @@ class CapturePhotograph:
 
         Returns:
             Either `reason` and `mend` of a rejected photograph, or `landmarks` (m × 2, or with relative depth
-            m × 3, in pixels of the crop; NaN where one is missing), `confidence` (m), `principal_point`
-            (pixels of the crop), `photograph_to_crop` (2 × 3) and `notes`.
+            m × 3, in pixels of the crop; NaN where one is missing), `confidence` (m), `principal_point` (see
+            there) and `middle` of the photograph (pixels of the crop), `photograph_to_crop` (2 × 3), `notes`.
 
         Raises:
             UsageError: a matte that was given cannot be used.
@@ -172,21 +173,11 @@ def _capture(
     return {
         "landmarks": in_crop.round(3),
         "confidence": np.isfinite(points).all(axis=1) * 1.0 if confidence is None else confidence,
-        "principal_point": _principal_point(crop, width, height).round(4).tolist(),
+        "principal_point": principal_point(crop, width, height).round(4).tolist(),
+        "middle": crop.to_crop(np.array([width, height]) / 2).round(4).tolist(),
         "photograph_to_crop": crop.matrix.round(9).tolist(),
         "notes": notes,
     }
-
-
-def _principal_point(crop: Crop, width: int, height: int) -> Float[np.ndarray, "2"]:
-    """Where the photograph's middle lies in the crop, as seen with the focal length of the crop.
-
-    The photograph's lens is taken to be as long, for the photograph's longer side, as the crop's is for its
-    own: through the crop's shorter one, the same angle is fewer pixels, and angles make the pose.
-    """
-    middle = crop.to_crop(np.array([width, height]) / 2)
-    longer = max(1.0, max(width, height) * crop.scale / crop.size)
-    return crop.size / 2 + (middle - crop.size / 2) / longer
 
 
 def _part_outside(crop: Crop, width: int, height: int) -> float:

@@ -1,39 +1,36 @@
 """`nerfgen prepare`: a folder of photographs becomes a prepared folder of crops, mattes and cameras.
 
 In four stages: list the photographs, capture each by itself (`prepare_shard` does a part of them and stops
-here), fit the cameras of all together, write the folder.
+here), fit the cameras of all together, write the folder. Where the cameras are known, see `known_folder`.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from nerfgen_ns.capture.camera_fitting import fit_cameras
-from nerfgen_ns.capture.cameras import Cameras, first_guess, project
-from nerfgen_ns.capture.canonical_landmarks import MOST_PHOTOGRAPHS, estimate_canonical_landmarks
 from nerfgen_ns.capture.capture_pool import capture_many
 from nerfgen_ns.capture.capture_store import Capture
-from nerfgen_ns.capture.face_mesh import (
-    LANDMARK_CENTRE,
-    LANDMARK_RADIUS,
-    face_width,
-    mirror_partners,
-)
-from nerfgen_ns.capture.prepare_plan import Plan, PrepareConfig
-from nerfgen_ns.capture.prepared_folder import Frame, PreparedFolder, PrepareReport, Rejection
+from nerfgen_ns.capture.collection_fit import Collection, CollectionFit, fit_collection
+from nerfgen_ns.capture.known_cameras import has_known_cameras
+from nerfgen_ns.capture.known_folder import prepare_known_cameras
+from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
+from nerfgen_ns.capture.prepare_config import PrepareConfig
+from nerfgen_ns.capture.prepare_plan import Plan
+from nerfgen_ns.capture.prepare_report import PrepareReport, Rejection, printable
+from nerfgen_ns.capture.prepared_folder import Frame, PreparedFolder
 from nerfgen_ns.capture.progress import progress_over
 from nerfgen_ns.capture.shards import Shard, announce, check_agreement, note_finished, unfinished
-from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.errors import NerfgenError, UsageError
+
+__all__ = ["PrepareConfig", "ShardReport", "prepare", "prepare_shard"]
 
 FEWEST_PHOTOGRAPHS = 3
 WORST_ERROR = 0.08
-"""Photographs with a larger reprojection error than this part of the face width are rejected."""
-FITTED_AT_ONCE = 1024
-"""Photographs whose cameras are fitted in one go: their arrays take a hundred megabytes."""
+"""Photographs with a larger reprojection error than this part of the object's extent are rejected."""
+MEASURED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -53,10 +50,13 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     """Prepare a folder of photographs, or report on it where it has been prepared with the same options.
 
     Raises:
-        UsageError: the call cannot be right: no photographs, an output folder that belongs to something else,
-            other options than those of the shards in it.
+        UsageError: the call cannot be right: no photographs, options that contradict each other, a file with
+            something wrong in it, an output folder that belongs to something else, other options than those
+            of the shards in it.
         NerfgenError: too few photographs were accepted, or the output cannot be written.
     """
+    if has_known_cameras(config.data):
+        return _prepare_known_cameras(config)
     plan = Plan.of(config)
     folder = PreparedFolder(Path(config.output_dir))
     finished = folder.finished_report(plan.fingerprint)
@@ -67,64 +67,66 @@ def prepare(config: PrepareConfig) -> PrepareReport:
         if finished is not None:
             return finished
         check_agreement(folder.stores, plan.options, None)
+        plan = plan.with_given_landmarks(folder.stores)
         captures = _capture(plan, range(len(plan.keys)), folder, None, config.workers)
-        names = [path.name for path in plan.photographs]
         rejected = [
-            Rejection(name, capture.record["reason"], capture.record["mend"])
-            for name, capture in zip(names, captures, strict=True)
+            Rejection(path.name, capture.record["reason"], capture.record["mend"])
+            for path, capture in zip(plan.photographs, captures, strict=True)
             if capture.rejected
         ]
         found = [place for place, capture in enumerate(captures) if not capture.rejected]
         _check_enough(len(found), config, rejected)
         landmarks = folder.gather_landmarks([captures[place] for place in found])
-        cameras, points, errors = _fit(
-            landmarks, [captures[place].record["principal_point"] for place in found], config, plan.given
-        )
-        widths = face_width(landmarks[..., :2])
-        accepted = errors <= WORST_ERROR * widths
+        # Where the focal length is free, no angle of view has to be guessed to place the principal point.
+        axis = "principal_point" if config.focal_mode == "fixed" else "middle"
+        centres = np.array([captures[place].record[axis] for place in found])
+        fit = _fit(landmarks, centres, found, plan, config)
+        extents = _extents(landmarks, plan.scheme)
+        accepted = fit.error <= WORST_ERROR * extents
         rejected += [
             Rejection(
-                names[found[row]],
+                plan.photographs[found[row]].name,
                 "no camera explains where its landmarks lie",
-                "use a photograph in which the face is whole and not in profile",
+                "check its landmarks, or use a photograph of the whole object, less from the side",
             )
             for row in np.flatnonzero(~accepted)
         ]
         _check_enough(int(accepted.sum()), config, rejected)
-        matrices = cameras.camera_to_world()
-
-        def frames() -> Iterator[tuple[str, Capture, Frame | None]]:
-            rows = dict(zip(found, range(len(found)), strict=True))
-            for place, (key, capture) in enumerate(zip(plan.keys, captures, strict=True)):
-                row = rows.get(place)
-                frame = None
-                if row is not None and accepted[row]:
-                    frame = Frame(
-                        source=names[place],
-                        camera_to_world=matrices[row],
-                        focal=float(cameras.focal[row]),
-                        centre=cameras.centre[row],
-                        landmarks=landmarks[row, :, :2],
-                        reprojection_rmse=float(errors[row]),
-                        face_width=float(widths[row]),
-                    )
-                yield key, capture, frame
-
+        rows = {place: row for row, place in enumerate(found) if accepted[row]}
+        partners = plan.scheme.mirror_partners
         canonical = {
-            "class_name": config.class_name,
-            "focal": cameras.focal[0] / config.size,
-            "landmarks": points.round(6).tolist(),
-            "mirror_partners": mirror_partners().tolist(),
+            "class_name": plan.class_name,
+            "focal": round(float(np.median(fit.cameras.focal)) / config.size, 6),
+            "names": plan.scheme.names,
+            "mirror_partners": None if partners is None else partners.tolist(),
+            **fit.model.as_dict(),
         }
         return folder.write(
-            config.class_name,
+            plan.class_name,
             config.size,
-            frames(),
-            int(accepted.sum()),
+            _frames(plan, captures, rows, fit, landmarks, extents),
+            len(rows),
             rejected,
             canonical,
             plan.fingerprint,
         )
+
+
+def _prepare_known_cameras(config: PrepareConfig) -> PrepareReport:
+    config.check(known_cameras=True)
+    asked = config.matte_options if config.asks_for_mattes else None
+    return prepare_known_cameras(
+        config.data,
+        config.output_dir,
+        class_name=config.class_name or "objects",
+        mattes=asked,
+        identity_file=config.identity,
+        views=config.views,
+        up=config.up,
+        forward=config.forward,
+        scale=config.world_scale,
+        workers=config.workers,
+    )
 
 
 def prepare_shard(config: PrepareConfig, shard: Shard) -> ShardReport:
@@ -134,6 +136,11 @@ def prepare_shard(config: PrepareConfig, shard: Shard) -> ShardReport:
         UsageError: see `prepare`; or another shard was called with other options.
         NerfgenError: the output cannot be written.
     """
+    if has_known_cameras(config.data):
+        raise UsageError(
+            f"--shard {shard}: the cameras of {config.data} are known, which leaves no work to divide; "
+            "leave it out"
+        )
     plan = Plan.of(config)
     folder = PreparedFolder(Path(config.output_dir))
     finished = folder.finished_report(plan.fingerprint)
@@ -141,6 +148,7 @@ def prepare_shard(config: PrepareConfig, shard: Shard) -> ShardReport:
         return ShardReport(shard, finished.accepted, len(finished.rejected), [])
     with folder.locked(shard):
         announce(folder.stores, plan.options, shard)
+        plan = plan.with_given_landmarks(folder.stores)
         places = shard.part_of(range(len(plan.keys)))
         captures = _capture(plan, places, folder, shard, config.workers)
         note_finished(folder.stores, plan.options, shard)
@@ -172,45 +180,69 @@ def _capture(
 
 
 def _fit(
-    rows: Float[np.ndarray, "n m 4"],
-    principal_points: list[list[float]],
+    landmarks: Float[np.ndarray, "n m 4"],
+    centres: Float[np.ndarray, "n 2"],
+    found: list[int],
+    plan: Plan,
     config: PrepareConfig,
-    given: dict[str, Any] | None,
-) -> tuple[Cameras, Float[np.ndarray, "m 3"], Float[np.ndarray, "n"]]:
-    """Cameras, canonical landmarks and root mean square reprojection errors in pixels."""
-    centre = np.array(principal_points)
-    focal = np.full(len(rows), (given["focal"] if given else config.focal) * config.size)
-    if given:
-        points = np.array(given["landmarks"], dtype=np.float64)
-    else:
-        some = slice(None, None, -(-len(rows) // MOST_PHOTOGRAPHS))
-        points = estimate_canonical_landmarks(
-            rows[some, :, :3].astype(np.float64),
-            focal[some],
-            centre[some],
-            mirror_partners(),
-            LANDMARK_CENTRE,
-            LANDMARK_RADIUS,
-        )
-    parts, errors = [], []
-    for first in range(0, len(rows), FITTED_AT_ONCE):
-        part = slice(first, first + FITTED_AT_ONCE)
-        landmarks = rows[part, :, :3].astype(np.float64)
-        guess = first_guess(landmarks, points, focal[part], centre[part])
-        parts.append(fit_cameras(landmarks, points, guess))
-        offsets = project(parts[-1], points) - landmarks[..., :2]
-        errors.append(np.sqrt((offsets**2).sum(axis=2).mean(axis=1)))
-    cameras = Cameras(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in Cameras.__dataclass_fields__)
+) -> CollectionFit:
+    """The cameras of the photographs that were captured, at the places `found`, and their class's shape."""
+    collection = Collection(
+        landmarks=landmarks[..., :3],
+        confidence=landmarks[..., 3],
+        focal=np.full(len(found), plan.focal * config.size),
+        centre=centres,
+        identity=None if plan.identity is None else plan.identity[found],
     )
-    return cameras, points, np.concatenate(errors)
+    return fit_collection(collection, plan.scheme, config.focal_mode, plan.given)
+
+
+def _frames(
+    plan: Plan,
+    captures: list[Capture],
+    rows: dict[int, int],
+    fit: CollectionFit,
+    landmarks: Float[np.ndarray, "n m 4"],
+    extents: Float[np.ndarray, "n"],
+) -> Iterator[tuple[str, Capture, Frame | None]]:
+    """Key and capture of every photograph, and a frame of those that have a row of the fit in `rows`."""
+    matrices = fit.cameras.camera_to_world()
+    for place, (key, capture) in enumerate(zip(plan.keys, captures, strict=True)):
+        row = rows.get(place)
+        frame = None
+        if row is not None:
+            frame = Frame(
+                source=plan.photographs[place].name,
+                identity=place if plan.identity is None else int(plan.identity[place]),
+                camera_to_world=matrices[row],
+                focal=float(fit.cameras.focal[row]),
+                centre=fit.cameras.centre[row],
+                landmarks=_known(landmarks[row]),
+                coefficients=fit.coefficients[row],
+                reprojection_rmse=float(fit.error[row]),
+                extent=float(extents[row]),
+            )
+        yield key, capture, frame
+
+
+def _known(landmarks: Float[np.ndarray, "*n m 4"]) -> Float[np.ndarray, "*n m 2"]:
+    """Pixels of the landmarks, NaN where one is missing."""
+    return np.where(landmarks[..., 3:] > 0, landmarks[..., :2], np.nan)
+
+
+def _extents(landmarks: Float[np.ndarray, "n m 4"], scheme: LandmarkScheme) -> Float[np.ndarray, "n"]:
+    """Size of each object in pixels."""
+    parts = []
+    for first in range(0, len(landmarks), MEASURED_AT_ONCE):
+        parts.append(scheme.extent(_known(landmarks[first : first + MEASURED_AT_ONCE])))
+    return np.concatenate(parts).astype(np.float64)
 
 
 def _check_enough(accepted: int, config: PrepareConfig, rejected: list[Rejection]) -> None:
     fewest = 1 if config.canonical_landmarks else FEWEST_PHOTOGRAPHS
     if accepted >= fewest:
         return
-    why = f"; {rejected[0].source}: {rejected[0].reason}; {rejected[0].mend}" if rejected else ""
+    why = f"; {printable(rejected[0].source)}: {rejected[0].reason}; {rejected[0].mend}" if rejected else ""
     if accepted == 0:
         raise NerfgenError(f"{config.data}: none of its {len(rejected)} photographs can be used{why}")
     raise NerfgenError(

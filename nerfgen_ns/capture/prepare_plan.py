@@ -1,59 +1,34 @@
-"""What `nerfgen prepare` is asked for, and the plan of work that follows from it."""
+"""The plan of work that follows from what `nerfgen prepare` is asked for."""
 
 import hashlib
 import json
 import os
-from dataclasses import dataclass, fields, is_dataclass
+import shutil
+import tempfile
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from nerfgen_ns.capture.capture_pool import CaptureOne
-from nerfgen_ns.capture.face_mesh import LANDMARK_COUNT
+from nerfgen_ns.capture.crops import Crop
+from nerfgen_ns.capture.given_landmarks import write_given_landmarks
+from nerfgen_ns.capture.identity_file import read_identity_file
+from nerfgen_ns.capture.landmark_crops import crops_of_file_landmarks
+from nerfgen_ns.capture.landmark_files import FileLandmarks, read_landmark_file
+from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
 from nerfgen_ns.capture.photograph_capture import FORMAT, CapturePhotograph
 from nerfgen_ns.capture.photographs import list_photographs
+from nerfgen_ns.capture.prepare_config import PrepareConfig
+from nerfgen_ns.capture.shape_basis import CanonicalModel
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.files import read_json
 
 NO_PART = ("data", "output_dir", "workers", "shard")
 """Options that the result does not depend on; the photographs themselves are looked at instead of `data`."""
-
-
-@dataclass
-class PrepareConfig:
-    """Landmarks, mattes, cameras and crops of a folder of photographs."""
-
-    data: Path
-    """Folder of photographs, one object each. Nothing is written into it."""
-    output_dir: Path
-    """Prepared folder to make. What an interrupted run has done there is taken up again."""
-    size: int = 256
-    """Side of the square crops in pixels."""
-    focal: float = 2.1
-    """Focal length as a multiple of the crop's side, which photographs do not tell: 2.1 suits portraits, 1.5
-    close snapshots, 3 and more a telephoto lens. The head's distance follows: 1.3 units times as many."""
-    canonical_landmarks: Path | None = None
-    """`canonical_landmarks.json` of another prepared folder: cameras are then fitted into its class frame, at
-    its focal length, and nothing about the class is estimated. One photograph is enough."""
-    class_name: str = "faces"
-    """Name of the class, noted in the prepared folder."""
-    workers: int | None = None
-    """Worker processes, of one thread each; by default one for each processor. With 1 there are none."""
-
-    def check(self) -> None:
-        """Raise a UsageError for values that make no sense together."""
-        if self.size < 32 or self.size > 4096:
-            raise UsageError(f"--size {self.size}: take from 32 to 4096 pixels")
-        if not 0.2 <= self.focal <= 100:
-            raise UsageError(f"--focal {self.focal}: take from 0.2 to 100 crop sides; 2.1 suits portraits")
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"--workers {self.workers}: take at least 1")
-        data, output = Path(self.data).resolve(), Path(self.output_dir).resolve()
-        if data == output or data in output.parents or output in data.parents:
-            raise UsageError(
-                f"{self.output_dir}: overlaps with the photographs in {self.data}; choose one beside them"
-            )
+USUAL_FOCAL = 2.1
 
 
 @dataclass(frozen=True)
@@ -64,10 +39,18 @@ class Plan:
     keys: list[str]
     """For each photograph: changes with its file and with whatever else its capture depends on."""
     capture: CaptureOne
-    given: dict[str, Any] | None
-    """The canonical landmarks, where they are given."""
+    scheme: LandmarkScheme
+    class_name: str
+    focal: float
+    """Focal length as a multiple of the crop's side."""
     options: dict[str, Any]
     """What the result depends on, by the option's name."""
+    given: CanonicalModel | None = None
+    """The class, where it exists already."""
+    identity: Int[np.ndarray, "n"] | None = None
+    """Whose photograph each is, where several may show one object."""
+    found: FileLandmarks | None = None
+    """The landmarks of a file, until `with_given_landmarks` has put them where captures find them."""
 
     @property
     def fingerprint(self) -> str:
@@ -81,38 +64,105 @@ class Plan:
         Raises:
             UsageError: an option's value makes no sense, or a file that it names cannot be used.
         """
-        config.check()
+        config.check(known_cameras=False)
         photographs = list_photographs(config.data)
-        capture = CapturePhotograph(config.size)
-        stamps = [f"{_stamp(path, config.data)}|{capture.stamp(path)}" for path in photographs]
-        given = _read_canonical_landmarks(config.canonical_landmarks)
+        config.matte_options.check(photographs)
+        capture = CapturePhotograph(
+            config.size,
+            config.landmark_model,
+            config.landmark_model_file,
+            config.matte_options,
+            aligned=config.aligned,
+        )
+        found = None if config.landmarks is None else read_landmark_file(config.landmarks, photographs)
+        scheme = capture.scheme if found is None else found.scheme
+        given, focal = _read_canonical_landmarks(config.canonical_landmarks, scheme)
+        identity = None if config.identity is None else read_identity_file(config.identity, photographs)
         options = {
             f"--{field.name.replace('_', '-')}": _content(getattr(config, field.name))
             for field in fields(config)
             if field.name not in NO_PART
         }
-        options["photographs"] = f"({len(photographs)}, content {_digest(stamps)[:16]})"
-        kind = _digest([FORMAT, _described(capture)])
-        keys = [_digest([kind, stamp])[:24] for stamp in stamps]
-        return cls(photographs, keys, capture, given, options)
+        faces = found is None and config.landmark_model == "mediapipe"
+        class_name = config.class_name or ("faces" if faces else "objects")
+        focal = focal if config.focal is None else config.focal
+        stamps = _stamps(photographs, capture)
+        options |= {
+            "--class-name": class_name,
+            "--focal": focal,
+            "--mattes": config.matte_options.kind,
+            "photographs": f"({len(photographs)}, content {_digest(stamps)[:16]})",
+        }
+        keys = _keys(stamps, capture)
+        return cls(photographs, keys, capture, scheme, class_name, focal, options, given, identity, found)
+
+    def with_given_landmarks(self, parent: Path) -> "Plan":
+        """The plan with the landmarks of a file and the crops that follow from them in a folder on disk.
+
+        The crops depend on all photographs together. Whoever comes first makes them, for all shards: numbers
+        that another machine would compute might differ in the last digit.
+
+        Args:
+            parent: where the folder belongs.
+        """
+        if self.found is None:
+            return self
+        assert isinstance(self.capture, CapturePhotograph)
+        folder = parent / f"given-{self.fingerprint[:16]}"
+        if not folder.exists():
+            making = Path(tempfile.mkdtemp(prefix=".given-", dir=parent))
+            crops: list[Crop | None] = [None] * len(self.photographs)
+            if not self.capture.aligned:
+                crops = crops_of_file_landmarks(
+                    self.found, self.capture.size, self.focal, self.identity, self.given
+                )
+            write_given_landmarks(
+                making, self.photographs, self.found.landmarks, self.found.confidence, crops
+            )
+            try:
+                making.rename(folder)
+            except OSError:
+                shutil.rmtree(making)
+                if not folder.exists():
+                    raise
+        capture = replace(self.capture, given=folder)
+        keys = _keys(_stamps(self.photographs, capture), capture)
+        return replace(self, keys=keys, capture=capture, found=None)
 
 
-def _read_canonical_landmarks(path: Path | None) -> dict[str, Any] | None:
+def _read_canonical_landmarks(
+    path: Path | None, scheme: LandmarkScheme
+) -> tuple[CanonicalModel | None, float]:
+    """The model, and the focal length that goes with it as a multiple of the crop's side."""
     if path is None:
-        return None
+        return None, USUAL_FOCAL
     value = read_json(path)
     try:
-        points = np.array(value["landmarks"], dtype=np.float64)
-        valid = (
-            points.shape == (LANDMARK_COUNT, 3) and np.isfinite(points).all() and 0.2 <= value["focal"] <= 100
-        )
-    except (KeyError, TypeError, ValueError):
-        valid = False
-    if not valid:
+        model, focal = CanonicalModel.from_dict(value), float(value["focal"])
+        names = value.get("names")
+        if not 0.2 <= focal <= 100:
+            raise ValueError(f"focal length {focal}")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"{path}: not canonical landmarks of faces; give canonical_landmarks.json of a prepared folder"
+            f"{path}: not canonical landmarks ({error!r}); give canonical_landmarks.json of a prepared folder"
+        ) from error
+    own = None if scheme.names is None else list(scheme.names)
+    if len(model.canonical) != scheme.count or (names and own and names != own):
+        theirs, ours = (f" ({', '.join(map(str, some))})" if some else "" for some in (names, own))
+        raise UsageError(
+            f"{path}: has {len(model.canonical)} canonical landmarks{theirs} where the photographs have "
+            f"{scheme.count} landmarks{ours}; give those of the same landmarks in the same order"
         )
-    return dict(value)
+    return model, focal
+
+
+def _stamps(photographs: list[Path], capture: CapturePhotograph) -> list[str]:
+    return [f"{_stamp(path, path.parent)}|{capture.stamp(path)}" for path in photographs]
+
+
+def _keys(stamps: list[str], capture: CapturePhotograph) -> list[str]:
+    kind = _digest([FORMAT, _described(capture)])
+    return [_digest([kind, stamp])[:24] for stamp in stamps]
 
 
 def _stamp(path: Path, folder: Path) -> str:

@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,44 +25,21 @@ from nerfgen_ns.capture.capture_store import (
     gather_landmarks,
     link,
 )
+from nerfgen_ns.capture.prepare_report import PAGE, PrepareReport, Rejection, printable
+from nerfgen_ns.capture.report_page import inspect_folder, write_report_page
 from nerfgen_ns.capture.shards import Shard
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.files import write_json
 
 WORK = ".prepare"
 KEPT = f"{WORK}/kept"
-CONTENTS = (KEPT, "images", "mattes", "canonical_landmarks.json", "transforms.json", "report.json")
+LANDMARKS = "landmarks.npy"
+CONTENTS = (
+    KEPT, "images", "mattes", LANDMARKS, "canonical_landmarks.json", "transforms.json", PAGE, "report.json",
+)  # fmt: skip
 """What is moved into place, in this order: the report, which the folder is known by, comes last."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems say that know no locks: then it is for people to start no two processes at once."""
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """A photograph that was not used."""
-
-    source: str
-    """Name of the file."""
-    reason: str
-    """Why it was not used."""
-    mend: str
-    """What to do about it."""
-
-
-@dataclass
-class PrepareReport:
-    """What came of the photographs; `report.json` holds the same."""
-
-    path: Path
-    """The report file."""
-    accepted: int
-    """Number of frames."""
-    rejected: list[Rejection]
-    """The photographs that were not used."""
-    median_error: float
-    """Median over the photographs of the root mean square reprojection error, in face widths."""
-    notes: dict[str, list[str]] = field(default_factory=dict)
-    """Remarks on photographs that were used, by file name."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +47,16 @@ class Frame:
     """What the fit found for one accepted photograph."""
 
     source: str
+    identity: int
+    """Photographs of one number show one object; the folder numbers them anew, in the order of frames."""
     camera_to_world: Float[np.ndarray, "4 4"]
     focal: float
     centre: Float[np.ndarray, "2"]
     landmarks: Float[np.ndarray, "m 2"]
+    coefficients: Float[np.ndarray, "k"]
     reprojection_rmse: float
-    face_width: float
+    extent: float
+    """Size of the object in pixels, see `LandmarkScheme.extent`."""
 
     def entry(self, identity: int, name: str, size: int, capture: Capture) -> dict[str, Any]:
         """The frame in `transforms.json`; its images are called `name`."""
@@ -90,10 +71,10 @@ class Frame:
             "w": size,
             "h": size,
             "identity": identity,
-            "source": _printable(self.source),
+            "source": printable(self.source),
             "reprojection_rmse": round(self.reprojection_rmse, 4),
             "photograph_to_crop": capture.record["photograph_to_crop"],
-            "landmarks": np.asarray(self.landmarks, np.float64).round(2).tolist(),
+            "coefficients": self.coefficients.round(5).tolist(),
         }
         if capture.matte is None:
             del entry["mask_path"]
@@ -160,18 +141,10 @@ class PreparedFolder:
 
     def finished_report(self, fingerprint: str) -> PrepareReport | None:
         """The report of a finished run with this fingerprint, if that is what the folder holds."""
-        path = self.path / "report.json"
         needed = [name for name in CONTENTS if name != KEPT]  # which is there to save time, and no more
-        if self._made.exists():
+        if self._made.exists() or not all((self.path / name).exists() for name in needed):
             return None
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-            if value["fingerprint"] != fingerprint or not all((self.path / name).exists() for name in needed):
-                return None
-            rejected = [Rejection(**entry) for entry in value["rejected"]]
-            return PrepareReport(path, value["accepted"], rejected, value["median_error"], value["notes"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return PrepareReport.read(self.path / "report.json", fingerprint)
 
     def gather_landmarks(self, captures: list[Capture]) -> Float[np.ndarray, "n m 4"]:
         """See `capture_store.gather_landmarks`; the array is gone when the folder is written."""
@@ -200,14 +173,18 @@ class PreparedFolder:
         digits = max(4, len(str(count - 1)))
         errors: list[float] = []
         notes: dict[str, list[str]] = {}
+        identities: dict[int, int] = {}
+        shape = (count, len(canonical_landmarks["landmarks"]), 2)
+        landmarks = np.lib.format.open_memmap(making / LANDMARKS, "w+", np.float32, shape)
         with (
             CaptureStore(making / KEPT, making) as kept,
             (making / "transforms.json").open("w", encoding="utf-8") as transforms,
         ):
-            head = json.dumps({"camera_model": "OPENCV", "class_name": class_name}, ensure_ascii=False)[:-1]
-            transforms.write(f'{head}, "frames": [')
+            head = {"camera_model": "OPENCV", "class_name": class_name, "landmarks_path": LANDMARKS}
+            transforms.write(f'{json.dumps(head, ensure_ascii=False)[:-1]}, "frames": [')
             for key, capture, frame in frames:
-                name = f"{len(errors):0{digits}d}.png"
+                place = len(errors)
+                name = f"{place:0{digits}d}.png"
                 files = kept.files(key)
                 if frame is not None:
                     files = CaptureFiles(making / "images" / name, making / "mattes" / name)
@@ -217,25 +194,30 @@ class PreparedFolder:
                 kept.append(key, capture.whole_record(), files)
                 if frame is None:
                     continue
-                entry = frame.entry(len(errors), name, size, capture)
-                # One frame a line: indented, the landmarks would take a line for every number.
-                transforms.write(",\n" if errors else "\n")
-                transforms.write(json.dumps(entry, ensure_ascii=False))
-                errors.append(frame.reprojection_rmse / frame.face_width)
+                identity = identities.setdefault(frame.identity, len(identities))
+                # One frame a line: indented, a matrix would take a line for every number.
+                transforms.write(",\n" if place else "\n")
+                entry = frame.entry(identity, name, size, capture)
+                transforms.write(json.dumps(entry, ensure_ascii=False, allow_nan=False))
+                landmarks[place] = frame.landmarks
+                errors.append(frame.reprojection_rmse / frame.extent)
                 if capture.record["notes"]:
-                    notes[_printable(frame.source)] = capture.record["notes"]
+                    notes[printable(frame.source)] = capture.record["notes"]
             transforms.write("\n]}\n")
+        landmarks.flush()
         write_json(making / "canonical_landmarks.json", canonical_landmarks)
         report = PrepareReport(
             path=self.path / "report.json",
             accepted=count,
-            rejected=[Rejection(_printable(entry.source), entry.reason, entry.mend) for entry in rejected],
+            identities=len(identities),
+            rejected=[Rejection(printable(entry.source), entry.reason, entry.mend) for entry in rejected],
             median_error=float(np.median(errors)),
             notes=notes,
         )
-        value = {**asdict(report), "fingerprint": fingerprint}
-        value.pop("path")
-        write_json(making / "report.json", value)
+        inspection = inspect_folder(making, [entry.reason for entry in rejected], report.median_error)
+        report.concerns = inspection.concerns
+        report.write(making / "report.json", fingerprint)
+        write_report_page(making, inspection)
         making.rename(self._made)
         self._move_into_place()
         return report
@@ -269,8 +251,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _printable(name: str) -> str:
-    """A file name that may hold bytes which are no UTF-8, as text that can be written as such."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

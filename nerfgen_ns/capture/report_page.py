@@ -4,16 +4,18 @@ It is made from the prepared folder alone and can be made again at any time.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from nerfgen_ns.capture.crop_statistics import crop_statistics
 from nerfgen_ns.capture.histograms import Histogram, histogram
 from nerfgen_ns.capture.near_duplicates import same_photograph
-from nerfgen_ns.capture.overview import Overview, frames_of, read_overview
+from nerfgen_ns.capture.overview import Overview, frames_of, open_landmarks, read_overview
 from nerfgen_ns.capture.pictured import ClassShape, Overlay, matte_tint, overlay, picture, select_pictured
 from nerfgen_ns.capture.preflight import Concern, preflight
 from nerfgen_ns.errors import UsageError
@@ -67,27 +69,59 @@ class RejectedGroup:
     names: list[str]
 
 
-def write_report_page(folder: Path) -> Path:
+@dataclass(frozen=True)
+class Inspection:
+    """What a look at all crops of a prepared folder tells."""
+
+    overview: Overview
+    same: Int[np.ndarray, "n"]
+    """For each photograph its near-duplicate; −1: none."""
+    mirrored: Int[np.ndarray, "n"]
+    """For each photograph one that is nearly its mirror image; −1: none."""
+    concerns: list[Concern]
+
+
+def inspect_folder(
+    folder: Path, reasons: Sequence[str] = (), median_error: float | None = None
+) -> Inspection:
+    """Look at a prepared folder before training.
+
+    Args:
+        reasons: why each of the rejected photographs was.
+        median_error: median reprojection error, as a part of the object's extent.
+
+    Raises:
+        UsageError: the folder is not a prepared one, or a file of it is missing or damaged.
+    """
+    overview = read_overview(folder)
+    if len(overview) == 0:
+        raise UsageError(f"{folder / 'transforms.json'}: has no frames; prepare the folder again")
+    statistics = crop_statistics(folder, overview)
+    same = same_photograph(statistics.thumbnails)
+    mirrored = same_photograph(statistics.thumbnails, mirrored=True)
+    concerns = preflight(overview, statistics, same, mirrored, reasons, median_error)
+    return Inspection(overview, same, mirrored, concerns)
+
+
+def write_report_page(folder: Path, inspection: Inspection | None = None) -> Path:
     """Write `report.html` into a prepared folder, from what is in the folder.
 
     A folder that `nerfgen prepare` did not make will do: without landmarks, mattes or a report, the page has
     nothing of them.
+
+    Args:
+        inspection: where it has been made already.
 
     Raises:
         UsageError: the folder is not a prepared one, or a file of it is missing or damaged.
         NerfgenError: the page cannot be written.
     """
     folder = Path(folder)
-    overview = read_overview(folder)
-    if len(overview) == 0:
-        raise UsageError(f"{folder / 'transforms.json'}: has no frames; prepare the folder again")
     report = _read_optional(folder / "report.json")
-    statistics = crop_statistics(folder, overview)
-    same = same_photograph(statistics.thumbnails)
-    mirrored = same_photograph(statistics.thumbnails, mirrored=True)
     rejected = report.get("rejected", [])
     reasons = [entry["reason"] for entry in rejected]
-    concerns = preflight(overview, statistics, same, mirrored, reasons, report.get("median_error"))
+    inspection = inspection or inspect_folder(folder, reasons, report.get("median_error"))
+    overview = inspection.overview
     write_text(
         folder / PAGE,
         _template().render(
@@ -101,9 +135,9 @@ def write_report_page(folder: Path) -> Path:
             median_error=_number(np.nanmedian(overview.error)) if np.isfinite(overview.error).any() else None,
             median_of_extent=report.get("median_error"),
             yaw_range=np.quantile(overview.angles[:, 0], [0.05, 0.95]),
-            concerns=concerns,
+            concerns=inspection.concerns,
             charts=_charts(overview),
-            cards=_cards(folder, overview, concerns, same, mirrored, report.get("notes", {})),
+            cards=_cards(folder, inspection, report.get("notes", {})),
         ),
     )
     return folder / PAGE
@@ -148,15 +182,9 @@ def _rejected_groups(rejected: list[dict[str, str]]) -> list[RejectedGroup]:
     return [RejectedGroup(*kind, sources) for kind, sources in names.items()]
 
 
-def _cards(
-    folder: Path,
-    overview: Overview,
-    concerns: list[Concern],
-    same: np.ndarray,
-    mirrored: np.ndarray,
-    notes: dict[str, list[str]],
-) -> list[Card]:
+def _cards(folder: Path, inspection: Inspection, notes: dict[str, list[str]]) -> list[Card]:
     """The pictured photographs, the worst first."""
+    overview, concerns = inspection.overview, inspection.concerns
     concerned = [place for concern in concerns for place in concern.photographs]
     pictured = set(select_pictured(overview.error, concerned, MOST_PICTURED).tolist())
     tags: dict[int, list[str]] = {place: [] for place in pictured}
@@ -165,11 +193,17 @@ def _cards(
             tags[place].append(concern.name)
     canonical = _read_optional(folder / "canonical_landmarks.json")
     shape = ClassShape.of(canonical) if canonical else None
+    landmarks = open_landmarks(folder)
     cards = []
     for place, frame in frames_of(folder / "transforms.json", pictured):
+        if landmarks is not None:
+            frame["landmarks"] = landmarks[place].tolist()
         source, matte = overview.source[place], overview.matte[place]
         remarks = list(notes.get(source, []))
-        for tag, others in (("near-duplicates", same), ("mirrored duplicates", mirrored)):
+        for tag, others in (
+            ("near-duplicates", inspection.same),
+            ("mirrored duplicates", inspection.mirrored),
+        ):
             if tag in tags[place]:
                 remarks.append(f"like {overview.source[others[place]]}")
         yaw, pitch, roll = overview.angles[place].tolist()

@@ -1,4 +1,4 @@
-"""`nerfgen prepare`: photographs → landmarks, mattes, cameras, crops and a report."""
+"""`nerfgen prepare`: photographs, or a collection with known cameras → a prepared folder and a report."""
 
 import sys
 from dataclasses import dataclass
@@ -11,7 +11,11 @@ MOST_REJECTIONS_SHOWN = 5
 
 @dataclass
 class Prepare(PrepareConfig):
-    """Make a prepared folder from photographs, one object each: landmarks, mattes, cameras and a report."""
+    """Make a prepared folder to train on: crops, mattes, cameras, and report.html to look at.
+
+    Photographs show one object of a class each. Their cameras follow from landmarks, which MediaPipe finds in
+    faces and a file tells for any class; or they are known.
+    """
 
     shard: str | None = None
     """Do a part of the work, i/n: the i-th of n, counted from 1. Machines that share the folders do one each,
@@ -39,13 +43,22 @@ class Prepare(PrepareConfig):
 
         console = Console(highlight=False)
         report = prepare(self)
-        console.print(f"[bold]{report.accepted}[/bold] photographs accepted, {len(report.rejected)} rejected")
+        objects = f" of {report.identities} objects" if report.identities < report.accepted else ""
+        console.print(
+            f"[bold]{report.accepted}[/bold] photographs{objects} accepted, {len(report.rejected)} rejected"
+        )
         for rejection in report.rejected[:MOST_REJECTIONS_SHOWN]:
             console.print(escape(f"  {rejection.source}: {rejection.reason}; {rejection.mend}"))
         if len(report.rejected) > MOST_REJECTIONS_SHOWN:
             console.print(f"  and {len(report.rejected) - MOST_REJECTIONS_SHOWN} more, see the report")
-        console.print(f"median reprojection error {100 * report.median_error:.2f} % of the face width")
-        console.print(escape(f"report: {report.path}"), soft_wrap=True)
+        if report.median_error is not None:
+            console.print(
+                f"median reprojection error {100 * report.median_error:.2f} % of the object's extent"
+            )
+        for concern in report.concerns:
+            text = escape(f"{concern.text} {concern.mend}")
+            console.print(f"[yellow]warning:[/yellow] {text}", soft_wrap=True)
+        console.print(escape(f"look at it: {report.page}"), soft_wrap=True)
 
     def _part(self, shard: Shard) -> None:
         report = prepare_shard(self, shard)

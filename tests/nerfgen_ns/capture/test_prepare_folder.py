@@ -11,7 +11,9 @@ from PIL import Image
 
 from nerfgen_ns.capture import prepare as prepare_module
 from nerfgen_ns.capture.cameras import Cameras, project
+from nerfgen_ns.capture.overview import open_landmarks
 from nerfgen_ns.capture.prepare import PrepareConfig, prepare
+from nerfgen_ns.capture.shape_basis import CanonicalModel
 from nerfgen_ns.errors import NerfgenError, UsageError
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
@@ -89,8 +91,10 @@ def test_of_several_faces_the_largest_is_taken_and_noted(prepared):
 
 def test_the_prepared_folder_is_whole_and_consistent(prepared):
     output, _ = prepared
-    points = np.array(json.loads((output / "canonical_landmarks.json").read_text())["landmarks"])
-    assert points.shape == (468, 3) and np.abs(points).max() < 1
+    model = CanonicalModel.from_dict(json.loads((output / "canonical_landmarks.json").read_text()))
+    assert model.canonical.shape == (468, 3) and np.abs(model.canonical).max() < 1
+    landmarks = open_landmarks(output)
+    assert landmarks is not None and landmarks.shape == (7, 468, 2)
     for place, frame in enumerate(frames_of(output)):
         assert frame["identity"] == place
         with (
@@ -112,7 +116,8 @@ def test_the_prepared_folder_is_whole_and_consistent(prepared):
             np.array([frame["fl_x"]]),
             np.array([[frame["cx"], frame["cy"]]]),
         )
-        distances = np.linalg.norm(project(camera, points)[0] - frame["landmarks"], axis=1)
+        (points,) = model.shapes(np.array([frame["coefficients"]]))
+        distances = np.linalg.norm(project(camera, points)[0] - landmarks[place], axis=1)
         rmse = np.sqrt((distances**2).mean())
         assert rmse == pytest.approx(frame["reprojection_rmse"], abs=0.01) and rmse < 2.5
     hidden = sorted(path.name for path in output.glob(".prepare/*"))

@@ -21,9 +21,11 @@ from nerfgen_ns.capture import prepare as stages
 from nerfgen_ns.capture import prepared_folder as folders
 from nerfgen_ns.capture import progress
 from nerfgen_ns.capture.cameras import Cameras
+from nerfgen_ns.capture.collection_fit import CollectionFit
 from nerfgen_ns.capture.prepare import PrepareConfig, prepare, prepare_shard
 from nerfgen_ns.capture.prepare_plan import Plan
 from nerfgen_ns.capture.prepared_folder import Frame, PreparedFolder
+from nerfgen_ns.capture.shape_basis import CanonicalModel
 from nerfgen_ns.capture.shards import Shard
 from nerfgen_ns.errors import NerfgenError, UsageError
 
@@ -53,17 +55,18 @@ class MadeUpCapture:
         }
 
 
-def made_up_fit(rows, principal_points, config, given):
+def made_up_fit(rows, centres, found, plan, config):
     """Cameras of some kind, that depend on nothing but each row; the one of 1.png explains nothing."""
     count = len(rows)
     cameras = Cameras(
         np.tile(np.eye(3), (count, 1, 1)),
         np.array(rows[:, 0, :3], dtype=float),
-        np.full(count, config.focal * config.size),
-        np.array(principal_points),
+        np.full(count, plan.focal * config.size),
+        centres,
     )
     bad = np.array([hashlib.sha256(row.tobytes()).hexdigest() == made_up_fit.bad for row in rows])
-    return cameras, np.zeros((468, 3)), np.where(bad, 1e9, 0.01)
+    model = CanonicalModel.rigid(np.ones((468, 3)))
+    return CollectionFit(cameras, model, np.zeros((count, 0)), np.where(bad, 1e9, 0.01))
 
 
 @pytest.fixture
@@ -286,9 +289,10 @@ def test_names_of_images_have_digits_enough_to_sort(call, tmp_path, count, names
     prepare(call("out"))
     folder = PreparedFolder(tmp_path / "other")
     ((key, capture),) = list(PreparedFolder(tmp_path / "out").captures().items())[:1]
-    frame = Frame("0.png", np.eye(4), 60.0, np.zeros(2), np.zeros((468, 2)), 0.1, 10.0)
+    frame = Frame("0.png", 0, np.eye(4), 60.0, np.zeros(2), np.zeros((2, 2)), np.zeros(0), 0.1, 10.0)
+    canonical = {"landmarks": [[0.0, 0.0, 0.0]] * 2}
     with folder.locked():
-        folder.write("faces", 32, [(key, capture, frame)], count, [], {}, "fingerprint")
+        folder.write("faces", 32, [(key, capture, frame)], count, [], canonical, "fingerprint")
     assert [path.name for path in (tmp_path / "other/images").iterdir()] == [names]
 
 
