@@ -1,15 +1,17 @@
 """`nerfgen prepare`: photographs, or a collection with known cameras → a prepared folder and a report."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from nerfgen_ns.capture.prepare import PrepareConfig, prepare, prepare_shard
+from nerfgen_ns.capture.prepare_config import OptionalFile, OptionalFolder
 from nerfgen_ns.capture.shards import Shard
+from nerfgen_ns.errors import UsageError
 
 MOST_REJECTIONS_SHOWN = 5
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Prepare(PrepareConfig):
     """Make a prepared folder to train on: crops, mattes, cameras, and report.html to look at.
 
@@ -17,6 +19,13 @@ class Prepare(PrepareConfig):
     faces and a file tells for any class; or they are known.
     """
 
+    data: OptionalFolder = None  # type: ignore[assignment]
+    """Folder of photographs, or of a collection whose cameras are known: SRN's rgb/ and pose/, or a
+    transforms.json of nerfstudio or Blender, or a folder of one of these for each object. Nothing is written
+    into it."""
+    from_run: OptionalFile = None
+    """Instead of --data, the config.yml of a run trained with --pipeline.model.pose-correction True: its
+    photographs once more, with the cameras as it has corrected them. No other option goes with it."""
     shard: str | None = None
     """Do a part of the work, i/n: the i-th of n, counted from 1. Machines that share the folders do one each,
     in any order or at the same time; then the same call without this option puts them together."""
@@ -25,11 +34,16 @@ class Prepare(PrepareConfig):
         """Prepare, and print what came of it.
 
         Raises:
-            NerfgenError: see `nerfgen_ns.capture.prepare.prepare` and `prepare_shard`.
+            UsageError, NerfgenError: see `prepare` and `prepare_shard` of `nerfgen_ns.capture.prepare`, and
+                `nerfgen_ns.capture.from_run.prepare_from_run`.
             SystemExit: with status 130 when interrupted; the same command takes the work up again.
         """
+        if (self.data is None) == (self.from_run is None):
+            raise UsageError("give either --data, a folder of photographs, or --from-run, a run's config.yml")
         try:
-            if self.shard is None:
+            if self.from_run is not None:
+                self._refined()
+            elif self.shard is None:
                 self._whole()
             else:
                 self._part(Shard.parse(self.shard))
@@ -67,3 +81,23 @@ class Prepare(PrepareConfig):
             print(f"not finished yet: {', '.join(report.unfinished)}")
         else:
             print("all shards are finished: the same call without --shard puts them together")
+
+    def _refined(self) -> None:
+        import numpy as np
+
+        from nerfgen_ns.capture.from_run import prepare_from_run
+
+        own = ("output_dir", "from_run")
+        for field in fields(self):
+            if field.name not in own and getattr(self, field.name) != field.default:
+                option = "--" + field.name.replace("_", "-")
+                raise UsageError(f"{option}: does not go with --from-run, which keeps what the run was given")
+        assert self.from_run is not None
+        refined = prepare_from_run(self.from_run, self.output_dir)
+        print(f"{len(refined.change)} cameras, turned by {np.median(refined.change):.2f}° in the median")
+        if refined.error_before is not None:
+            print(
+                f"median reprojection error {refined.error_before:.2f} pixels before, "
+                f"{refined.error_after:.2f} after"
+            )
+        print(refined.path)

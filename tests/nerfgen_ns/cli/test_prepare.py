@@ -97,3 +97,23 @@ def test_an_interruption_is_one_line_and_status_130(tmp_path):
     assert errors.strip().splitlines() == ["interrupted: run the same command again to go on from here"]
     assert records.read_bytes().count(b"\n") >= 3
     assert not (output / "transforms.json").exists()
+
+
+def test_cameras_of_a_run_go_with_no_other_option(tmp_path, monkeypatch, capsys):
+    import numpy as np
+
+    from nerfgen_ns.capture import from_run
+
+    refined = from_run.RefinedFolder(tmp_path / "out", np.array([0.5, 1.5, 2.5]), 2.0, 1.75)
+    monkeypatch.setattr(from_run, "prepare_from_run", lambda load_config, output_dir: refined)
+    arguments = ["--output-dir", str(tmp_path / "out"), "--from-run", str(tmp_path / "config.yml")]
+    tyro.cli(command.Prepare, args=arguments).run()
+    printed = capsys.readouterr().out
+    assert "3 cameras, turned by 1.50° in the median" in printed
+    assert "2.00 pixels before, 1.75 after" in printed
+    with pytest.raises(UsageError, match="--size: does not go with --from-run"):
+        tyro.cli(command.Prepare, args=[*arguments, "--size", "128"]).run()
+    with pytest.raises(UsageError, match="give either --data"):
+        tyro.cli(command.Prepare, args=[*arguments, "--data", str(tmp_path)]).run()
+    with pytest.raises(UsageError, match="give either --data"):
+        tyro.cli(command.Prepare, args=arguments[:2]).run()
