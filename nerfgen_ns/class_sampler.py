@@ -116,12 +116,18 @@ class ClassSampler(Sampler):
         assert ray_bundle is not None and count is not None
         if edges is None or occupied is None:
             edges, occupied = self.look_up(ray_bundle)
+        bounds = self._bounds(edges, occupied, count)
+        return ray_bundle.get_ray_samples(bin_starts=bounds[:, :-1, None], bin_ends=bounds[:, 1:, None])
+
+    @torch.no_grad()
+    def _bounds(
+        self, edges: Float[Tensor, "rays bins+1"], occupied: Float[Tensor, "rays bins"], count: int
+    ) -> Float[Tensor, "rays samples+1"]:
+        """Where along its ray each sample begins and ends, without a gradient."""
         quantiles = torch.linspace(0.0, 1.0, count + 1, device=edges.device).repeat(len(edges), 1)
         if self.training:
             quantiles[:, 1:-1] += (torch.rand_like(quantiles[:, 1:-1]) - 0.5) * (0.98 / count)
-        with torch.no_grad():
-            bounds = inverse_transform(occupied + self.floor, edges, quantiles)
-        return ray_bundle.get_ray_samples(bin_starts=bounds[:, :-1, None], bin_ends=bounds[:, 1:, None])
+        return inverse_transform(occupied + self.floor, edges, quantiles)
 
 
 def inverse_transform(

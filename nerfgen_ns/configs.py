@@ -43,7 +43,8 @@ def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) ->
 
 def viewer() -> ViewerConfig:
     """nerfstudio's viewer, reachable from this machine alone unless asked otherwise."""
-    return ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 15)
+    # Cameras stand far away, for a scene of this size: the usual scale draws their photographs too small.
+    return ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 15, camera_frustum_scale=0.7)
 
 
 def machine() -> MachineConfig:

@@ -37,7 +37,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise NerfgenError(
             f"{path}: cannot be written ({error.strerror or error}); "
-            "choose another --output-dir or free some space"
+            "choose another place or free some space"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -11,11 +12,14 @@ from torch import Tensor
 
 from nerfgen_ns.datamanagers.data_parser import number_photographs
 from nerfgen_ns.evaluation import open_dataset
-from nerfgen_ns.pictures import contact_sheet, depth_picture, enlarge, resize, to_bytes
+from nerfgen_ns.latent_space import way
+from nerfgen_ns.pictures import PAPER, contact_sheet, depth_picture, enlarge, resize, to_bytes
 from nerfgen_ns.run import Run
 from nerfgen_ns.turntable import path_around, swing, turned_cameras, usual_angles
 
 Frame = UInt8[np.ndarray, "height width 3"]
+Identity = Float[Tensor, "1 latent"] | int
+"""A latent code, or a row of the latent table."""
 
 TURNS = (-35.0, 0.0, 35.0)
 TURNS_AROUND = (-140.0, -50.0, 40.0, 130.0)
@@ -23,14 +27,14 @@ TURNS_AROUND = (-140.0, -50.0, 40.0, 130.0)
 normals are shown of the middle one, or the one after the middle."""
 
 
-def turning(run: Run, identities: Sequence[int], size: int, frames: int = 48) -> Iterator[Frame]:
+def turning(run: Run, identities: Sequence[Identity], size: int, frames: int = 48) -> Iterator[Frame]:
     """Identities side by side under a camera that swings to both sides; their normals below.
 
     Around a class that is seen from all around the camera makes a full turn.
 
     Args:
         run: a trained run.
-        identities: rows of the latent table.
+        identities: rows of the latent table, or latent codes.
         size: width and height of each render in pixels; the frames show it twice as large.
         frames: length of the path, which closes.
     """
@@ -40,20 +44,53 @@ def turning(run: Run, identities: Sequence[int], size: int, frames: int = 48) ->
         yield enlarge(torch.cat([_colours_over_normals(outputs) for outputs in renders], dim=1))
 
 
+def turntable(run: Run, identities: Sequence[Identity], size: int, frames: int = 32) -> Iterator[Frame]:
+    """Identities in a grid about as wide as high, under the camera of `turning`; their colours alone.
+
+    For the arguments see `turning`.
+    """
+    cameras = turned_cameras(run.cameras, path_around(run.cameras, frames), size)
+    columns = math.ceil(len(identities) ** 0.5)
+    for frame in range(frames):
+        renders = [run.render(identity, cameras[frame : frame + 1])["rgb"] for identity in identities]
+        empty = -len(renders) % columns
+        renders += [torch.ones_like(renders[0])] * empty
+        rows = [
+            torch.cat(renders[start : start + columns], dim=1) for start in range(0, len(renders), columns)
+        ]
+        yield enlarge(torch.cat(rows))
+
+
 def morph(run: Run, identities: Sequence[int], size: int, frames: int = 48) -> Iterator[Frame]:
     """One object that becomes each of the identities in turn and ends as the first; its normals below.
 
-    Codes are mixed linearly, slower near each identity. For the arguments see `turning`.
+    Codes are mixed linearly. For the arguments see `turning`.
     """
-    codes = run.codes[list(identities)]
-    all_around, _ = usual_angles(run.cameras)
-    path = path_around(run.cameras, frames) if all_around else swing(frames, yaw=20.0, pitch=4.0)
+    codes = way(run.codes[list(identities)], frames, closed=True)
+    for outputs in morphing(run, codes, size):
+        yield enlarge(_colours_over_normals(outputs))
+
+
+def morphing(
+    run: Run, codes: Float[Tensor, "frames latent"], size: int, standing: bool = False
+) -> Iterator[dict[str, Tensor]]:
+    """All outputs of the model for codes that change from frame to frame.
+
+    Args:
+        run: a trained run.
+        codes: the code of each frame, for example a `latent_space.way`.
+        size: width and height in pixels.
+        standing: whether the camera stands before the object; otherwise it turns a little to both sides, or
+            all around a class that is seen from all around, once over all frames.
+    """
+    all_around, pitch = usual_angles(run.cameras)
+    if standing:
+        path = np.array([[0.0, pitch]]).repeat(len(codes), axis=0)
+    else:
+        path = path_around(run.cameras, len(codes)) if all_around else swing(len(codes), yaw=20.0, pitch=4.0)
     cameras = turned_cameras(run.cameras, path, size)
-    for frame in range(frames):
-        start, share = divmod(frame * len(codes) / frames, 1.0)
-        eased = 0.5 - 0.5 * np.cos(np.pi * share)
-        code = torch.lerp(codes[int(start)], codes[(int(start) + 1) % len(codes)], float(eased))
-        yield enlarge(_colours_over_normals(run.render(code[None], cameras[frame : frame + 1])))
+    for frame in range(len(codes)):
+        yield run.render(codes[frame : frame + 1], cameras[frame : frame + 1])
 
 
 def identity_sheet(
@@ -98,27 +135,54 @@ def identity_sheet(
 
 
 def turning_sheet(
-    run: Run, identities: Sequence[int], size: int, yaws: Sequence[float] | None = None
+    run: Run,
+    identities: Sequence[Identity],
+    size: int,
+    yaws: Sequence[float] | None = None,
+    columns: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Frame:
     """Identities turned to several sides, and their normals from the front: renders alone, no photograph.
 
     Args:
         run: a trained run.
-        identities: rows of the latent table, one column each.
+        identities: rows of the latent table or latent codes, one column each.
         size: width and height of each render in pixels.
         yaws: turns of the camera in degrees, one row each; if not set, every 15° between −30° and 30°, or
             every 60° around a class that is seen from all around.
+        columns: most columns beside each other, further ones go below; if not set, all are beside each other.
+        progress: called with the number of identities done and their total.
     """
     all_around, pitch = usual_angles(run.cameras)
     yaws = yaws or (range(0, 360, 60) if all_around else range(-30, 31, 15))
-    angles = np.array([[yaw, pitch] for yaw in (*yaws, 0.0)])
-    cameras = turned_cameras(run.cameras, angles, size)
-    sheet = {
-        _name_of_turn(yaw): [to_bytes(run.render(row, cameras[view : view + 1])["rgb"]) for row in identities]
-        for view, yaw in enumerate(yaws)
-    }
-    sheet["normals"] = [to_bytes(run.render(row, cameras[len(yaws) :])["normals"]) for row in identities]
-    return contact_sheet(sheet)
+    cameras = turned_cameras(run.cameras, np.array([[yaw, pitch] for yaw in (*yaws, 0.0)]), size)
+    columns = columns or len(identities)
+    sheets: list[dict[str, list[Frame]]] = []
+    for place, identity in enumerate(identities):
+        if place % columns == 0:
+            sheets.append({})
+        first = place - place % columns
+        last = min(first + columns, len(identities)) - 1
+        # With a hyphen: the font has no dash.
+        span = f"{first}-{last}: " if columns < len(identities) else ""
+        for view, yaw in enumerate(yaws):
+            picture = to_bytes(run.render(identity, cameras[view : view + 1])["rgb"])
+            sheets[-1].setdefault(span + _name_of_turn(yaw), []).append(picture)
+        normals = to_bytes(run.render(identity, cameras[len(yaws) :])["normals"])
+        sheets[-1].setdefault(f"{span}normals", []).append(normals)
+        if progress is not None:
+            progress(place + 1, len(identities))
+    return _one_below_the_other([contact_sheet(sheet) for sheet in sheets])
+
+
+def _one_below_the_other(sheets: list[Frame]) -> Frame:
+    height, width = sum(sheet.shape[0] for sheet in sheets), sheets[0].shape[1]
+    page = np.full((height, width, 3), PAPER, dtype=np.uint8)
+    top = 0
+    for sheet in sheets:
+        page[top : top + sheet.shape[0], : sheet.shape[1]] = sheet
+        top += sheet.shape[0]
+    return page
 
 
 def _colours_over_normals(outputs: dict[str, Tensor]) -> Float[Tensor, "height width 3"]:

@@ -33,6 +33,7 @@ from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.normals import surface_normals
 from nerfgen_ns.pose_correction import DRIFT_STEPS, PoseCorrection, pose_loss, turn_in_degrees
 from nerfgen_ns.rendering import RayRenderer, make_ray_renderer
+from nerfgen_ns.viewer_panel.panel import ViewerPanel
 
 
 class NerfgenModel(Model):
@@ -70,6 +71,7 @@ class NerfgenModel(Model):
         )
         self.ray_renderer: RayRenderer = make_ray_renderer(config, self.foreground_field, self.latent_table)
         self.override_code: Tensor | None = None
+        self.viewer_panel = ViewerPanel()
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """The networks, and the latent table, whose sparse gradients have an optimiser of their own."""
@@ -122,9 +124,11 @@ class NerfgenModel(Model):
         Outside training also "normals", of the class frame, as colours in [0, 1].
         """
         assert isinstance(ray_bundle, RayBundle)
-        codes = codes_of_rays(self.latent_table, ray_bundle, self.override_code, self.config.identity)
+        shown = self.viewer_panel.shown(ray_bundle)
+        override = shown.code if self.override_code is None else self.override_code
+        codes = codes_of_rays(self.latent_table, ray_bundle, override, self.config.identity)
         terms = self.foreground_field.latent_terms(codes)
-        background = self._background(ray_bundle.directions, codes)
+        background = self._background(ray_bundle.directions, codes, shown.background)
         pixels, weights = self.ray_renderer(ray_bundle, terms, background)
         outputs = {**pixels._asdict(), "background": background}
         if self.training:
@@ -136,10 +140,13 @@ class NerfgenModel(Model):
         return outputs
 
     def _background(
-        self, directions: Float[Tensor, "rays 3"], codes: Float[Tensor, "codes latent"]
+        self,
+        directions: Float[Tensor, "rays 3"],
+        codes: Float[Tensor, "codes latent"],
+        solid: tuple[float, float, float] | None,
     ) -> Float[Tensor, "rays 3"]:
-        if self.background_field is None:
-            return directions.new_tensor(self.config.solid_background).expand(len(directions), 3)
+        if self.background_field is None or solid is not None:
+            return directions.new_tensor(solid or self.config.solid_background).expand(len(directions), 3)
         return self.background_field(directions, codes.expand(len(directions), -1))
 
     @torch.no_grad()

@@ -18,6 +18,7 @@ from nerfstudio.utils.eval_utils import eval_setup
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
+from nerfgen_ns.code_run_config import CodeRunConfig
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.model import NerfgenModel
 from nerfgen_ns.model_config import NerfgenModelConfig
@@ -108,7 +109,9 @@ def follow_moved_run(config: Any, load_config: Path) -> Any:
     The run may have been moved, or been trained with a relative --output-dir from another folder.
     """
     run_dir = load_config.resolve().parent
-    if run_dir.parts[-3:] == (config.experiment_name, config.method_name, config.timestamp):
+    if isinstance(config, CodeRunConfig):
+        config.lie_in(run_dir)
+    elif run_dir.parts[-3:] == (config.experiment_name, config.method_name, config.timestamp):
         config.output_dir = run_dir.parents[2]
     return config
 

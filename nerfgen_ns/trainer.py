@@ -6,7 +6,7 @@ import pickle
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ from nerfgen_ns.errors import NerfgenError, UsageError, exit_with_one_line
 
 INTERRUPTED = 130
 """Exit status of a training that was interrupted from the keyboard, as a shell gives it."""
+
+KEPT_OPTIONS = ("websocket_host", "camera_frustum_scale")
+"""What `ns-viewer` takes over from the run's viewer unless its command line says otherwise."""
 
 CHECKPOINT_ERRORS = (
     OSError,
@@ -44,6 +47,18 @@ class NerfgenTrainerConfig(TrainerConfig):
     """Stop training after this many minutes, evaluation and saving not counted, resumed runs counted
     together; the learning rates decay over whichever of this and the number of iterations ends first. Without
     it the iterations alone decide."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """`ns-viewer` puts a configuration of the viewer of its own in place of the run's.
+
+        nerfstudio's defaults let the viewer listen to the whole network, and draw photographs too small to
+        click on: what the command line does not say stays as it is in the run.
+        """
+        if name == "viewer" and name in self.__dict__:
+            said = " ".join(sys.argv).replace("_", "-")
+            kept = [option for option in KEPT_OPTIONS if f"--viewer.{option.replace('_', '-')}" not in said]
+            value = replace(value, **{option: getattr(self.viewer, option) for option in kept})
+        super().__setattr__(name, value)
 
     def save_config(self) -> None:
         """Write the run's config.yml; a folder that cannot be written to ends the command with one line."""

@@ -32,8 +32,10 @@ class Demo:
     Whatever is complete already is used again, and an interrupted demo goes on where it was.
     """
 
-    output_dir: Path
+    output_dir: Path = Path("demo")
     """Folder for the data, the trained run, the figures and the pictures."""
+    view: bool = False
+    """Make and train nothing: open the viewer on the heads that come trained with the package."""
     class_name: Annotated[ClassName, tyro.conf.arg(name="class")] = "heads"
     """heads, photographed from the front, with mattes; or cars, seen from all around and above before plain
     white, without mattes."""
@@ -51,8 +53,25 @@ class Demo:
             UsageError: an option is out of range, or the folder holds a demo made with other options.
             NerfgenError: the folder cannot be written to, or the training failed.
         """
+        if self.view:
+            self._view()
+            return
         self._claim_folder()
         Stages(self).run()
+
+    def _view(self) -> None:
+        from nerfstudio.scripts.viewer.run_viewer import RunViewer
+
+        from nerfgen_ns.shipped.model_file import HEADS, unpack
+
+        if self.class_name != "heads":
+            raise UsageError(
+                f"--view --class {self.class_name}: heads alone come trained; make the demo without --view "
+                "and open its run with ns-viewer"
+            )
+        load_config = unpack(HEADS, self.output_dir / "shipped")
+        print(f"run: {load_config}")
+        RunViewer(load_config=load_config).main()
 
     def _claim_folder(self) -> None:
         from nerfgen_ns.files import read_json, write_json
@@ -65,7 +84,7 @@ class Demo:
             raise UsageError(f"--picture-size must be even and at least 16, got {self.picture_size}")
         path = self.output_dir / "demo.json"
         options = {**asdict(self), "version": version("nerfgen-ns")}
-        del options["output_dir"]
+        del options["output_dir"], options["view"]
         if not path.exists():
             write_json(path, options)
             return

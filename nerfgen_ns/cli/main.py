@@ -11,13 +11,21 @@ import tyro
 
 from nerfgen_ns.cli.demo import Demo
 from nerfgen_ns.cli.doctor import Doctor
+from nerfgen_ns.cli.fit import Fit
+from nerfgen_ns.cli.mesh import Mesh
+from nerfgen_ns.cli.morph import Morph
 from nerfgen_ns.cli.pin import Pin
 from nerfgen_ns.cli.prepare import Prepare
+from nerfgen_ns.cli.sample import Sample
 from nerfgen_ns.errors import exit_with_one_line
 
 Command = (
     Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Fit, tyro.conf.subcommand("fit")]
+    | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[Morph, tyro.conf.subcommand("morph")]
+    | Annotated[Mesh, tyro.conf.subcommand("mesh")]
     | Annotated[Pin, tyro.conf.subcommand("pin")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )

@@ -1,0 +1,159 @@
+"""A trained class for Python programs: what the commands do, as functions.
+
+import nerfgen_ns
+
+faces = nerfgen_ns.load("outputs/faces/nerfgen-tiny/run/config.yml")
+me = faces.fit(["me.jpg"]).codes[0]
+picture = faces.render(me, faces.camera(yaw=30))["rgb"]  # (128, 128, 3), in [0, 1]
+stranger = faces.sample(1, truncation=0.7)[0]
+between = faces.morph(me, stranger, share=0.5)
+faces.save_mesh(between, "between.glb")
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
+
+from nerfgen_ns.latent_space import LatentSpace, interpolate
+from nerfgen_ns.run import Run
+from nerfgen_ns.turntable import turned_cameras, usual_angles
+
+if TYPE_CHECKING:
+    from nerfgen_ns.fitting.config import FitConfig
+    from nerfgen_ns.fitting.find import Found
+    from nerfgen_ns.meshing import Mesh
+
+Code = Float[Tensor, "latent"]
+
+
+class ClassModel:
+    """One class of objects: render, fit, sample, mix and mesh them.
+
+    Positions are in the class frame: right-handed, y up, objects look to +z, all within [−1, 1]³. Colours are
+    in [0, 1]. A latent code is a tensor of shape (D,); rows of the latent table are the codes of the
+    photographs that the class was trained on.
+
+    Args:
+        run: the trained run; see `nerfgen_ns.load`.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @property
+    def codes(self) -> Float[Tensor, "identities latent"]:
+        """The latent table: one row for each identity of the training photographs."""
+        return self.run.codes
+
+    @cached_property
+    def space(self) -> LatentSpace:
+        """The Gaussian of the latent table: mean, principal directions and their standard deviations."""
+        return LatentSpace.of(self.codes)
+
+    def camera(self, yaw: float = 0.0, pitch: float | None = None, size: int = 128) -> Cameras:
+        """A camera that looks at the object from as far away as the photographs were taken.
+
+        Args:
+            yaw: degrees, positive when the camera stands at the object's left, +x.
+            pitch: degrees, positive when it stands above; if not set, the class's usual one.
+            size: width and height in pixels.
+
+        Returns:
+            nerfstudio's cameras, of shape (1,).
+        """
+        height = usual_angles(self.run.cameras)[1] if pitch is None else pitch
+        return turned_cameras(self.run.cameras, np.array([[yaw, height]]), size)
+
+    def render(self, code: Code, camera: Cameras | None = None) -> dict[str, Float[Tensor, "h w channels"]]:
+        """Render one object.
+
+        Args:
+            code: its latent code.
+            camera: of shape (1,); if not set, the usual one from the front.
+
+        Returns:
+            `rgb`, `foreground`, `background` and `normals` with three channels in [0, 1]; `accumulation` in
+            [0, 1] and `depth`, the distance along the ray in units of the class frame, with one.
+        """
+        return self.run.render(code.reshape(1, -1), self.camera() if camera is None else camera)
+
+    def fit(self, images: Sequence[Path | str], config: FitConfig | None = None) -> Found:
+        """Find the latent codes of photographs, all of them together.
+
+        Args:
+            images: photographs, folders of photographs, or one folder with cameras in the class frame.
+            config: how; the command `nerfgen fit` has the same options.
+
+        Returns:
+            `codes`, (objects, D); `photographs`, each with its identity and its camera; `rejected`, those
+            that could not be used, with the reason and the mend; `distances`, how unusual each object is.
+
+        Raises:
+            UsageError: there is no such photograph, or an option makes no sense.
+            NerfgenError: no photograph can be used.
+        """
+        from nerfgen_ns.fitting.config import FitConfig
+        from nerfgen_ns.fitting.find import find
+
+        with tempfile.TemporaryDirectory() as work:
+            return find(self.run, [Path(image) for image in images], config or FitConfig(), Path(work))
+
+    def sample(self, count: int, truncation: float = 1.0, seed: int = 0) -> Float[Tensor, "count latent"]:
+        """Codes of objects that never existed, from the Gaussian of the latent table.
+
+        Args:
+            count: how many.
+            truncation: scales the standard deviations: 0 gives the mean, 1 what the photographs show.
+            seed: other seeds give other objects.
+
+        Raises:
+            UsageError: the truncation is below 0.
+        """
+        return self.space.sample(count, truncation, seed)
+
+    def morph(
+        self,
+        first: Code,
+        second: Code,
+        share: float,
+        kind: Literal["linear", "spherical"] = "linear",
+    ) -> Code:
+        """The code at `share` of the way, in [0, 1], from one object to another."""
+        return interpolate(first, second, share, kind, self.space.mean)
+
+    def mesh(self, code: Code, resolution: int = 128) -> Mesh:
+        """A closed surface of one object, with normals and colours, in the class frame.
+
+        Args:
+            code: its latent code.
+            resolution: cells along each side of the class's box, 16 to 512.
+
+        Raises:
+            UsageError: the resolution is out of range.
+            NerfgenError: the object has no surface.
+        """
+        from nerfgen_ns.meshing import extract_mesh, object_field
+
+        return extract_mesh(
+            object_field(self.run.model, code.reshape(1, -1)), resolution, cameras=self.run.cameras
+        )
+
+    def save_mesh(self, code: Code, path: Path | str, resolution: int = 128) -> None:
+        """Write `mesh` as .ply, .obj or .glb, by the suffix of the path.
+
+        Raises:
+            UsageError: the suffix is none of these, or the resolution is out of range.
+            NerfgenError: the object has no surface, or the file cannot be written.
+        """
+        from nerfgen_ns.meshing import save_mesh
+
+        save_mesh(self.run.model, code, Path(path), resolution, cameras=self.run.cameras)

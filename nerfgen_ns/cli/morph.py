@@ -1,0 +1,87 @@
+"""`nerfgen morph`: one object that becomes another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from nerfgen_ns.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nerfgen_ns.run import Run
+
+
+@dataclass
+class Morph:
+    """Film an object that becomes each of two or more identities in turn."""
+
+    load_config: Path
+    """The config.yml of a run: trained, or made by `nerfgen fit` or `nerfgen sample`."""
+    output_path: Path
+    """The film: a .mp4, a .gif, or, without a suffix, a folder of frames as .png."""
+    identities: tuple[int, ...] = ()
+    """Identities of the run: their rows of the latent table."""
+    codes: tuple[str, ...] = ()
+    """Codes from files, after the identities: FILE.npz for all codes of a file, FILE.npz:NAME for one, by its
+    name or row."""
+    kind: Literal["linear", "spherical"] = "linear"
+    """linear: the straight way. spherical: along the arc around the table's mean, on which what lies between
+    is as unusual as the ends."""
+    camera: Literal["standing", "turning"] = "turning"
+    """standing: before the object. turning: a little to both sides, or around a class that is seen from all
+    around."""
+    closed: bool = False
+    """Become the first identity again at the end, so that the film can be repeated."""
+    frames: int = 72
+    """Frames of the film."""
+    fps: int = 24
+    """Frames a second."""
+    size: int = 128
+    """Width and height in pixels; even for a .mp4."""
+
+    def run(self) -> None:
+        """Film the morph and print the path.
+
+        Raises:
+            UsageError: an option is out of range, there is no such run, or it has no such identity.
+            NerfgenError: the film cannot be written.
+        """
+        from nerfgen_ns.cli.progress import counted, progress_bar
+        from nerfgen_ns.films import check_film, write_film
+        from nerfgen_ns.gallery import morphing
+        from nerfgen_ns.latent_space import way
+        from nerfgen_ns.pictures import to_bytes
+        from nerfgen_ns.run import load_run
+
+        check_film(self.output_path, self.size)
+        if not 1 <= self.fps <= 100:
+            raise UsageError(f"--fps must be from 1 to 100, got {self.fps}")
+        if not self.codes and len(self.identities) < 2:
+            raise UsageError(f"a morph needs two identities or more, got {len(self.identities)}")
+        run = load_run(self.load_config)
+        stops = self._stops(run)
+        if self.frames < len(stops):
+            raise UsageError(f"--frames must be at least one for each of the {len(stops)} identities")
+        codes = way(stops, self.frames, self.kind, run.codes.mean(dim=0), self.closed)
+        with progress_bar("Filming the morph") as progress:
+            pictures = (
+                to_bytes(outputs["rgb"])
+                for outputs in morphing(run, codes, self.size, standing=self.camera == "standing")
+            )
+            write_film(self.output_path, counted(pictures, self.frames, progress), self.fps)
+        print(self.output_path)
+
+    def _stops(self, run: Run) -> Tensor:
+        import torch
+
+        from nerfgen_ns.codes_file import choose_codes
+
+        rows = [run.model.latent_table.row(row).detach() for row in self.identities]
+        chosen = [choose_codes(given, run.codes.shape[1]).to(run.codes) for given in self.codes]
+        stops = torch.cat([*rows, *chosen])
+        if len(stops) < 2:
+            raise UsageError("a morph needs two identities or more, got 1")
+        return stops

@@ -1,0 +1,116 @@
+"""A run folder made of codes: what `nerfgen fit` and `nerfgen sample` find, ready for every ns-* command."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jaxtyping import Float
+from torch import Tensor
+
+from nerfgen_ns.code_run_config import CodeRunConfig
+from nerfgen_ns.datamanagers.transforms import read_frames, rows_of_frames, transforms_path
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.folders import replace_folder
+from nerfgen_ns.run import CODES_IN_CHECKPOINT, Run
+
+
+def write_code_run(
+    run: Run,
+    codes: Float[Tensor, "n latent"],
+    prepared: Path,
+    output_dir: Path,
+    state: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """A nerfstudio run folder in which `codes` are the identities.
+
+    `ns-viewer`, `ns-render`, `ns-eval`, `ns-export`, `nerfgen pin` and `nerfgen_ns.run.load_run` work on it
+    with nothing further, from any working directory, also after the folder was moved.
+
+    Args:
+        run: the trained run whose networks show the codes.
+        codes: the rows of the new latent table.
+        prepared: a prepared folder whose frames show the identities of these rows, in their order, with
+            cameras in the class frame of `run`; moved into the run folder as `data`.
+        output_dir: the run folder: new, empty, or one that this function wrote, which is then replaced.
+        state: tensors of the model that replace `run`'s, by their name in its `state_dict`.
+
+    Returns:
+        The run's config.yml, `output_dir / "config.yml"`.
+
+    Raises:
+        UsageError: the folder holds something else, or the codes and the identities do not go together.
+        NerfgenError: the folder cannot be written.
+    """
+    with replace_folder(output_dir, is_code_run) as making:
+        fill_run_folder(making, run, codes, prepared, output_dir, state)
+    return output_dir / "config.yml"
+
+
+def is_code_run(folder: Path) -> bool:
+    """Whether `write_code_run` wrote a folder; nothing of it is executed."""
+    try:
+        with (folder / "config.yml").open("rb") as file:
+            return CodeRunConfig.__qualname__.encode() in file.readline()
+    except OSError:
+        return False
+
+
+def fill_run_folder(
+    folder: Path,
+    run: Run,
+    codes: Float[Tensor, "n latent"],
+    prepared: Path,
+    location: Path,
+    state: Mapping[str, Tensor] | None = None,
+) -> None:
+    """The contents of a run folder, for a caller that makes it as a part of a larger one.
+
+    Args:
+        folder: where to write, an empty folder.
+        location: where the folder will lie when all is done.
+
+    For the rest see `write_code_run`.
+    """
+    identities = max(rows_of_frames(read_frames(transforms_path(prepared)))) + 1
+    if identities != len(codes):
+        raise UsageError(f"{prepared}: shows {identities} identities, but there are {len(codes)} codes")
+    shutil.move(prepared, folder / "data")
+    config = _config_of(run, location)
+    tensors = {**run.model.state_dict(), **(state or {})}
+    pipeline = {f"_model.{name}": tensor.detach().cpu() for name, tensor in tensors.items()}
+    pipeline[CODES_IN_CHECKPOINT] = codes.detach().cpu().float()
+    checkpoints = folder / config.relative_model_dir
+    checkpoints.mkdir()
+    # The optimisers' state belongs to the rows of the table that these codes replace.
+    contents: dict[str, Any] = {"step": run.step, "pipeline": pipeline, "optimizers": {}, "scalers": {}}
+    torch.save(contents, checkpoints / f"step-{run.step:09d}.ckpt")
+    (folder / "config.yml").write_text(yaml.dump(config), encoding="utf-8")
+
+
+def _config_of(run: Run, location: Path) -> CodeRunConfig:
+    trained = copy.deepcopy(run.config)
+    config = CodeRunConfig(**{field.name: getattr(trained, field.name) for field in fields(trained)})
+    manager: Any = config.pipeline.datamanager
+    # The cameras are those of the class frame, at the size of their photographs, and all are identities.
+    manager.dataparser = replace(
+        manager.dataparser,
+        data=Path(),
+        downscale_factor=None,
+        scale_factor=1.0,
+        orientation_method="none",
+        center_method="none",
+        auto_scale_poses=False,
+        eval_fraction=0.0,
+    )
+    config.pipeline.model.identity = None  # type: ignore[attr-defined]
+    config.data = config.load_dir = config.load_step = None
+    config.experiment_name, config.timestamp = location.resolve().name, "run"
+    config.lie_in(location)
+    return config

@@ -1,0 +1,267 @@
+"""The panel: what its controls do to the model that the viewer shows."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.viewer.viewer_elements import ViewerControl
+from torch import Tensor
+from viser import ClientHandle, NotificationHandle
+
+from nerfgen_ns.codes_file import read_codes, write_codes
+from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.latent_space import LatentSpace
+from nerfgen_ns.latent_table import LatentTable
+from nerfgen_ns.viewer_panel.choice import Choice, CodesOfFile
+from nerfgen_ns.viewer_panel.controls import Controls
+from nerfgen_ns.viewer_panel.first_camera import NEARER, place_camera, usual_view
+
+MOST_DIRECTIONS = 8
+"""Sliders for the strongest directions of the latent table, at most."""
+MESSAGE_SECONDS = 10
+"""How long a message stays."""
+
+
+class Shown(NamedTuple):
+    """What the panel asks of the viewer's pictures; None where it asks nothing."""
+
+    code: Float[Tensor, "1 latent"] | None = None
+    """The latent code."""
+    background: tuple[float, float, float] | None = None
+    """The colour in place of the background."""
+
+
+class ViewerPanel(ViewerControl):
+    """Chooses what nerfstudio's viewer shows of a model, and saves it.
+
+    nerfstudio finds it as a public attribute of the model and hands it the viewer; until then it holds
+    nothing. It is no part of the model's state: a copy of the model, or a saved one, has a new panel. The
+    controls run in threads of the viewer's. What they decide is one immutable `Choice`, which rendering
+    reads, so that a picture that is interrupted leaves nothing half done. A control that fails says so in
+    the browser, and what was shown before stays.
+    """
+
+    def __init__(self) -> None:
+        self._controls: Controls | None = None
+        self._choice = Choice()
+        self._resolved: tuple[Choice, int, Tensor] | None = None
+        self._space: LatentSpace | None = None
+        self._changing = threading.Lock()
+        self._heard_frustums: set[int] = set()
+
+    def __reduce__(self) -> tuple[type[ViewerPanel], tuple[()]]:
+        return ViewerPanel, ()
+
+    def shown(self, ray_bundle: RayBundle) -> Shown:
+        """What rays show: what is chosen, if they are the viewer's.
+
+        The viewer's cameras carry one number, those of data sets a row for each ray: an evaluation while the
+        viewer is open shows what its photographs show.
+        """
+        if self._controls is None or not isinstance(ray_bundle.metadata.get("cam_idx"), int):
+            return Shown()
+        choice, resolved = self._choice, self._resolved
+        # A step of the training changes the table, and with it what a choice looks like.
+        version = self._table.codes.weight._version
+        if resolved is None or resolved[0] is not choice or resolved[1] != version:
+            resolved = (choice, version, choice.code(self._table, self._latent_space))
+            self._resolved = resolved
+        return Shown(resolved[2], choice.background)
+
+    def _setup(self, viewer: Any) -> None:
+        super()._setup(viewer)
+        table = self._table
+        self._choice = self._first_choice()
+        directions = max(min(MOST_DIRECTIONS, len(table) - 1, table.codes.embedding_dim), 0)
+        controls = Controls(self.viser_server.gui, len(table), directions, self._choice)
+        controls.source.on_update(self._guarded(self._change_source))
+        for control in controls.values:
+            control.on_update(self._guarded(self._change))
+        controls.upload.on_upload(self._guarded(self._read_codes))
+        controls.set_first.on_click(self._guarded(lambda _: self._set_end(first=True)))
+        controls.set_second.on_click(self._guarded(lambda _: self._set_end(first=False)))
+        controls.save_code.on_click(self._guarded(self._save_code))
+        controls.save_mesh.on_click(self._guarded(self._save_mesh))
+        controls.face.on_click(self._guarded(lambda event: self._place_camera(event.client)))
+        controls.reset.on_click(self._guarded(self._reset))
+        self._controls = controls
+        self.viser_server.scene.set_up_direction("+y")
+        self.viser_server.on_client_connect(self._guarded(self._welcome))
+
+    @property
+    def _table(self) -> LatentTable:
+        return self.viewer.get_model().latent_table  # type: ignore[return-value]
+
+    @property
+    def _photographs(self) -> Any:
+        return self.viewer.pipeline.datamanager.train_dataset.cameras  # type: ignore[union-attr]
+
+    def _first_choice(self) -> Choice:
+        return Choice(second=min(1, len(self._table) - 1))
+
+    def _latent_space(self) -> LatentSpace:
+        space = self._space
+        if space is None:
+            space = LatentSpace.of(self._table.codes.weight.detach().clone())
+            self._space = space
+        return space
+
+    def _guarded(self, action: Callable[[Any], None]) -> Callable[[Any], None]:
+        def callback(event: Any) -> None:
+            try:
+                action(event)
+            except Exception as error:
+                what = str(error) if isinstance(error, NerfgenError) else f"{type(error).__name__}: {error}"
+                self._say(event, "That did not work", what, color="red")
+
+        return callback
+
+    def _say(self, event: Any, title: str, text: str, **options: Any) -> list[NotificationHandle]:
+        client = getattr(event, "client", None)
+        clients = self.viser_server.get_clients().values() if client is None else [client]
+        options = {"auto_close": 1000 * MESSAGE_SECONDS, **options}
+        return [client.add_notification(title, text, **options) for client in clients]
+
+    def _change(self, event: Any) -> None:
+        assert self._controls is not None
+        with self._changing:
+            choice = self._controls.read(self._choice)
+            self._controls.update(choice)
+            self._choose(choice)
+
+    def _choose(self, choice: Choice) -> None:
+        choice.code(self._table, self._latent_space)  # raises here, rather than where pictures are rendered
+        self._choice = choice
+        self._render_anew()
+
+    def _change_source(self, event: Any) -> None:
+        assert self._controls is not None
+        with self._changing:
+            # While training goes on the directions change, but not under a slider that is being moved.
+            self._space = None
+            self._controls.stand_still()
+        self._change(event)
+
+    def _set_end(self, first: bool) -> None:
+        assert self._controls is not None
+        with self._changing:
+            end = self._choice.as_end(self._table, self._latent_space)
+            self._choice = replace(self._choice, **{"first" if first else "second": end})  # type: ignore[arg-type]
+            self._controls.update(self._choice)
+            self._render_anew()
+
+    def _reset(self, event: Any) -> None:
+        assert self._controls is not None
+        with self._changing:
+            self._space = None
+            self._controls.restart()
+            self._controls.update(self._first_choice())
+            self._choose(self._first_choice())
+
+    def _read_codes(self, event: Any) -> None:
+        assert self._controls is not None
+        upload = self._controls.upload.value
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / (Path(upload.name).name or "codes.npz")
+            path.write_bytes(upload.content)
+            try:
+                file = CodesOfFile(*read_codes(path, self._table.codes.embedding_dim))
+            except UsageError as error:
+                raise UsageError(str(error).replace(f"{folder}/", "")) from error
+        with self._changing:
+            self._controls.file_row.value = 0
+            self._controls.source.value = "file"
+            self._choice = replace(self._choice, file=file)
+        self._say(event, "Codes", f"{path.name}: {len(file.codes)}, of which number 0 is shown")
+
+    def _save_code(self, event: Any) -> None:
+        choice = self._choice
+        path = self._free_path(choice.name(), ".npz")
+        write_codes(path, choice.code(self._table, self._latent_space), [path.stem])
+        self._say(event, "Code saved", f"{path.name}, in {path.parent}")
+
+    def _save_mesh(self, event: Any) -> None:
+        from nerfgen_ns.meshing import save_mesh
+
+        assert self._controls is not None
+        controls, choice = self._controls, self._choice
+        path = self._free_path(choice.name(), controls.mesh_kind.value)
+        controls.save_mesh.disabled = True
+        under_way = self._say(event, "Mesh", f"{path.name} is being made", loading=True, auto_close=False)
+        try:
+            with self._model_at_rest() as model:
+                code = choice.code(self._table, self._latent_space)
+                save_mesh(model, code, path, int(controls.mesh_cells.value), self._photographs)
+            self._say(event, "Mesh saved", f"{path.name}, in {path.parent}")
+        finally:
+            controls.save_mesh.disabled = False
+            for notification in under_way:
+                notification.remove()
+
+    @contextmanager
+    def _model_at_rest(self) -> Iterator[Any]:
+        """The model as it renders, while neither training nor the viewer uses it."""
+        with self.viewer.train_lock or nullcontext(), torch.no_grad():
+            model = self.viewer.get_model()
+            was_training = model.training
+            model.eval()
+            try:
+                yield model
+            finally:
+                model.train(was_training)
+
+    def _free_path(self, name: str, suffix: str) -> Path:
+        folder = self.viewer.log_filename.parent / "viewer_panel"
+        path, others = folder / f"{name}{suffix}", 1
+        while path.exists():
+            others += 1
+            path = folder / f"{name}_{others}{suffix}"
+        return path
+
+    def _welcome(self, client: ClientHandle) -> None:
+        self._place_camera(client)
+        client.camera.on_update(self._guarded(lambda _: self._hear_frustums()))
+
+    def _place_camera(self, client: ClientHandle) -> None:
+        from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
+
+        place_camera(client, usual_view(self._photographs), VISER_NERFSTUDIO_SCALE_RATIO)
+
+    def _hear_frustums(self) -> None:
+        """Let clicks on photographs choose them. nerfstudio draws them after it has set this panel up."""
+        frustums = getattr(self.viewer, "camera_handles", {})
+        if len(frustums) == len(self._heard_frustums):
+            return
+        rows = self._photographs.metadata["cam_idx"].flatten().tolist()
+        with self._changing:
+            for number, frustum in list(frustums.items()):
+                if number not in self._heard_frustums:
+                    self._heard_frustums.add(number)
+                    choose = partial(self._choose_photograph, identity=rows[number])
+                    frustum.on_click(self._guarded(choose))
+
+    def _choose_photograph(self, event: Any, identity: int) -> None:
+        assert self._controls is not None
+        # nerfstudio has put the camera where the photograph was taken from, within what it draws of it.
+        event.client.camera.position = NEARER * np.asarray(event.target.position)
+        with self._changing:
+            self._controls.choose_photograph(identity)
+
+    def _render_anew(self) -> None:
+        from nerfstudio.viewer.render_state_machine import RenderAction
+
+        clients = self.viser_server.get_clients()
+        for number, machine in self.viewer.render_statemachines.copy().items():
+            if number in clients:
+                machine.action(RenderAction("move", self.viewer.get_camera_state(clients[number])))

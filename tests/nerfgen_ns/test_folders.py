@@ -1,0 +1,64 @@
+"""Folders written whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.folders import replace_folder
+
+
+def never(folder: Path) -> bool:
+    return False
+
+
+def test_a_folder_appears_with_its_contents_and_nothing_beside_it(tmp_path: Path) -> None:
+    with replace_folder(tmp_path / "deep" / "new", never) as making:
+        (making / "file").write_text("whole")
+        assert not (tmp_path / "deep" / "new").exists()
+    assert (tmp_path / "deep" / "new" / "file").read_text() == "whole"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["new"]
+
+
+def test_an_empty_folder_and_an_own_one_are_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with replace_folder(folder, never) as making:
+        (making / "first").touch()
+    with replace_folder(folder, lambda old: (old / "first").exists()) as making:
+        (making / "second").touch()
+    assert [path.name for path in folder.iterdir()] == ["second"]
+
+
+def test_an_interruption_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "old").touch()
+    with pytest.raises(KeyboardInterrupt), replace_folder(folder, lambda old: True) as making:
+        (making / "half").touch()
+        raise KeyboardInterrupt
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs" / "mine.jpg").touch()
+    (tmp_path / "file").touch()
+    for name in ("photographs", "file"):
+        with (
+            pytest.raises(UsageError, match=f"{name}: .*choose another folder"),
+            replace_folder(tmp_path / name, never),
+        ):
+            pytest.fail("the block was entered")
+    assert (tmp_path / "photographs" / "mine.jpg").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(NerfgenError, match="cannot be written") as error,
+        replace_folder(tmp_path / "file" / "folder", never),
+    ):
+        pytest.fail("the block was entered")
+    assert error.value.exit_status == 1
