@@ -36,8 +36,7 @@ def replace_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise NerfgenError(
-            f"{path}: cannot be written ({error.strerror or error}); "
-            "choose another place or free some space"
+            f"{path}: cannot be written ({error.strerror or error}); choose another place or free some space"
         ) from error
 
 

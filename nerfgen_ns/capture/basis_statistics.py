@@ -25,7 +25,7 @@ def chunks(group: Int[np.ndarray, "n"], size: int = CHUNK) -> Iterator[Int[np.nd
     ends = np.append(np.flatnonzero(np.diff(group[order])) + 1, len(order))
     first = 0
     while first < len(order):
-        last = ends[min(np.searchsorted(ends, first + size), len(ends) - 1)]
+        last = int(ends[min(int(np.searchsorted(ends, first + size)), len(ends) - 1)])
         yield order[first:last]
         first = last
 

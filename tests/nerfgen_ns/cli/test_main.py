@@ -26,7 +26,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     return run
 
 
-@pytest.mark.parametrize("command", ["prepare", "demo", "pin", "doctor"])
+@pytest.mark.parametrize("command", ["prepare", "demo", "fit", "sample", "morph", "mesh", "pin", "doctor"])
 def test_every_command_explains_itself(
     call: Callable[..., int], command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -41,7 +41,7 @@ def test_version_is_that_of_the_package(call: Callable[..., int], capsys: pytest
     assert capsys.readouterr().out.startswith("nerfgen 0.")
 
 
-@pytest.mark.parametrize("arguments", [(), ("nonsense",), ("pin", "--identity", "x"), ("demo",)])
+@pytest.mark.parametrize("arguments", [(), ("nonsense",), ("pin", "--identity", "x"), ("demo", "--view", "x")])
 def test_a_wrong_call_has_status_2(call: Callable[..., int], arguments: tuple[str, ...]) -> None:
     assert call(*arguments) == 2
 

@@ -1,0 +1,116 @@
+"""Meshes of a run: time, watertightness, and how their silhouettes overlap the photographs' mattes.
+
+python -m benchmarks.mesh_quality --load-config RUN/config.yml --identities 24
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import trimesh
+import tyro
+from jaxtyping import Bool
+from nerfstudio.cameras.cameras import Cameras
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.table import Table
+
+from nerfgen_ns.datamanagers.dataset import NerfgenDataset
+from nerfgen_ns.evaluation import open_dataset
+from nerfgen_ns.files import write_json
+from nerfgen_ns.meshing import Mesh, extract_mesh, object_field
+from nerfgen_ns.meshing.extraction import SURFACE_LEVEL
+from nerfgen_ns.run import Run, load_run
+
+SUBPIXELS = 4
+
+
+def silhouette(mesh: Mesh, camera: Cameras) -> Bool[np.ndarray, "height width"]:
+    """The pixels of one camera, of shape (1,), that a mesh covers by half or more; it lies in front of it."""
+    pose = camera.camera_to_worlds[0].numpy()
+    x, y, z = ((mesh.vertices - pose[:, 3]) @ pose[:, :3]).T
+    columns = float(camera.cx) - float(camera.fx) * x / z
+    rows = float(camera.cy) + float(camera.fy) * y / z
+    size = (int(camera.width), int(camera.height))
+    image = Image.new("L", (size[0] * SUBPIXELS, size[1] * SUBPIXELS))
+    draw = ImageDraw.Draw(image)
+    # Pillow counts from the middle of the first pixel.
+    corners = np.stack([columns, rows], axis=-1) * SUBPIXELS - 0.5
+    for triangle in corners[mesh.faces].reshape(-1, 6).tolist():
+        draw.polygon(triangle, fill=255)
+    return np.asarray(image.reduce(SUBPIXELS)) >= 128
+
+
+def intersection_over_union(
+    first: Bool[np.ndarray, "height width"], second: Bool[np.ndarray, "height width"]
+) -> float:
+    """Pixels in both over pixels in either."""
+    return float((first & second).sum() / (first | second).sum())
+
+
+@dataclass
+class MeshQuality:
+    """Extract meshes of identities, and compare them with their photographs."""
+
+    load_config: Path
+    """The config.yml of a trained run, whose data has mattes."""
+    identities: int = 24
+    """How many identities, evenly spread."""
+    resolution: int = 128
+    """Cells along each side of the box."""
+    levels: tuple[float, ...] = (SURFACE_LEVEL,)
+    """Densities of the surface to compare."""
+    threads: int = 2
+    """Processor cores to use."""
+    output_path: Path | None = None
+    """Where to write the figures as JSON."""
+
+    def run(self) -> None:
+        """Measure, print a table, write the figures."""
+        torch.set_num_threads(self.threads)
+        run = load_run(self.load_config)
+        photographs = open_dataset(run.data)
+        rows = [self._measure(run, photographs, level) for level in self.levels]
+        table = Table(*(name.replace("_", " ") for name in rows[0]), title=f"{self.identities} meshes")
+        for row in rows:
+            table.add_row(*(f"{value:.4g}" for value in row.values()))
+        Console().print(table)
+        if self.output_path is not None:
+            write_json(self.output_path, rows)
+
+    def _measure(self, run: Run, photographs: NerfgenDataset, level: float) -> dict[str, float]:
+        cameras: Any = photographs.cameras
+        chosen = [place * len(photographs) // self.identities for place in range(self.identities)]
+        seconds, overlaps, watertight, faces = [], [], [], []
+        for photograph in chosen:
+            matte = photographs.get_numpy_matte(photograph)
+            assert matte is not None, "the data has no mattes"
+            code = run.codes[int(cameras.metadata["cam_idx"][photograph])]
+            begin = time.perf_counter()
+            mesh = extract_mesh(
+                object_field(run.model, code), self.resolution, level=level, cameras=run.cameras
+            )
+            seconds.append(time.perf_counter() - begin)
+            covered = silhouette(mesh, cameras[photograph : photograph + 1])
+            overlaps.append(intersection_over_union(covered, matte > 127))
+            watertight.append(trimesh.Trimesh(mesh.vertices, mesh.faces).is_watertight)
+            faces.append(len(mesh.faces))
+        return {
+            "level": level,
+            "resolution": self.resolution,
+            "mean_iou": float(np.mean(overlaps)),
+            "least_iou": min(overlaps),
+            "watertight_share": float(np.mean(watertight)),
+            "median_seconds": float(np.median(seconds)),
+            "largest_seconds": max(seconds),
+            "mean_faces": float(np.mean(faces)),
+        }
+
+
+if __name__ == "__main__":
+    tyro.cli(MeshQuality).run()

@@ -1,0 +1,117 @@
+"""`nerfgen mesh`: an object of the class as a mesh, a voxel grid or a point cloud."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nerfgen_ns.errors import UsageError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from nerfgen_ns.run import Run
+
+SUFFIXES = {"mesh": (".ply", ".obj", ".glb"), "points": (".ply",), "voxels": (".npz",)}
+
+
+@dataclass
+class Mesh:
+    """Write one object as a closed coloured mesh, as a voxel grid or as a coloured point cloud.
+
+    Which object: --identity or --code; if neither is given, the mean of the latent table.
+    It is in the class frame and in its units: y up, the front towards +z, within [-1, 1] along each axis.
+    What no photograph of the run could show is cut off; a side that none shows is what the field makes of it.
+    """
+
+    load_config: Path
+    """The config.yml of a trained run."""
+    output_path: Path
+    """The file: .ply, .obj or .glb for a mesh, .ply for points, .npz for voxels."""
+    kind: Literal["mesh", "points", "voxels"] = "mesh"
+    """What to make. mesh: a closed surface, with smoothed normals and vertex colours; points: spread evenly
+    over that surface, with normals and colours; voxels: the arrays `occupancy` (n × n × n, bool, axes x, y,
+    z), `colour` (n × n × n × 3, bytes) and `box` (the least and the greatest corner of the grid)."""
+    identity: int | None = None
+    """The object: its row of the latent table."""
+    code: str | None = None
+    """The object: FILE.npz:NAME, a code of a file by name or row, or FILE.npz where it holds one alone."""
+    resolution: int = 128
+    """Cells, or voxels, along each side of the box."""
+    level: float | None = None
+    """Density of the surface, per unit of length; more makes the object thinner. If not set, 10, at
+    which silhouettes fit the photographs' mattes best."""
+    keep_all: bool = False
+    """Keep loose parts and cavities as well; otherwise the largest part, filled."""
+    texture: int | None = None
+    """Bake a texture of this width and height in pixels, for .obj and .glb."""
+    points: int = 100_000
+    """How many points, for --kind points."""
+
+    def run(self) -> None:
+        """Extract and write, and print the file's path.
+
+        Raises:
+            UsageError: an option is out of range or in the way of another, or there is no such run or object.
+            NerfgenError: there is nothing above the level, or the file cannot be written.
+        """
+        self._check()
+        from nerfgen_ns.run import load_run
+
+        run = load_run(self.load_config)
+        self._write(run, self._code(run))
+        print(self.output_path)
+
+    def _check(self) -> None:
+        suffix, fitting = self.output_path.suffix.lower(), SUFFIXES[self.kind]
+        if suffix not in fitting:
+            others = [kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes]
+            hint = f", or --kind {others[0]}" if others else ""
+            raise UsageError(
+                f"--output-path {self.output_path}: --kind {self.kind} is written as {' '.join(fitting)}; "
+                f"choose such a name{hint}"
+            )
+        if self.texture is not None and (self.kind != "mesh" or suffix == ".ply"):
+            raise UsageError("--texture needs a mesh in a .obj or .glb; choose such an --output-path")
+        if self.identity is not None and self.code is not None:
+            raise UsageError("--identity and --code both name an object: give one of them")
+
+    def _code(self, run: Run) -> Float[Tensor, "1 latent"]:
+        table = run.model.latent_table
+        if self.identity is not None:
+            return table.row(self.identity)
+        if self.code is None:
+            return table.mean()
+        from nerfgen_ns.codes_file import choose_codes
+
+        codes = choose_codes(self.code, run.model.config.latent_dim)
+        if len(codes) != 1:
+            raise UsageError(
+                f"--code {self.code}: the file holds {len(codes)} codes; name one as FILE.npz:NAME"
+            )
+        return codes
+
+    def _write(self, run: Run, code: Float[Tensor, "1 latent"]) -> None:
+        from nerfgen_ns import meshing
+        from nerfgen_ns.cli.progress import progress_bar
+
+        field = meshing.object_field(run.model, code)
+        with progress_bar(self.kind) as progress:
+            options: dict[str, Any] = {
+                "level": meshing.SURFACE_LEVEL if self.level is None else self.level,
+                "keep_all": self.keep_all,
+                "cameras": run.cameras,
+                "progress": progress,
+            }
+            if self.kind == "voxels":
+                meshing.write_voxels(
+                    self.output_path, meshing.extract_voxels(field, self.resolution, **options)
+                )
+            elif self.kind == "points":
+                points = meshing.extract_points(field, self.points, self.resolution, **options)
+                meshing.write_points(self.output_path, points)
+            else:
+                mesh = meshing.extract_mesh(field, self.resolution, texture_size=self.texture, **options)
+                meshing.write_mesh(self.output_path, mesh)

@@ -1,0 +1,193 @@
+"""From the field of an object to a mesh, to points or to voxels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
+
+from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.meshing.lattice import Progress, solid_lattice
+from nerfgen_ns.meshing.mesh import Mesh, Points
+from nerfgen_ns.meshing.mesh_files import MESH_SUFFIXES, check_suffix, write_mesh
+from nerfgen_ns.meshing.object_field import ObjectField, object_field
+from nerfgen_ns.meshing.surface_colours import colours_at, surface_colours
+from nerfgen_ns.meshing.texture import bake_texture
+from nerfgen_ns.meshing.triangles import (
+    APART,
+    Faces,
+    Vertices,
+    face_normals,
+    largest_part,
+    triangulate,
+    unit,
+    vertex_normals,
+)
+from nerfgen_ns.meshing.voxels import Voxels, largest_body
+from nerfgen_ns.model import NerfgenModel
+
+RESOLUTIONS = (16, 512)
+"""Fewest and most cells along each side of the box."""
+MOST_POINTS = 10_000_000
+"""Most points of a cloud."""
+SURFACE_LEVEL = 10.0
+"""Density of the surface: a path of 0.07 units through it is half opaque, about as long as a ray's that grazes an
+object by a sample's length. Chosen by `benchmarks.mesh_quality`: silhouettes have their photographs' areas."""
+
+
+def extract_mesh(
+    field: ObjectField,
+    resolution: int = 128,
+    *,
+    level: float = SURFACE_LEVEL,
+    keep_all: bool = False,
+    cameras: Cameras | None = None,
+    texture_size: int | None = None,
+    progress: Progress | None = None,
+) -> Mesh:
+    """A closed surface of one object, with smoothed normals and colours.
+
+    Args:
+        field: the object; see `object_field`.
+        resolution: cells along each side of the class's box [−1, 1]³.
+        level: density of the surface, per unit of length.
+        keep_all: keep the loose parts and the walls of cavities; otherwise the part that encloses most.
+        cameras: cut off what none of these photographs could show; if not set, what the box does not hold.
+        texture_size: width and height of a texture in pixels, to be baked; if not set, vertices alone have
+            colours.
+        progress: called with the number of positions done and their total, for each stage of the work.
+
+    Raises:
+        UsageError: resolution, level or size of the texture are out of range.
+        NerfgenError: the density is nowhere above the level.
+    """
+    vertices, faces = _surface(field, resolution, level, keep_all, cameras, progress)
+    normals = vertex_normals(vertices, faces)
+    mesh = Mesh(vertices, faces, normals, surface_colours(field, vertices, normals, progress))
+    return mesh if texture_size is None else bake_texture(mesh, field, texture_size, progress)
+
+
+def extract_points(
+    field: ObjectField,
+    count: int,
+    resolution: int = 128,
+    *,
+    level: float = SURFACE_LEVEL,
+    keep_all: bool = False,
+    cameras: Cameras | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Points:
+    """Points spread evenly over the surface of one object, with normals and colours of their own.
+
+    Args:
+        count: number of points, `seed` chooses their places. For the other arguments see `extract_mesh`.
+
+    Raises:
+        UsageError: count, resolution or level are out of range.
+        NerfgenError: the density is nowhere above the level.
+    """
+    if not 1 <= count <= MOST_POINTS:
+        raise UsageError(f"{count} points: choose from 1 to {MOST_POINTS}")
+    vertices, faces = _surface(field, resolution, level, keep_all, cameras, progress)
+    random = np.random.default_rng(seed)
+    areas = np.linalg.norm(face_normals(vertices, faces), axis=1)
+    chosen = faces[random.choice(len(areas), size=count, p=areas / areas.sum())]
+    shares = random.dirichlet((1.0, 1.0, 1.0), size=count).astype(np.float32)
+    positions = np.einsum("pc,pcd->pd", shares, vertices[chosen])
+    normals = unit(np.einsum("pc,pcd->pd", shares, vertex_normals(vertices, faces)[chosen]))
+    return Points(positions, normals, surface_colours(field, positions, normals, progress))
+
+
+def extract_voxels(
+    field: ObjectField,
+    resolution: int = 64,
+    *,
+    level: float = SURFACE_LEVEL,
+    keep_all: bool = False,
+    cameras: Cameras | None = None,
+    progress: Progress | None = None,
+) -> Voxels:
+    """Which voxels of the class's box one object fills, and their colours.
+
+    Args:
+        resolution: voxels along each side of the box [−1, 1]³. For the other arguments see `extract_mesh`.
+
+    Raises:
+        UsageError: resolution or level are out of range.
+        NerfgenError: the density is nowhere above the level.
+    """
+    _check(resolution, level)
+    middles = (torch.arange(resolution, device=field.device) + 0.5) * (2.0 / resolution) - 1.0
+    occupancy = solid_lattice(field, middles, level, cameras, progress).cpu().numpy() > 0
+    _check_found(bool(occupancy.any()), level)
+    if not keep_all:
+        occupancy = largest_body(occupancy)
+    positions = middles.cpu().numpy()[np.argwhere(occupancy)]
+    colour = np.zeros((*occupancy.shape, 3), dtype=np.uint8)
+    colour[occupancy] = colours_at(field, positions)
+    return Voxels(occupancy, colour)
+
+
+def save_mesh(
+    model: NerfgenModel,
+    code: Float[Tensor, "*one latent"],
+    path: Path,
+    resolution: int = 128,
+    cameras: Cameras | None = None,
+    level: float = SURFACE_LEVEL,
+) -> Path:
+    """Write the mesh of one latent code as .ply, .obj or .glb, whole or not at all, and return its path.
+
+    Vertices are in the class frame (y up, the front towards +z) and in its units, with normals and colours.
+
+    Args:
+        model: the class model, on any device.
+        code: one latent code.
+        path: the file; its suffix chooses the format.
+        resolution: cells along each side of the class's box [−1, 1]³.
+        cameras: the cameras of the photographs; what none of them could show is cut off. If not set, nothing.
+        level: density of the surface, per unit of length.
+
+    Raises:
+        UsageError: unknown suffix, a code of another size, or a resolution out of range.
+        NerfgenError: nothing to see in this code, or the file cannot be written.
+    """
+    check_suffix(path, MESH_SUFFIXES)
+    write_mesh(path, extract_mesh(object_field(model, code), resolution, level=level, cameras=cameras))
+    return path
+
+
+def _surface(
+    field: ObjectField,
+    resolution: int,
+    level: float,
+    keep_all: bool,
+    cameras: Cameras | None,
+    progress: Progress | None,
+) -> tuple[Vertices, Faces]:
+    _check(resolution, level)
+    coordinates = torch.linspace(-1.0, 1.0, resolution + 1, device=field.device)
+    lattice = solid_lattice(field, coordinates, level, cameras, progress).cpu().numpy()
+    _check_found(bool((lattice[1:-1, 1:-1, 1:-1] > APART).any()), level)
+    vertices, faces = triangulate(lattice)
+    return (vertices, faces) if keep_all else largest_part(vertices, faces)
+
+
+def _check(resolution: int, level: float) -> None:
+    least, most = RESOLUTIONS
+    if not least <= resolution <= most:
+        raise UsageError(f"resolution {resolution}: choose one from {least} to {most}")
+    if not 0.0 < level < float("inf"):
+        raise UsageError(f"level {level:g}: choose a density above 0, such as {SURFACE_LEVEL:g}")
+
+
+def _check_found(found: bool, level: float) -> None:
+    if not found:
+        raise NerfgenError(
+            f"the object's density is nowhere above {level:g}: choose a lower level, or train the run longer"
+        )
