@@ -76,9 +76,9 @@ class MeshQuality:
         run = load_run(self.load_config)
         photographs = open_dataset(run.data)
         rows = [self._measure(run, photographs, level) for level in self.levels]
-        table = Table(*(name.replace("_", " ") for name in rows[0]), title=f"{self.identities} meshes")
-        for row in rows:
-            table.add_row(*(f"{value:.4g}" for value in row.values()))
+        table = Table("figure", *("" for _ in rows), title=f"{self.identities} meshes")
+        for name in rows[0]:
+            table.add_row(name.replace("_", " "), *(f"{row[name]:.4g}" for row in rows))
         Console().print(table)
         if self.output_path is not None:
             write_json(self.output_path, rows)

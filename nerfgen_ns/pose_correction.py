@@ -12,9 +12,6 @@ from torch import Tensor, nn
 
 OUTLIER = 0.5
 """A ray whose gradient is longer than so many times the mean length counts with that length."""
-SHIFT_SHARE = 0.2
-"""Units of a shift that are learned where a turn learns a radian: landmarks tell places better than turns, and
-Adam's steps are as long in either."""
 DRIFT_STEPS = 100
 """Steps after which what all motions have in common is taken from them."""
 
@@ -44,12 +41,8 @@ class PoseCorrection(nn.Module):
 
     def forward(self, photographs: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch 6"]:
         """Motions of photographs: a rotation vector in radians, and a shift in the class's units."""
-        motions = self.motions(photographs) * self._scale(self.motions.weight)
+        motions = self.motions(photographs)
         return motions if self.is_learning else motions.detach()
-
-    @staticmethod
-    def _scale(like: Tensor) -> Float[Tensor, "6"]:
-        return like.new_tensor([1.0, 1.0, 1.0, SHIFT_SHARE, SHIFT_SHARE, SHIFT_SHARE])
 
     def move_rays(self, ray_bundle: RayBundle) -> tuple[RayBundle, Float[Tensor, "photographs 6"] | None]:
         """The rays as the corrected cameras send them, and the motions of the photographs among them.
@@ -76,7 +69,7 @@ class PoseCorrection(nn.Module):
         self, camera_to_worlds: Float[Tensor, "photographs 3 4"]
     ) -> Float[Tensor, "photographs 3 4"]:
         """The corrected cameras of all photographs."""
-        motions = (self.motions.weight * self._scale(self.motions.weight)).to(camera_to_worlds)
+        motions = self.motions.weight.to(camera_to_worlds)
         turns = rotation_matrices(motions[:, :3])
         centres = camera_to_worlds[:, :, 3:] + motions[:, 3:, None]
         return turns @ torch.cat([camera_to_worlds[:, :, :3], centres], dim=-1)
@@ -107,10 +100,8 @@ def turn_in_degrees(motions: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch
 
 
 def pose_loss(motions: Float[Tensor, "photographs 6"], expected_degrees: float) -> Float[Tensor, ""]:
-    """The mean squared motion in units of the expected error, of which shifts have `SHIFT_SHARE`."""
-    turns, shifts = motions[..., :3], motions[..., 3:] / SHIFT_SHARE
-    squared = turns.square().sum(dim=-1) + shifts.square().sum(dim=-1)
-    return squared.mean() / math.radians(expected_degrees) ** 2
+    """The mean squared motion in units of the expected error; a unit of length counts as a radian."""
+    return motions.square().sum(dim=-1).mean() / math.radians(expected_degrees) ** 2
 
 
 def rotation_matrices(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:

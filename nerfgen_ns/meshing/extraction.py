@@ -35,8 +35,9 @@ RESOLUTIONS = (16, 512)
 MOST_POINTS = 10_000_000
 """Most points of a cloud."""
 SURFACE_LEVEL = 10.0
-"""Density of the surface: a path of 0.07 units through it is half opaque, about as long as a ray's that grazes an
-object by a sample's length. Chosen by `benchmarks.mesh_quality`: silhouettes have their photographs' areas."""
+"""Density of the surface: a path of 0.07 units through it is half opaque. Chosen with
+`benchmarks.mesh_quality`: silhouettes then have the areas of their photographs' mattes, and overlap them
+best."""
 
 
 def extract_mesh(

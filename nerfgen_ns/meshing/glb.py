@@ -70,6 +70,7 @@ class _Glb:
         self.binary = bytearray()
 
     def view(self, data: bytes, **kind: int) -> int:
+        """Put bytes into the file, and return the number that they go by."""
         self.views.append({"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data), **kind})
         self.binary += data + b"\0" * (-len(data) % 4)
         return len(self.views) - 1
@@ -82,6 +83,15 @@ class _Glb:
         bounds: bool = False,
         normalized: bool = False,
     ) -> int:
+        """Put numbers into the file, and return the number that they go by.
+
+        Args:
+            values: one row each.
+            component: glTF's number for their type.
+            target: what they are for, vertices or faces.
+            bounds: note the least and the greatest, as glTF demands of positions.
+            normalized: whole numbers stand for [0, 1].
+        """
         width = 1 if values.ndim == 1 else values.shape[1]
         accessor: dict[str, Any] = {
             "bufferView": self.view(np.ascontiguousarray(values).tobytes(), target=target),
@@ -97,6 +107,7 @@ class _Glb:
         return len(self.accessors) - 1
 
     def bytes(self) -> bytes:
+        """The whole file."""
         tree = {
             **self.tree,
             "accessors": self.accessors,

@@ -41,7 +41,9 @@ def test_version_is_that_of_the_package(call: Callable[..., int], capsys: pytest
     assert capsys.readouterr().out.startswith("nerfgen 0.")
 
 
-@pytest.mark.parametrize("arguments", [(), ("nonsense",), ("pin", "--identity", "x"), ("demo", "--view", "x")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("nonsense",), ("pin", "--identity", "x"), ("demo", "--identities", "x")]
+)
 def test_a_wrong_call_has_status_2(call: Callable[..., int], arguments: tuple[str, ...]) -> None:
     assert call(*arguments) == 2
 

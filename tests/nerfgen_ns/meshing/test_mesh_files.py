@@ -21,7 +21,6 @@ from nerfgen_ns.meshing import (
     write_voxels,
 )
 
-
 RADIUS = 0.6
 LEVEL = float(activate_density(torch.zeros(())))
 """The density where the distance to the surface is 0."""
