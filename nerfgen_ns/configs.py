@@ -16,7 +16,7 @@ from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.optimizers import FusedAdamConfig, MuonConfig
 from nerfgen_ns.trainer import BudgetDecayConfig, NerfgenTrainerConfig
 
-POSE_LR = 2e-3
+POSE_LR = 4e-4
 """Learning rate of the pose correction, in radians; SparseAdam moves a turn by about as much a step."""
 
 
