@@ -114,7 +114,9 @@ def identity_sheet(
     sheet: dict[str, list[Frame]] = {}
     for done, identity in enumerate(identities, start=1):
         own = rows.index(identity)
-        reconstruction = run.render(identity, photographs.cameras[own : own + 1])
+        camera = photographs.cameras[own : own + 1]
+        camera.rescale_output_resolution(min(1.0, size / int(camera.width.max())))
+        reconstruction = run.render(identity, camera)
         turned = [run.render(identity, cameras[view : view + 1]) for view in range(len(yaws))]
         shown = turned[len(yaws) // 2]
         pictures = {
