@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from nerfgen_ns.camera_alignment import align_collection, rotation_errors
+from nerfgen_ns.camera_alignment import camera_errors
 from nerfgen_ns.capture.collection_fit import Collection, CollectionFit, fit_collection
 from nerfgen_ns.capture.face_mesh import FACE_MESH
 from nerfgen_ns.capture.landmark_scheme import LandmarkScheme, partners_of_pairs
@@ -105,15 +105,9 @@ def _collection(
 
 
 def _errors(fit: CollectionFit, true: Float[np.ndarray, "n 4 4"]) -> dict[str, float]:
-    fitted = fit.cameras.camera_to_world()
-    angles = rotation_errors(fitted, true)
-    aligned = align_collection(true, fitted)
-    distances = np.linalg.norm(aligned.move_cameras(true)[:, :3, 3] - fitted[:, :3, 3], axis=1)
     return {
         "modes of the basis": len(fit.basis),
-        "rotation error, degrees, median": float(np.median(angles)),
-        "rotation error, degrees, 90th percentile": float(np.percentile(angles, 90)),
-        "camera centre error, units of the truth, median": float(np.median(distances) / aligned.scale),
+        **camera_errors(fit.cameras.camera_to_world(), true),
         "reprojection error, pixels, median": float(np.median(fit.error)),
     }
 

@@ -21,11 +21,10 @@ from typing import Any
 
 import numpy as np
 import tyro
-from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table
-from scipy.spatial.transform import Rotation
 
+from nerfgen_ns.camera_alignment import camera_errors, photograph_camera
 from nerfgen_ns.capture.photographs import list_photographs
 from nerfgen_ns.capture.prepare import PrepareConfig, prepare
 from nerfgen_ns.files import read_json, write_json
@@ -62,7 +61,7 @@ class CaptureBenchmark:
             if self.heads.is_dir():
                 output = Path(folder) / "heads"
                 figures["heads"] = self._prepare(self.heads / "images", output)
-                figures["heads"] |= camera_errors(output, self.heads)
+                figures["heads"] |= errors_of_folder(output, self.heads)
         table = Table("measured", *figures)
         for name in dict.fromkeys(name for values in figures.values() for name in values):
             table.add_row(
@@ -108,39 +107,15 @@ class CaptureBenchmark:
         return 100 * sum(files[0].get(name) != files[1].get(name) for name in names) / len(names)
 
 
-def camera_errors(prepared: Path, truth: Path) -> dict[str, float]:
-    """Rotation and centre errors of a prepared folder's cameras against the true ones of a data set."""
+def errors_of_folder(prepared: Path, truth: Path) -> dict[str, float]:
+    """Errors of a prepared folder's cameras against the true ones of a data set; see `camera_errors`."""
     true_cameras = {
         Path(frame["file_path"]).name: np.array(frame["true_transform_matrix"])
         for frame in read_json(truth / "transforms.json")["frames"]
     }
     frames = read_json(prepared / "transforms.json")["frames"]
     true = np.array([true_cameras[frame["source"]] for frame in frames])
-    fitted = np.array([_photograph_camera(frame) for frame in frames])
-    turns = Rotation.from_matrix(true[:, :3, :3]) * Rotation.from_matrix(fitted[:, :3, :3]).inv()
-    gauge = turns.mean()
-    for _ in range(20):  # the median rotation: mean with weights of inverse distance (Weiszfeld)
-        gauge = turns.mean(1 / np.maximum((turns * gauge.inv()).magnitude(), 1e-3))
-    angles = np.degrees((turns * gauge.inv()).magnitude())
-    centres, true_centres = gauge.apply(fitted[:, :3, 3]), true[:, :3, 3]
-    centred, true_centred = centres - centres.mean(0), true_centres - true_centres.mean(0)
-    scale = (centred * true_centred).sum() / (centred**2).sum()
-    distances = np.linalg.norm(scale * centred - true_centred, axis=1)
-    return {
-        "rotation error, degrees, median": float(np.median(angles)),
-        "rotation error, degrees, 90th percentile": float(np.percentile(angles, 90)),
-        "camera centre error, units, median": float(np.median(distances)),
-        "gauge removed, degrees": float(np.degrees(gauge.magnitude())),
-    }
-
-
-def _photograph_camera(frame: dict[str, Any]) -> Float[np.ndarray, "4 4"]:
-    """Camera to world of the photograph that the frame was cropped from: the crop's roll taken back."""
-    linear = np.array(frame["photograph_to_crop"])[:, :2]
-    roll = np.eye(4)
-    # Pixels count downwards and the camera's y upwards: the same turn has the opposite sign.
-    roll[:2, :2] = linear / np.hypot(*linear[:, 0]) * [[1, -1], [-1, 1]]
-    return np.array(frame["transform_matrix"]) @ roll
+    return camera_errors(np.array([photograph_camera(frame)[0] for frame in frames]), true)
 
 
 if __name__ == "__main__":

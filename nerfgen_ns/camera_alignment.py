@@ -52,6 +52,18 @@ def rotation_errors(
     return np.degrees((turns * _median_rotation(turns).inv()).magnitude())
 
 
+def camera_errors(fitted: Float[np.ndarray, "n 4 4"], true: Float[np.ndarray, "n 4 4"]) -> dict[str, float]:
+    """The errors of fitted cameras by name; see `rotation_errors` and `align_collection`."""
+    angles, aligned = rotation_errors(fitted, true), align_collection(true, fitted)
+    distances = np.linalg.norm(aligned.move_cameras(true)[:, :3, 3] - fitted[:, :3, 3], axis=1)
+    return {
+        "rotation error, degrees, median": float(np.median(angles)),
+        "rotation error, degrees, 90th percentile": float(np.percentile(angles, 90)),
+        "camera centre error, units of the truth, median": float(np.median(distances) / aligned.scale),
+        "gauge removed, degrees": float(np.degrees(Rotation.from_matrix(aligned.rotation).magnitude())),
+    }
+
+
 def align_collection(true: Float[np.ndarray, "n 4 4"], fitted: Float[np.ndarray, "n 4 4"]) -> Similarity:
     """The one similarity that takes the true cameras nearest to the fitted ones.
 
