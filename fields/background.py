@@ -5,8 +5,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nerfgen_ns.fields.conditional_mlp import conditional_mlp, dense_layer
 from nerfgen_ns.fields.encoding import PositionalEncoding
-from nerfgen_ns.fields.precision import field_precision
+from nerfgen_ns.fields.precision import product_dtype
 
 
 class BackgroundField(nn.Module):
@@ -35,12 +36,19 @@ class BackgroundField(nn.Module):
         self.rgb_head = nn.Linear(width, 3)
 
     def forward(
-        self, directions: Float[Tensor, "rays 3"], codes: Float[Tensor, "rays latent"]
+        self, directions: Float[Tensor, "rays 3"], codes: Float[Tensor, "groups latent"]
     ) -> Float[Tensor, "rays 3"]:
-        """Colour in [0, 1] of each ray; directions are unit vectors in the class frame."""
-        with field_precision(directions.device, self.use_bf16):
-            features = F.relu(self.input(torch.cat([self.encoding(directions), codes], dim=-1)))
-            for linear in self.hidden:
-                features = F.relu(linear(features), inplace=True)
-            rgb = self.rgb_head(features)
-        return torch.sigmoid(rgb.float())
+        """Colour in [0, 1] of each ray; directions are unit vectors in the class frame.
+
+        There is one code for all rays, one a ray, or one for as many neighbouring rays each.
+        """
+        dtype = product_dtype(directions, self.use_bf16)
+        encoded = self.encoding(directions).to(dtype)
+        of_direction, of_code = self.input.weight.to(dtype).split([encoded.shape[1], codes.shape[1]], dim=1)
+        outputs = conditional_mlp(
+            encoded,
+            F.linear(codes.to(dtype), of_code, self.input.bias.to(dtype)),
+            of_direction,
+            [dense_layer(linear, dtype) for linear in (*self.hidden, self.rgb_head)],
+        )
+        return torch.sigmoid(outputs.float())

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp, dense_layer
 from nerfgen_ns.fields.encoding import PositionalEncoding
-from nerfgen_ns.fields.precision import field_precision
+from nerfgen_ns.fields.precision import field_precision, product_dtype
 
 
 class LatentTerms(NamedTuple):
@@ -79,28 +80,32 @@ class ForegroundField(nn.Module):
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
     ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
         """Density (per unit of length) and colour in [0, 1] at each sample, in the class frame."""
-        with field_precision(positions.device, self.use_bf16):
-            features = self._features(positions, terms)
-            density = self.density_head(features)
-            rgb = self.rgb_head(features)
-        return activate_density(density.float()).squeeze(-1), torch.sigmoid(rgb.float())
+        density, rgb = self._outputs(positions, terms, self.density_head, self.rgb_head).split([1, 3], dim=-1)
+        return activate_density(density.squeeze(-1)), torch.sigmoid(rgb)
 
     def density(
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
     ) -> Float[Tensor, "rays samples"]:
         """Density alone."""
-        with field_precision(positions.device, self.use_bf16):
-            density = self.density_head(self._features(positions, terms))
-        return activate_density(density.float()).squeeze(-1)
+        return activate_density(self._outputs(positions, terms, self.density_head).squeeze(-1))
 
-    def _features(
-        self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
-    ) -> Float[Tensor, "rays samples width"]:
-        encoded = self.encoding(positions)
-        features = F.relu(self.input_position(encoded) + terms.input[:, None], inplace=True)
-        for layer, linear in enumerate(self.hidden, start=1):
-            features = linear(features)
-            if layer == self.skip_layer:
-                features = features + (self.skip_position(encoded) + terms.skip[:, None])
-            features = F.relu(features, inplace=True)
-        return features
+    def _outputs(
+        self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms, *heads: nn.Linear
+    ) -> Float[Tensor, "rays samples outputs"]:
+        """What the heads put out, one after the other."""
+        dtype = product_dtype(positions, self.use_bf16)
+        hidden = [dense_layer(linear, dtype) for linear in self.hidden]
+        head = DenseLayer(
+            torch.cat([head.weight for head in heads]).to(dtype),
+            torch.cat([head.bias for head in heads]).to(dtype),
+        )
+        outputs = conditional_mlp(
+            self.encoding(positions).flatten(0, -2).to(dtype),
+            terms.input.to(dtype),
+            self.input_position.weight.to(dtype),
+            [*hidden, head],
+            self.skip_layer,
+            terms.skip.to(dtype),
+            self.skip_position.weight.to(dtype),
+        )
+        return outputs.float().unflatten(0, positions.shape[:-1])

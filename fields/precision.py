@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 
 def has_fast_bf16(device: torch.device | str) -> bool:
@@ -23,3 +24,11 @@ def field_precision(device: torch.device, use_bf16: bool) -> AbstractContextMana
     if use_bf16:
         return torch.autocast(device_type=device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def product_dtype(points: Tensor, use_bf16: bool) -> torch.dtype:
+    """The number format of a field's matrix products: bf16, or what is in force for these points already."""
+    with field_precision(points.device, use_bf16):
+        if torch.is_autocast_enabled(points.device.type):
+            return torch.get_autocast_dtype(points.device.type)
+    return points.dtype

@@ -7,9 +7,6 @@ from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.model_components.ray_samplers import Sampler
 from torch import Tensor, nn
 
-EXPLORED_SHARE = 0.05
-"""Share of the training rays past the class that are sampled all the same, so that it can grow."""
-
 
 class ClassOccupancy(nn.Module):
     """Which cells of [−1, 1]³ hold a visible surface of any identity, or lie next to one that does.
@@ -44,6 +41,21 @@ class ClassOccupancy(nn.Module):
     def forward(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         """1 where the class is, else 0."""
         return self.occupied.view(-1)[self.cells(positions)]
+
+    def along(
+        self,
+        origins: Float[Tensor, "rays 3"],
+        directions: Float[Tensor, "rays 3"],
+        distances: Float[Tensor, "rays bins"],
+    ) -> Float[Tensor, "rays bins"]:
+        """The same at distances along rays, one axis after another: three times as fast as by positions."""
+        half = 0.5 * self.resolution
+        cells: Tensor | int = 0
+        for origin, direction in zip((origins * half + half).T, (directions * half).T, strict=True):
+            places = torch.addcmul(origin[:, None], direction[:, None], distances)
+            cells = cells * self.resolution + places.clamp_(0, self.resolution - 1).int()
+        assert isinstance(cells, Tensor)
+        return self.occupied.view(-1)[cells]
 
     @torch.no_grad()
     def update(self, positions: Float[Tensor, "*batch 3"], weights: Float[Tensor, "*batch"]) -> None:
@@ -90,16 +102,7 @@ class ClassSampler(Sampler):
         bins = torch.linspace(0.0, 1.0, self.num_bins + 1, device=ray_bundle.origins.device)
         edges = ray_bundle.nears + (ray_bundle.fars - ray_bundle.nears) * bins
         centres = 0.5 * (edges[:, 1:] + edges[:, :-1])
-        positions = ray_bundle.origins[:, None] + ray_bundle.directions[:, None] * centres[..., None]
-        return edges, self.occupancy(positions)
-
-    @torch.no_grad()
-    def meets_class(self, occupied: Float[Tensor, "rays bins"]) -> Bool[Tensor, "rays"]:
-        """Which rays pass through the class; in training, a few others as well."""
-        meets = occupied.amax(dim=-1) > 0
-        if self.training:
-            meets |= torch.rand_like(occupied[:, 0]) < EXPLORED_SHARE
-        return meets
+        return edges, self.occupancy.along(ray_bundle.origins, ray_bundle.directions, centres)
 
     def generate_ray_samples(
         self,

@@ -28,6 +28,7 @@ from nerfgen_ns.fields.precision import has_fast_bf16
 from nerfgen_ns.identity import codes_of_rays
 from nerfgen_ns.latent_table import LatentTable
 from nerfgen_ns.losses import hard_surface_loss, mask_loss, rgb_loss
+from nerfgen_ns.mirroring import draw_mirrored, mirror_codes, mirror_rays
 from nerfgen_ns.metrics import image_metrics, psnr
 from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.normals import surface_normals
@@ -127,8 +128,12 @@ class NerfgenModel(Model):
         shown = self.viewer_panel.shown(ray_bundle)
         override = shown.code if self.override_code is None else self.override_code
         codes = codes_of_rays(self.latent_table, ray_bundle, override, self.config.identity)
-        terms = self.foreground_field.latent_terms(codes)
         background = self._background(ray_bundle.directions, codes, shown.background)
+        if self.training and self.config.mirrored_share > 0:
+            mirrored = draw_mirrored(ray_bundle, self.config.mirrored_share)
+            ray_bundle = mirror_rays(ray_bundle, mirrored)
+            codes = mirror_codes(codes, mirrored, self.config.lopsided_dims)
+        terms = self.foreground_field.latent_terms(codes)
         pixels, weights = self.ray_renderer(ray_bundle, terms, background)
         outputs = {**pixels._asdict(), "background": background}
         if self.training:
@@ -147,7 +152,7 @@ class NerfgenModel(Model):
     ) -> Float[Tensor, "rays 3"]:
         if self.background_field is None or solid is not None:
             return directions.new_tensor(solid or self.config.solid_background).expand(len(directions), 3)
-        return self.background_field(directions, codes.expand(len(directions), -1))
+        return self.background_field(directions, codes)
 
     @torch.no_grad()
     def get_outputs_for_camera(

@@ -14,6 +14,8 @@ from torch.nn import Parameter
 
 SMALLEST_SIDE = 8
 """Matrices with a shorter side, the heads of the networks, have few directions to balance: Adam has them."""
+PADDED_SIDE = 64
+"""Sides are filled up to a multiple of this for the orthogonalisation."""
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration that draws singular values to 1, chosen to be steep at 0 (Jordan et al.)."""
 
@@ -48,7 +50,7 @@ class Muon(torch.optim.Adam):
         shrinkage: float = 0.1,
         eps: float = 1e-15,
     ) -> None:
-        super().__init__(params, lr=lr, betas=(0.9, 0.99), eps=eps)
+        super().__init__(params, lr=lr, betas=(0.9, 0.99), eps=eps, fused=True)
         for group in self.param_groups:
             group |= {"momentum": momentum, "iterations": iterations, "shrinkage": shrinkage}
 
@@ -62,40 +64,60 @@ class Muon(torch.optim.Adam):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            by_shape: dict[tuple[int, int], list[Parameter]] = {}
-            for parameter in group["params"]:
-                if (
-                    parameter.grad is not None
-                    and parameter.ndim == 2
-                    and min(parameter.shape) >= SMALLEST_SIDE
-                ):
-                    by_shape.setdefault((min(parameter.shape), max(parameter.shape)), []).append(parameter)
-            for matrices in by_shape.values():
+            matrices = [
+                parameter
+                for parameter in group["params"]
+                if parameter.grad is not None
+                and parameter.ndim == 2
+                and min(parameter.shape) >= SMALLEST_SIDE
+            ]
+            if matrices:
                 self._step_matrices(matrices, group)
         # Adam passes over parameters without a gradient.
         super().step()
         return loss
 
     def _step_matrices(self, matrices: list[Parameter], group: dict[str, Any]) -> None:
-        """One step for matrices of one shape, or its transpose."""
-        directions = []
+        momenta = [self._momentum(matrix) for matrix in matrices]
+        gradients = [matrix.grad for matrix in matrices]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        directions = torch._foreach_lerp(gradients, momenta, group["momentum"])
+        updates = orthogonalise_all(directions, group["iterations"])
+        torch._foreach_mul_(updates, [-0.2 * max(matrix.shape) ** 0.5 * group["lr"] for matrix in matrices])
+        torch._foreach_mul_(matrices, 1 - group["lr"] * group["shrinkage"])
+        torch._foreach_add_(matrices, updates)
         for matrix in matrices:
-            gradient = matrix.grad
-            assert gradient is not None
-            state = self.state[matrix]
-            if "momentum" not in state:
-                # Adam, when it loads a checkpoint, looks for the count of steps in every state.
-                state["step"], state["momentum"] = torch.zeros(()), torch.zeros_like(gradient)
-            state["step"] += 1
-            momentum = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-            direction = gradient.lerp(momentum, group["momentum"])
-            directions.append(direction.T if direction.shape[0] > direction.shape[1] else direction)
             matrix.grad = None
-        updates = orthogonalise(torch.stack(directions), group["iterations"])
-        scale = 0.2 * max(matrices[0].shape) ** 0.5 * group["lr"]
-        for matrix, update in zip(matrices, updates, strict=True):
-            matrix.mul_(1 - group["lr"] * group["shrinkage"])
-            matrix.sub_(update.T if matrix.shape[0] > matrix.shape[1] else update, alpha=scale)
+
+    def _momentum(self, matrix: Parameter) -> Tensor:
+        state = self.state[matrix]
+        if "momentum" not in state:
+            # Adam, when it loads a checkpoint, looks for the count of steps in every state.
+            state["step"], state["momentum"] = torch.zeros(()), torch.zeros_like(matrix)
+        state["step"] += 1
+        return state["momentum"]
+
+
+def orthogonalise_all(matrices: list[Tensor], iterations: int) -> list[Tensor]:
+    """`orthogonalise` for matrices of any shapes.
+
+    Matrices of about one size are padded with zeros to one shape and go through the iteration together: it
+    leaves the zeros as they are, and a call for each shape would cost more than the zeros do.
+    """
+    batches: dict[tuple[int, int], list[int]] = {}
+    for place, matrix in enumerate(matrices):
+        rows, columns = sorted(-(-side // PADDED_SIDE) * PADDED_SIDE for side in matrix.shape)
+        batches.setdefault((rows, columns), []).append(place)
+    results: list[Tensor] = [None] * len(matrices)  # type: ignore[list-item]
+    for shape, places in batches.items():
+        wide = [m.T if m.shape[0] > m.shape[1] else m for m in (matrices[place] for place in places)]
+        padded = matrices[0].new_zeros(len(places), *shape)
+        for row, matrix in zip(padded, wide, strict=True):
+            row[: matrix.shape[0], : matrix.shape[1]] = matrix
+        for place, matrix, result in zip(places, wide, orthogonalise(padded, iterations), strict=True):
+            result = result[: matrix.shape[0], : matrix.shape[1]]
+            results[place] = result.T if matrices[place].shape[0] > matrices[place].shape[1] else result
+    return results
 
 
 def orthogonalise(

@@ -83,7 +83,7 @@ class DenseRenderer(RayRenderer):
 
 
 class ClassRenderer(RayRenderer):
-    """Samples where the class is; rays that pass it by show their background and cost nothing more."""
+    """Samples where the class is; rendered rays that pass it by show their background and cost no more."""
 
     def __init__(self, field: ForegroundField, config: NerfgenModelConfig) -> None:
         super().__init__(field, config)
@@ -97,27 +97,37 @@ class ClassRenderer(RayRenderer):
         self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
     ) -> tuple[Composite, Float[Tensor, "hits samples"]]:
         """Pixels of the rays, and the weight of every sample of the rays that meet the class."""
-        assert ray_bundle.fars is not None
         edges, occupied = self.sampler.look_up(ray_bundle)
-        (hits,) = self.sampler.meets_class(occupied).nonzero(as_tuple=True)
-        hit_rays = ray_bundle[hits]
-        hit_terms = LatentTerms(*(term if len(term) == 1 else term[hits] for term in terms))
-        samples = self.sampler(
-            hit_rays,
-            edges[hits],
-            occupied[hits],
-            num_samples=self.num_samples,
-        )
-        positions = positions_of(samples)
-        density, colours = self.field(positions, hit_terms)
-        weights = rendering_weights(density, samples.deltas[..., 0])
         if self.training:
-            self._last = (positions.detach(), weights.detach())
-        hit_pixels = composite(weights, colours, middles_of(samples), background[hits], ray_bundle.fars[hits])
+            # Nearly every ray of a crop meets the class, and the few others are how the class can grow.
+            return self._render(ray_bundle, terms, background, edges, occupied)
+        (hits,) = (occupied.amax(dim=-1) > 0).nonzero(as_tuple=True)
+        hit_terms = LatentTerms(*(term if len(term) == 1 else term[hits] for term in terms))
+        hit_pixels, weights = self._render(
+            ray_bundle[hits], hit_terms, background[hits], edges[hits], occupied[hits]
+        )
+        assert ray_bundle.fars is not None
         empty = background.new_zeros(len(background), 1)
         missed = Composite(background, torch.zeros_like(background), empty, ray_bundle.fars)
         pixels = (miss.index_copy(0, hits, hit) for miss, hit in zip(missed, hit_pixels, strict=True))
         return Composite(*pixels), weights
+
+    def _render(
+        self,
+        rays: RayBundle,
+        terms: LatentTerms,
+        background: Float[Tensor, "rays 3"],
+        edges: Float[Tensor, "rays bins+1"],
+        occupied: Float[Tensor, "rays bins"],
+    ) -> tuple[Composite, Float[Tensor, "rays samples"]]:
+        assert rays.fars is not None
+        samples = self.sampler(rays, edges, occupied, num_samples=self.num_samples)
+        positions = positions_of(samples)
+        density, colours = self.field(positions, terms)
+        weights = rendering_weights(density, samples.deltas[..., 0])
+        if self.training:
+            self._last = (positions.detach(), weights.detach())
+        return composite(weights, colours, middles_of(samples), background, rays.fars), weights
 
     def after_step(self, step: int) -> None:
         """Show the grid where the step's rays found something."""

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from nerfstudio.cameras.rays import RayBundle
 
 from nerfgen_ns.class_sampler import ClassOccupancy, ClassSampler, inverse_transform
@@ -82,13 +83,16 @@ def test_samples_crowd_where_the_class_is_and_some_fall_elsewhere():
     assert (positions < 0.25).any() and (positions > 0.5).any()
 
 
-def test_rays_meet_the_class_where_they_pass_an_occupied_cell():
-    sampler = ClassSampler(make_grid(), num_samples=16)
-    occupied = torch.zeros(2000, 48)
-    occupied[:10, 7] = 1.0
-    assert sampler.eval().meets_class(occupied).nonzero().flatten().tolist() == list(range(10))
-    explored = sampler.train().meets_class(occupied)
-    assert explored[:10].all() and 40 < explored[10:].sum() < 180
+def test_the_grid_looked_up_along_rays_is_the_grid_at_their_positions():
+    grid = make_grid(resolution=7)
+    grid.occupied.bernoulli_(0.5)
+    origins, distances = torch.randn(50, 3), torch.rand(50, 20) * 6.0
+    directions = F.normalize(torch.randn(50, 3), dim=-1)
+    positions = origins[:, None] + directions[:, None] * distances[..., None]
+    along = grid.along(origins, directions, distances)
+    # Rounding may put a position that lies on a cell's side into the next cell.
+    assert (along == grid(positions)).float().mean() > 0.999
+    assert 0.3 < along.mean() < 0.7
 
 
 def test_weights_decay_and_are_raised_to_the_largest_of_the_samples():

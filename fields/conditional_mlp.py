@@ -1,0 +1,136 @@
+"""The matrix products of a conditional ReLU MLP, forwards and backwards, with nothing in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class DenseLayer(NamedTuple):
+    """W and b of a dense layer; no b where a latent term holds it."""
+
+    weight: Float[Tensor, "outputs inputs"]
+    bias: Float[Tensor, "outputs"] | None
+
+
+def dense_layer(linear: nn.Linear, dtype: torch.dtype) -> DenseLayer:
+    """The parameters of a module, in another number format."""
+    return DenseLayer(linear.weight.to(dtype), None if linear.bias is None else linear.bias.to(dtype))
+
+
+def conditional_mlp(
+    encoded: Float[Tensor, "points encoded"],
+    input_term: Float[Tensor, "groups width"],
+    input_weight: Float[Tensor, "width encoded"],
+    layers: Sequence[DenseLayer],
+    skip_layer: int = 0,
+    skip_term: Float[Tensor, "groups width"] | None = None,
+    skip_weight: Float[Tensor, "width encoded"] | None = None,
+) -> Float[Tensor, "points outputs"]:
+    """ReLU layers on encoded points and terms that neighbouring points share, and a linear layer at the end.
+
+    It is what `torch.nn.functional` would give. Its gradient is written out, because on a processor half the
+    time of small layers goes into what autograd does between their products: activations are masked in place
+    here, gradients of the shared terms are summed once, and no gradient of the points is computed unless
+    someone asks. It can be differentiated once.
+
+    Args:
+        encoded: γ(x) of all points. Point i belongs to group i // (points / groups).
+        input_term: W_z·z + b of the first layer, one a group.
+        input_weight: W_x of the first layer.
+        layers: the others; the last is linear.
+        skip_layer: which layer, counted from 1 in `layers`, γ(x) enters again; 0 for none.
+        skip_term: W_z·z + b of that layer, which has no b of its own.
+        skip_weight: W_x of that layer.
+    """
+    parameters = [part for layer in layers for part in layer]
+    outputs = _ConditionalMlp.apply(
+        encoded, input_term, input_weight, skip_layer, skip_term, skip_weight, *parameters
+    )
+    assert isinstance(outputs, Tensor)
+    return outputs
+
+
+class _ConditionalMlp(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        encoded: Tensor,
+        input_term: Tensor,
+        input_weight: Tensor,
+        skip_layer: int,
+        skip_term: Tensor | None,
+        skip_weight: Tensor | None,
+        *parameters: Tensor | None,
+    ) -> Tensor:
+        weights, biases = parameters[::2], parameters[1::2]
+        features = torch.mm(encoded, input_weight.T)
+        _by_group(features, input_term).add_(input_term[:, None])
+        keep = any(ctx.needs_input_grad)
+        activations = []
+        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True), start=1):
+            assert weight is not None
+            below = features.relu_()
+            if keep:
+                activations.append(below)
+            if bias is not None:
+                features = torch.addmm(bias, below, weight.T)
+            else:
+                features = torch.mm(below, weight.T)
+            if layer == skip_layer:
+                assert skip_term is not None and skip_weight is not None
+                features.addmm_(encoded, skip_weight.T)
+                _by_group(features, skip_term).add_(skip_term[:, None])
+        ctx.skip_layer = skip_layer
+        ctx.save_for_backward(
+            encoded, input_term, input_weight, skip_term, skip_weight, *weights, *activations
+        )
+        return features
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
+        encoded, input_term, input_weight, skip_term, skip_weight, *saved = ctx.saved_tensors
+        weights, activations = saved[: len(saved) // 2], saved[len(saved) // 2 :]
+        needed = ctx.needs_input_grad
+        (gradient,) = output_gradients
+        of_encoded = of_skip_term = of_skip_weight = None
+        of_parameters: list[Tensor | None] = [None] * (2 * len(weights))
+        for layer in range(len(weights), 0, -1):
+            weight, below = weights[layer - 1], activations[layer - 1]
+            place = 2 * (layer - 1)
+            if needed[6 + place]:
+                of_parameters[place] = torch.mm(gradient.T, below)
+            if needed[6 + place + 1]:
+                of_parameters[place + 1] = gradient.sum(0)
+            if layer == ctx.skip_layer:
+                if needed[4]:
+                    of_skip_term = _by_group(gradient, skip_term).sum(1)
+                if needed[5]:
+                    of_skip_weight = torch.mm(gradient.T, encoded)
+                if needed[0]:
+                    of_encoded = torch.mm(gradient, skip_weight)
+            gradient = torch.mm(gradient, weight)
+            torch.ops.aten.threshold_backward.grad_input(gradient, below, 0, grad_input=gradient)
+        of_input_term = _by_group(gradient, input_term).sum(1) if needed[1] else None
+        of_input_weight = torch.mm(gradient.T, encoded) if needed[2] else None
+        if needed[0]:
+            through_input = torch.mm(gradient, input_weight)
+            of_encoded = through_input if of_encoded is None else of_encoded.add_(through_input)
+        return (
+            of_encoded,
+            of_input_term,
+            of_input_weight,
+            None,
+            of_skip_term,
+            of_skip_weight,
+            *of_parameters,
+        )
+
+
+def _by_group(points: Float[Tensor, "points width"], term: Float[Tensor, "groups width"]) -> Tensor:
+    return points.view(len(term), -1, points.shape[-1])

@@ -1,0 +1,40 @@
+"""A second look at every photograph: the class in the mirror."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
+
+
+def draw_mirrored(rays: RayBundle, share: float) -> Bool[Tensor, "rays 1"]:
+    """Which rays are mirrored, at random."""
+    return torch.rand_like(rays.origins[:, :1]) < share
+
+
+def mirror_rays(rays: RayBundle, mirrored: Bool[Tensor, "rays 1"]) -> RayBundle:
+    """Rays of the class frame, some of them mirrored in the plane x = 0."""
+    flip = torch.cat([_sign(mirrored, rays.origins), torch.ones_like(rays.origins[:, 1:])], dim=-1)
+    return replace(rays, origins=rays.origins * flip, directions=rays.directions * flip)
+
+
+def mirror_codes(
+    codes: Float[Tensor, "rays latent"], mirrored: Bool[Tensor, "rays 1"], lopsided_dims: int
+) -> Float[Tensor, "rays latent"]:
+    """The code of the mirrored object, of which the first `lopsided_dims` entries have the other sign.
+
+    Where a ray and its code are both mirrored, the colour is the same: that is what the field learns from it.
+    The entries that keep their sign say what left and right share, which a single photograph shows twice
+    then; the others say how they differ. The method is ours; its idea, that an object in the mirror is a
+    second view of a nearly symmetric one, is that of Wu et al., "Unsupervised Learning of Probably Symmetric
+    Deformable 3D Objects from Images in the Wild" (CVPR 2020).
+    """
+    lopsided, even = codes.split([lopsided_dims, codes.shape[1] - lopsided_dims], dim=1)
+    return torch.cat([lopsided * _sign(mirrored, codes), even], dim=1)
+
+
+def _sign(mirrored: Bool[Tensor, "rays 1"], like: Tensor) -> Float[Tensor, "rays 1"]:
+    return 1.0 - 2.0 * mirrored.to(like.dtype)
