@@ -77,10 +77,7 @@ class _ConditionalMlp(torch.autograd.Function):
             below = features.relu_()
             if keep:
                 activations.append(below)
-            if bias is not None:
-                features = torch.addmm(bias, below, weight.T)
-            else:
-                features = torch.mm(below, weight.T)
+            features = torch.mm(below, weight.T) if bias is None else torch.addmm(bias, below, weight.T)
             if layer == skip_layer:
                 assert skip_term is not None and skip_weight is not None
                 features.addmm_(encoded, skip_weight.T)

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.model_components.ray_samplers import Sampler
 from torch import Tensor, nn
@@ -57,6 +57,12 @@ class ClassOccupancy(nn.Module):
         assert isinstance(cells, Tensor)
         return self.occupied.view(-1)[cells]
 
+    def centres(self) -> tuple[Float[Tensor, "cells 3"], Int[Tensor, "cells"]]:
+        """The middles of all occupied cells, and the cells' flat numbers."""
+        places = self.occupied.nonzero()
+        flat = (places[:, 0] * self.resolution + places[:, 1]) * self.resolution + places[:, 2]
+        return (places + 0.5) * (2.0 / self.resolution) - 1.0, flat
+
     @torch.no_grad()
     def update(self, positions: Float[Tensor, "*batch 3"], weights: Float[Tensor, "*batch"]) -> None:
         """Let all weights decay, and raise those of the samples' cells to the samples' weights."""
@@ -68,8 +74,12 @@ class ClassOccupancy(nn.Module):
     @torch.no_grad()
     def mark(self) -> None:
         """Mark anew which cells are occupied."""
-        over = (self.weights > self.threshold).float()
-        self.occupied.copy_(F.max_pool3d(over[None, None], kernel_size=3, stride=1, padding=1)[0, 0])
+        self.occupied.copy_(with_margin((self.weights > self.threshold).float()))
+
+
+def with_margin(occupied: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
+    """Occupied cells, and those that touch one."""
+    return F.max_pool3d(occupied[None, None], kernel_size=3, stride=1, padding=1)[0, 0]
 
 
 class ClassSampler(Sampler):
@@ -95,14 +105,17 @@ class ClassSampler(Sampler):
 
     @torch.no_grad()
     def look_up(
-        self, ray_bundle: RayBundle
+        self, ray_bundle: RayBundle, occupancy: ClassOccupancy | None = None
     ) -> tuple[Float[Tensor, "rays bins+1"], Float[Tensor, "rays bins"]]:
-        """Edges of evenly spaced bins between each ray's near and far, and the occupancy of each bin."""
+        """Edges of evenly spaced bins between each ray's near and far, and the occupancy of each bin.
+
+        The occupancy is the sampler's own unless another grid is given.
+        """
         assert ray_bundle.nears is not None and ray_bundle.fars is not None
         bins = torch.linspace(0.0, 1.0, self.num_bins + 1, device=ray_bundle.origins.device)
         edges = ray_bundle.nears + (ray_bundle.fars - ray_bundle.nears) * bins
         centres = 0.5 * (edges[:, 1:] + edges[:, :-1])
-        return edges, self.occupancy.along(ray_bundle.origins, ray_bundle.directions, centres)
+        return edges, (occupancy or self.occupancy).along(ray_bundle.origins, ray_bundle.directions, centres)
 
     def generate_ray_samples(
         self,

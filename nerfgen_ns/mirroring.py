@@ -22,9 +22,9 @@ def mirror_rays(rays: RayBundle, mirrored: Bool[Tensor, "rays 1"]) -> RayBundle:
 
 
 def mirror_codes(
-    codes: Float[Tensor, "rays latent"], mirrored: Bool[Tensor, "rays 1"], lopsided_dims: int
+    codes: Float[Tensor, "codes latent"], mirrored: Bool[Tensor, "rays 1"], lopsided_dims: int
 ) -> Float[Tensor, "rays latent"]:
-    """The code of the mirrored object, of which the first `lopsided_dims` entries have the other sign.
+    """The code of each ray, one for all or one each, or of the mirrored object, of which the first `lopsided_dims` entries have the other sign.
 
     Where a ray and its code are both mirrored, the colour is the same: that is what the field learns from it.
     The entries that keep their sign say what left and right share, which a single photograph shows twice
@@ -32,6 +32,7 @@ def mirror_codes(
     second view of a nearly symmetric one, is that of Wu et al., "Unsupervised Learning of Probably Symmetric
     Deformable 3D Objects from Images in the Wild" (CVPR 2020).
     """
+    codes = codes.expand(len(mirrored), -1)
     lopsided, even = codes.split([lopsided_dims, codes.shape[1] - lopsided_dims], dim=1)
     return torch.cat([lopsided * _sign(mirrored, codes), even], dim=1)
 

@@ -28,8 +28,8 @@ from nerfgen_ns.fields.precision import has_fast_bf16
 from nerfgen_ns.identity import codes_of_rays
 from nerfgen_ns.latent_table import LatentTable
 from nerfgen_ns.losses import hard_surface_loss, mask_loss, rgb_loss
-from nerfgen_ns.mirroring import draw_mirrored, mirror_codes, mirror_rays
 from nerfgen_ns.metrics import image_metrics, psnr
+from nerfgen_ns.mirroring import draw_mirrored, mirror_codes, mirror_rays
 from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.normals import surface_normals
 from nerfgen_ns.pose_correction import DRIFT_STEPS, PoseCorrection, pose_loss, turn_in_degrees

@@ -16,6 +16,7 @@ from nerfgen_ns.compositing import Composite, composite, rendering_weights
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
 from nerfgen_ns.latent_table import LatentTable
 from nerfgen_ns.model_config import NerfgenModelConfig
+from nerfgen_ns.object_occupancy import ObjectOccupancy
 
 UPDATE_STEPS = 4
 """Steps between two updates of the class sampler's grid."""
@@ -91,16 +92,19 @@ class ClassRenderer(RayRenderer):
             config.grid_resolution, config.occupancy_decay, config.occupancy_threshold
         )
         self.sampler = ClassSampler(self.occupancy, config.num_samples, floor=config.unoccupied_density)
+        self._object = ObjectOccupancy(field, self.occupancy)
         self._last: tuple[Tensor, Tensor] | None = None
 
     def forward(
         self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
     ) -> tuple[Composite, Float[Tensor, "hits samples"]]:
         """Pixels of the rays, and the weight of every sample of the rays that meet the class."""
-        edges, occupied = self.sampler.look_up(ray_bundle)
         if self.training:
+            edges, occupied = self.sampler.look_up(ray_bundle)
             # Nearly every ray of a crop meets the class, and the few others are how the class can grow.
             return self._render(ray_bundle, terms, background, edges, occupied)
+        one_object = len(terms.input) == 1
+        edges, occupied = self.sampler.look_up(ray_bundle, self._object(terms) if one_object else None)
         (hits,) = (occupied.amax(dim=-1) > 0).nonzero(as_tuple=True)
         hit_terms = LatentTerms(*(term if len(term) == 1 else term[hits] for term in terms))
         hit_pixels, weights = self._render(

@@ -48,3 +48,10 @@ def test_gradients_reach_rays_and_codes_through_the_mirror(rays):
     sign = 1.0 - 2.0 * mirrored.float()
     assert torch.equal(rays.origins.grad[:, :1], sign)
     assert torch.equal(codes.grad[:, :2], sign.expand(-1, 2))
+
+
+def test_one_code_for_all_rays_becomes_one_a_ray():
+    code, mirrored = torch.randn(1, 6), torch.tensor([[True], [False]])
+    assert torch.equal(
+        mirror_codes(code, mirrored, 2), torch.cat([torch.cat([-code[:, :2], code[:, 2:]], 1), code])
+    )

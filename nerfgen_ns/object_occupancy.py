@@ -1,0 +1,56 @@
+"""Which cells of the class one of its objects fills: where samples fall when that object is rendered."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from nerfgen_ns.class_sampler import ClassOccupancy, with_margin
+from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
+
+SMALLEST_OPTICAL_DEPTH = 0.005
+"""Of a cell that counts as filled: less is not seen even where a dozen such cells lie behind each other."""
+
+
+class ObjectOccupancy:
+    """The part of the class's grid that one object fills, found anew when object, field or grid have changed.
+
+    A view of an object takes tens of thousands of rays, and the grid a few of them: it pays even when
+    something changes before every view.
+
+    Args:
+        field: the foreground field.
+        occupancy: the grid of the class.
+    """
+
+    def __init__(self, field: ForegroundField, occupancy: ClassOccupancy) -> None:
+        self._field = field
+        self._occupancy = occupancy
+        self._terms: LatentTerms | None = None
+        self._versions: list[int] = []
+        self._grid = occupancy
+
+    @torch.no_grad()
+    def __call__(self, terms: LatentTerms) -> ClassOccupancy:
+        """The grid of the object of these latent terms, which are of a single code."""
+        versions = [tensor._version for tensor in self._sources()]
+        known = self._terms is not None and all(map(torch.equal, self._terms, terms))
+        if not known or versions != self._versions:
+            self._grid = self._find(terms)
+            self._terms, self._versions = terms, versions
+        return self._grid
+
+    def _sources(self) -> list[Tensor]:
+        return [*self._field.parameters(), self._occupancy.occupied]
+
+    def _find(self, terms: LatentTerms) -> ClassOccupancy:
+        centres, cells = self._occupancy.centres()
+        density = self._field.density(centres[None], terms)[0]
+        filled = torch.zeros_like(self._occupancy.occupied)
+        cell_size = 2.0 / self._occupancy.resolution
+        filled.view(-1)[cells] = (density * cell_size > SMALLEST_OPTICAL_DEPTH).float()
+        grid = copy.copy(self._occupancy)
+        grid._buffers = {**grid._buffers, "occupied": with_margin(filled) * self._occupancy.occupied}
+        return grid
