@@ -24,9 +24,9 @@ def mirror_rays(rays: RayBundle, mirrored: Bool[Tensor, "rays 1"]) -> RayBundle:
 def mirror_codes(
     codes: Float[Tensor, "codes latent"], mirrored: Bool[Tensor, "rays 1"], lopsided_dims: int
 ) -> Float[Tensor, "rays latent"]:
-    """The code of each ray, one for all or one each, or of the mirrored object, of which the first `lopsided_dims` entries have the other sign.
+    """The code of each ray, given one for all or one each; mirrored ones are those of the mirrored object.
 
-    Where a ray and its code are both mirrored, the colour is the same: that is what the field learns from it.
+    Their first `lopsided_dims` entries have the other sign. Where a ray and its code are both mirrored, the colour is the same: that is what the field learns from it.
     The entries that keep their sign say what left and right share, which a single photograph shows twice
     then; the others say how they differ. The method is ours; its idea, that an object in the mirror is a
     second view of a nearly symmetric one, is that of Wu et al., "Unsupervised Learning of Probably Symmetric
