@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import tyro
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
@@ -18,16 +19,22 @@ from torch import Tensor
 
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig, number_photographs
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
-from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
-from nerfgen_ns.datamanagers.pixel_store import PixelStore
+from nerfgen_ns.datamanagers.file_pixel_store import FilePixelStore
+from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSampler, ImagewisePixelSamplerConfig
+from nerfgen_ns.datamanagers.pixel_store import BYTES_OF_PIXEL, PixelStore
+from nerfgen_ns.datamanagers.prefetch import Prefetched
 from nerfgen_ns.datamanagers.rays import PixelRays
 from nerfgen_ns.datamanagers.transforms import transforms_path
 from nerfgen_ns.errors import exit_with_one_line
+from nerfgen_ns.files import cache_folder
+
+BATCHES_AHEAD = 4
+"""Batches that are read from a file before they are asked for."""
 
 
 @dataclass
 class NerfgenDataManagerConfig(VanillaDataManagerConfig):
-    """N images × P pixels a step, drawn from bytes in memory."""
+    """N images × P pixels a step, drawn from bytes in memory or, where they are too many, in a file."""
 
     _target: type = field(default_factory=lambda: NerfgenDataManager)
     """Target class to instantiate."""
@@ -35,6 +42,12 @@ class NerfgenDataManagerConfig(VanillaDataManagerConfig):
     """Where the photographs and their cameras come from."""
     pixel_sampler: ImagewisePixelSamplerConfig = field(default_factory=ImagewisePixelSamplerConfig)
     """Which pixels a step trains on."""
+    pixel_memory: float = 1.0
+    """Gigabytes of pixels, at four bytes each, that are held in memory. A data set with more is laid out once
+    in a file, from which each step reads what it needs, ahead of time; another run on the same data finds it.
+    """
+    pixel_folder: Path | None = None
+    """Where such a file goes; the user's cache folder unless set. It is as large as all pixels together."""
     train_num_images_to_sample_from: tyro.conf.Suppress[int] = -1
     train_num_times_to_repeat_images: tyro.conf.Suppress[int] = -1
     eval_num_images_to_sample_from: tyro.conf.Suppress[int] = -1
@@ -53,12 +66,13 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
     """
 
     config: NerfgenDataManagerConfig
-    train_pixel_sampler: PixelSampler
+    train_pixel_sampler: ImagewisePixelSampler
     eval_pixel_sampler: PixelSampler
 
     def __init__(self, config: NerfgenDataManagerConfig, *args: Any, **kwargs: Any) -> None:
         with exit_with_one_line():
             super().__init__(config, *args, **kwargs)
+        self.train_dataparser_outputs = self.train_dataset._dataparser_outputs
 
     def create_train_dataset(self) -> NerfgenDataset:
         """All photographs, each camera with its photograph's number."""
@@ -71,15 +85,20 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         dataset = super().create_eval_dataset()
         if dataset.image_filenames == self.train_dataset.image_filenames:
             number_photographs(dataset.cameras)
+        # nerfstudio compares the cameras one by one to choose how to batch whole images, which are not
+        # batched here; with many photographs that takes minutes.
+        outputs = self.train_dataparser_outputs
+        self.train_dataparser_outputs = replace(outputs, cameras=outputs.cameras[:1])
         return dataset
 
     def setup_train(self) -> None:
-        """Read the photographs that train, as bytes."""
+        """Read the photographs that train, as bytes, or find them in their file."""
         training_images = self.train_dataset.metadata["training_images"]
         CONSOLE.print(f"Reading {len(training_images)} photographs.")
         self.train_pixels, self.train_pixel_sampler, self.train_rays = self._pixels(
             self.train_dataset, training_images, self.config.train_num_rays_per_batch
         )
+        self.train_batches = self._read_ahead() if isinstance(self.train_pixels, FilePixelStore) else None
 
     def setup_eval(self) -> None:
         """Prepare evaluation: on the photographs set aside or, if there are none, on those that train."""
@@ -103,7 +122,10 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         identity, so that the model shows the same one on all of them.
         """
         self.train_count += 1
-        batch = self.train_pixel_sampler.sample(self.train_pixels)
+        if self.train_batches is not None and self.training:
+            batch = self.train_batches.next()
+        else:
+            batch = self.train_pixel_sampler.sample(self.train_pixels)
         ray_bundle = self.train_rays(batch["indices"])
         if not self.training:
             ray_bundle.metadata.pop("cam_idx")
@@ -120,10 +142,25 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         """The prepared folder: where the viewer keeps camera paths, and never the user's photographs."""
         return transforms_path(self.dataparser.config.data).parent
 
+    def make_store(self, dataset: NerfgenDataset, images: np.ndarray) -> PixelStore:
+        """The pixels of images: in memory, or in a file where they are more than `pixel_memory`."""
+        cameras = dataset.cameras
+        pixels = (cameras.height.flatten().long() * cameras.width.flatten().long())[images].sum()
+        if BYTES_OF_PIXEL * int(pixels) <= 1e9 * self.config.pixel_memory:
+            return PixelStore(dataset, images)
+        return FilePixelStore(dataset, images, self.config.pixel_folder or cache_folder() / "pixels")
+
     def _pixels(self, dataset: NerfgenDataset, images: np.ndarray, rays: int) -> tuple[Any, Any, PixelRays]:
         with exit_with_one_line():
-            store = PixelStore(dataset, images)
+            store = self.make_store(dataset, images)
         return store, self._get_pixel_sampler(dataset, rays), PixelRays(dataset.cameras.to(self.device))
+
+    def _read_ahead(self) -> Prefetched[dict[str, Tensor]]:
+        """Training batches, made in a thread with random numbers of its own."""
+        sampler = self._get_pixel_sampler(self.train_dataset, self.config.train_num_rays_per_batch)
+        sampler.generator = torch.Generator().manual_seed(torch.initial_seed())
+        store = self.train_pixels
+        return Prefetched(lambda: sampler.sample(store), BATCHES_AHEAD)
 
     def _on_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: value.to(self.device) for name, value in batch.items()}

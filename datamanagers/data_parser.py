@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -66,16 +69,22 @@ class NerfgenDataParser(Nerfstudio):
         if not 0.0 <= self.config.eval_fraction < 1.0:
             raise UsageError(f"--eval-fraction must lie in [0, 1), got {self.config.eval_fraction}")
         path = transforms_path(self.config.data)
-        frames = read_frames(path)
+        with without_collection():
+            frames = read_frames(path)
+            rows = rows_of_frames(frames)
+            row_of_file = {
+                path.parent / frame["file_path"]: row for frame, row in zip(frames, rows, strict=True)
+            }
+        # nerfstudio reads the file once more: two copies of many landmarks need not exist together.
+        del frames
         try:
-            outputs = super()._generate_dataparser_outputs(split)
+            with without_collection():
+                outputs = super()._generate_dataparser_outputs(split)
         except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UsageError(f"{path}: {' '.join(str(error).split())}; prepare the folder again") from error
         outputs.metadata["matte_filenames"] = outputs.mask_filenames
         outputs.mask_filenames = None
 
-        rows = rows_of_frames(frames)
-        row_of_file = {path.parent / frame["file_path"]: row for frame, row in zip(frames, rows, strict=True)}
         own_rows = np.array([row_of_file[name] for name in outputs.image_filenames])
         outputs.metadata["num_identities"] = max(rows) + 1
         outputs.cameras.metadata = {
@@ -96,6 +105,21 @@ class NerfgenDataParser(Nerfstudio):
         if self.downscale_factor is None:
             self.downscale_factor = self.config.downscale_factor or 1  # type: ignore[assignment]
         return data_dir / filepath
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Within the block Python looks for no cycles of objects.
+
+    Among the numbers of a large transforms.json there are none, and looking takes longer than reading them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def evenly_spread(count: int, fraction: float) -> Int[np.ndarray, "chosen"]:

@@ -36,26 +36,26 @@ class ImagewisePixelSampler(PixelSampler):
     """Draws images, then pixels uniformly from each: LOLNeRF (CVPR 2022, section 4), 4096 × 32 a step."""
 
     config: ImagewisePixelSamplerConfig
+    generator: torch.Generator | None = None
+    """Where the random numbers come from; torch's own, unless set."""
 
     def sample(self, image_batch: PixelStore) -> dict[str, Tensor]:  # type: ignore[override]
         """A batch of `num_rays_per_batch` pixels, with their (image, row, column) under "indices"."""
-        indices = self.sample_indices(image_batch)
-        batch = image_batch.gather(indices)
-        if self.config.background_redraw_fraction > 0 and image_batch.has_mattes:
+        store = image_batch.for_a_step(self.generator)
+        indices = self.sample_indices(store)
+        batch = store.gather(indices)
+        if self.config.background_redraw_fraction > 0 and store.has_mattes:
             outside = batch["matte"][:, 0] == 0
-            redrawn = outside & (torch.rand(len(indices)) < self.config.background_redraw_fraction)
-            indices[redrawn, 1:] = self._places_in(image_batch, indices[redrawn, 0])
-            for name, values in image_batch.gather(indices[redrawn]).items():
+            chance = torch.rand(len(indices), generator=self.generator)
+            redrawn = outside & (chance < self.config.background_redraw_fraction)
+            indices[redrawn, 1:] = store.draw(indices[redrawn, 0], self.generator)
+            for name, values in store.gather(indices[redrawn]).items():
                 batch[name][redrawn] = values
         return {**batch, "indices": indices}
 
     def sample_indices(self, store: PixelStore) -> Int[Tensor, "rays 3"]:
         """Random (image, row, column), `pixels_per_image` rays in a row from the same image."""
         pixels = self.config.pixels_per_image
-        drawn = torch.randint(len(store), (-(-self.num_rays_per_batch // pixels),))
+        drawn = torch.randint(len(store), (-(-self.num_rays_per_batch // pixels),), generator=self.generator)
         image = store.images[drawn].repeat_interleave(pixels)[: self.num_rays_per_batch]
-        return torch.cat([image[:, None], self._places_in(store, image)], dim=-1)
-
-    def _places_in(self, store: PixelStore, image: Int[Tensor, "rays"]) -> Int[Tensor, "rays 2"]:
-        size = torch.stack([store.heights[image], store.widths[image]], dim=-1)
-        return (torch.rand(size.shape) * size).long()
+        return torch.cat([image[:, None], store.draw(image, self.generator)], dim=-1)

@@ -7,17 +7,18 @@ from typing import Any
 import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
 from nerfstudio.engine.optimizers import OptimizerConfig
-from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
 from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.optimizers import FusedAdamConfig, MuonConfig
+from nerfgen_ns.pipeline import NerfgenPipelineConfig
+from nerfgen_ns.row_adam import RowAdamConfig
 from nerfgen_ns.trainer import BudgetDecayConfig, NerfgenTrainerConfig
 
 POSE_LR = 4e-4
-"""Learning rate of the pose correction, in radians; SparseAdam moves a turn by about as much a step."""
+"""Learning rate of the pose correction, in radians; Adam moves a turn by about as much a step."""
 
 
 def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) -> dict[str, Any]:
@@ -31,11 +32,11 @@ def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) ->
             "scheduler": BudgetDecayConfig(final_ratio=final_ratio),
         },
         "latent_table": {
-            "optimizer": OptimizerConfig(_target=torch.optim.SparseAdam, lr=latent_lr, eps=1e-15),
+            "optimizer": RowAdamConfig(lr=latent_lr),
             "scheduler": BudgetDecayConfig(final_ratio=final_ratio),
         },
         "pose_correction": {
-            "optimizer": OptimizerConfig(_target=torch.optim.SparseAdam, lr=POSE_LR, eps=1e-15),
+            "optimizer": RowAdamConfig(lr=POSE_LR),
             "scheduler": BudgetDecayConfig(final_ratio=final_ratio, start=0.3),
         },
     }
@@ -62,7 +63,7 @@ nerfgen = MethodSpecification(
         steps_per_eval_batch=500,
         steps_per_eval_image=500,
         steps_per_eval_all_images=1_000_000,
-        pipeline=VanillaPipelineConfig(
+        pipeline=NerfgenPipelineConfig(
             datamanager=NerfgenDataManagerConfig(
                 train_num_rays_per_batch=16_384, eval_num_rays_per_batch=4_096
             ),
@@ -85,7 +86,7 @@ nerfgen_hq = MethodSpecification(
         steps_per_eval_batch=1_000,
         steps_per_eval_image=1_000,
         steps_per_eval_all_images=1_000_000,
-        pipeline=VanillaPipelineConfig(
+        pipeline=NerfgenPipelineConfig(
             datamanager=NerfgenDataManagerConfig(
                 train_num_rays_per_batch=16_384, eval_num_rays_per_batch=4_096
             ),
@@ -110,7 +111,7 @@ nerfgen_tiny = MethodSpecification(
         steps_per_eval_image=2_000,
         steps_per_eval_all_images=1_000_000,
         logging=LoggingConfig(steps_per_log=100),
-        pipeline=VanillaPipelineConfig(
+        pipeline=NerfgenPipelineConfig(
             datamanager=NerfgenDataManagerConfig(
                 train_num_rays_per_batch=768,
                 eval_num_rays_per_batch=768,

@@ -15,7 +15,11 @@ from nerfgen_ns.errors import UsageError
 Kind = Literal["linear", "spherical"]
 
 MOST_ROWS_COMPARED = 1024
-"""Rows of which `usual_distance` looks for the nearest other: the work grows with them and the table."""
+"""Rows of which `usual_distance` looks for the nearest other, at most."""
+MOST_COMPARISONS = 1 << 26
+"""Distances between rows that it takes at most; of a large table it looks at fewer rows."""
+ROWS_AT_ONCE = 1 << 15
+"""Rows that are brought to double precision at once."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,16 @@ class LatentSpace:
     @classmethod
     def of(cls, codes: Float[Tensor, "identities latent"]) -> LatentSpace:
         """The space of a latent table of at least one row, exact, and the same on every device."""
-        exact = codes.detach().cpu().double()
-        mean = exact.mean(dim=0)
+        own = codes.detach().cpu()
+        mean = own.mean(dim=0, dtype=torch.float64)
         # The triangle of a QR decomposition has the rows' singular values, and is small where they are many.
-        triangle = torch.linalg.qr(exact - mean, mode="r").R
+        triangle = mean.new_empty(0, len(mean))
+        for rows in own.split(ROWS_AT_ONCE):
+            triangle = torch.linalg.qr(torch.cat([triangle, rows.double() - mean]), mode="r").R
         _, strengths, directions = torch.linalg.svd(triangle, full_matrices=False)
         deviations = strengths / max(len(codes) - 1, 1) ** 0.5
         # Below this, rows differ by no more than their numbers were rounded.
-        rounding = torch.finfo(codes.dtype).eps * exact.norm() / len(codes) ** 0.5
+        rounding = torch.finfo(codes.dtype).eps * own.norm(dtype=torch.float64) / len(codes) ** 0.5
         directions, deviations = directions[deviations > rounding], deviations[deviations > rounding]
         largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
         return cls(*(part.to(codes) for part in (mean, directions * largest.sign(), deviations)))
@@ -164,7 +170,7 @@ def usual_distance(table: Float[Tensor, "identities latent"]) -> float:
     """
     if len(table) < 2:
         return math.nan
-    count = min(len(table), MOST_ROWS_COMPARED)
+    count = min(len(table), MOST_ROWS_COMPARED, max(MOST_COMPARISONS // len(table), 16))
     rows = torch.arange(count, device=table.device) * len(table) // count
     distances = torch.cdist(table[rows], table, compute_mode="donot_use_mm_for_euclid_dist")
     distances[torch.arange(count), rows] = math.inf

@@ -1,5 +1,6 @@
 """The latent table: one code an identity, learned with the networks."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -19,8 +20,10 @@ class LatentTable(nn.Module):
 
     def __init__(self, identities: int, latent_dim: int, init_std: float = 0.01) -> None:
         super().__init__()
-        self.codes = nn.Embedding(identities, latent_dim, sparse=True)
-        nn.init.normal_(self.codes.weight, std=init_std)
+        # Embedding would fill a table that it makes itself: with millions of rows that takes seconds.
+        codes = torch.empty(identities, latent_dim).normal_(std=init_std)
+        self.codes = nn.Embedding(identities, latent_dim, sparse=True, _weight=codes)
+        self._mean: tuple[int, int, Tensor] | None = None
 
     def __len__(self) -> int:
         return self.codes.num_embeddings
@@ -40,5 +43,10 @@ class LatentTable(nn.Module):
         return self.codes.weight[row : row + 1]
 
     def mean(self) -> Float[Tensor, "1 latent"]:
-        """The mean of all rows."""
-        return self.codes.weight.mean(dim=0, keepdim=True)
+        """The mean of all rows, without a gradient; taken once for as long as the table stays as it is."""
+        weight = self.codes.weight
+        found = self._mean
+        if found is None or found[:2] != (weight.data_ptr(), weight._version):
+            found = (weight.data_ptr(), weight._version, weight.detach().mean(dim=0, keepdim=True))
+            self._mean = found
+        return found[2]

@@ -136,7 +136,8 @@ def find_checkpoint(config: TrainerConfig) -> Path:
 
 def read_checkpoint(config: TrainerConfig) -> dict[str, Any]:
     """The contents of a run's newest checkpoint; see `find_checkpoint` for what it raises."""
-    return torch.load(find_checkpoint(config), map_location="cpu", weights_only=True)
+    # Mapped: of the latent table, which may be large, only what is looked at is read.
+    return torch.load(find_checkpoint(config), map_location="cpu", weights_only=True, mmap=True)
 
 
 def count_identities(config: TrainerConfig) -> int:

@@ -6,6 +6,7 @@ import pickle
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +14,17 @@ from typing import Any, Literal
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils import comms
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from nerfgen_ns.allocator import keep_freed_memory
+from nerfgen_ns.distributed.ranks import says_first
+from nerfgen_ns.distributed.row_gradients import RankOptimizers
 from nerfgen_ns.errors import NerfgenError, UsageError, exit_with_one_line
+from nerfgen_ns.optimizer_state import left_out, size_line, start_anew
+from nerfgen_ns.pipeline import NerfgenPipeline
 
 INTERRUPTED = 130
 """Exit status of a training that was interrupted from the keyboard, as a shell gives it."""
@@ -47,6 +54,12 @@ class NerfgenTrainerConfig(TrainerConfig):
     """Stop training after this many minutes, evaluation and saving not counted, resumed runs counted
     together; the learning rates decay over whichever of this and the number of iterations ends first. Without
     it the iterations alone decide."""
+    save_optimizer_state: bool = True
+    """Whether checkpoints hold the optimisers' moments, which take up to twice the room of the networks and
+    the latent table. Without them a run still renders and goes on; the moments then start anew."""
+    rank_timeout_minutes: float = 30.0
+    """With several processes (`python -m nerfgen_ns.distributed`): how long they wait for one that is silent,
+    be it stuck, evaluating all photographs, or paused from the viewer."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         """`ns-viewer` puts a configuration of the viewer of its own in place of the run's.
@@ -130,10 +143,15 @@ class NerfgenTrainer(Trainer):
     """nerfstudio's trainer, which also keeps to a budget of minutes and writes checkpoints whole."""
 
     config: NerfgenTrainerConfig
+    stop_training = False
 
     def setup_optimizers(self) -> Optimizers:
         """nerfstudio's optimisers, with the budget known to the schedulers that follow it."""
-        optimizers = super().setup_optimizers()
+        if isinstance(self.pipeline, NerfgenPipeline) and self.world_size > 1:
+            config, groups = self.config.optimizers.copy(), self.pipeline.get_param_groups()
+            optimizers: Optimizers = RankOptimizers(config, groups, self.pipeline.tables.values())
+        else:
+            optimizers = super().setup_optimizers()
         self.decays = [
             decay
             for scheduler in optimizers.schedulers.values()
@@ -165,22 +183,28 @@ class NerfgenTrainer(Trainer):
             if self.training_state == "completed":
                 return
             self.save_checkpoint(self.step)
-            print(
-                f"\nnerfgen: interrupted at step {self.step}; go on with --load-dir {self.checkpoint_dir}",
-                file=sys.stderr,
-            )
+            if comms.is_main_process():
+                place = f"at step {self.step}; go on with --load-dir {self.checkpoint_dir}"
+                print(f"\nnerfgen: interrupted {place}", file=sys.stderr)
             raise SystemExit(INTERRUPTED) from None
 
     def train_iteration(self, step: int) -> Any:
-        """One iteration, on the clock."""
+        """One iteration, on the clock of rank 0, which also says when all stop."""
         begin = time.perf_counter()
         result = super().train_iteration(step)
+        said = says_first([time.perf_counter() - begin, self.stop_training], self.device)
+        self.stop_training = bool(said[1])
         for decay in self.decays:
-            decay.seconds += time.perf_counter() - begin
+            decay.seconds += said[0]
         minutes = self.config.training_minutes
         if minutes is not None and self.decays and self.decays[0].seconds >= 60.0 * minutes:
             self.stop_training = True
         return result
+
+    def eval_iteration(self, step: int) -> None:
+        """Evaluate, on one process of all."""
+        if comms.is_main_process():
+            super().eval_iteration(step)
 
     def _load_checkpoint(self) -> None:
         with exit_with_one_line():
@@ -192,12 +216,16 @@ class NerfgenTrainer(Trainer):
                     f"{place}: holds no whole checkpoint to go on from; --load-dir takes the folder "
                     "nerfstudio_models of a run"
                 ) from error
+        if self._start_step > 0 and (said := start_anew(self.optimizers)):
+            CONSOLE.log(said)
 
     def save_checkpoint(self, step: int) -> None:
         """Save into a folder beside, then rename: an interruption leaves the last checkpoint as it was.
 
-        A full disk ends the command with one line.
+        Of several processes one saves. A full disk ends the command with one line.
         """
+        if not comms.is_main_process():
+            return
         final_dir = self.checkpoint_dir
         with exit_with_one_line():
             try:
@@ -214,8 +242,11 @@ class NerfgenTrainer(Trainer):
         final_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.base_dir, prefix=".checkpoint-") as temporary:
             self.checkpoint_dir = Path(temporary)
-            super().save_checkpoint(step)
+            with_state = self.config.save_optimizer_state
+            with nullcontext() if with_state else left_out(self.optimizers):
+                super().save_checkpoint(step)
             for written in Path(temporary).glob("*.ckpt"):
+                CONSOLE.log(size_line(written, self.optimizers, with_state))
                 written.replace(final_dir / written.name)
                 if self.config.save_only_latest_checkpoint:
                     for old in final_dir.glob("*.ckpt"):

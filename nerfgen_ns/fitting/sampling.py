@@ -89,4 +89,4 @@ class EveryPhotographSampler(ImagewisePixelSampler):
     def sample_indices(self, store: PixelStore) -> Int[Tensor, "rays 3"]:
         """(image, row, column), `pixels_per_image` rays in a row from the same image."""
         image = store.images.repeat_interleave(self.config.pixels_per_image)
-        return torch.cat([image[:, None], self._places_in(store, image)], dim=-1)
+        return torch.cat([image[:, None], store.draw(image, self.generator)], dim=-1)

@@ -1,0 +1,106 @@
+"""How many operations the matrix products of a training step take, and how many the machine can do.
+
+A layer that takes `inputs` values to `outputs` values costs 2·inputs·outputs operations a row in the forward
+pass, as many again for the gradient of its weights, and as many again for the gradient of its inputs unless
+those are an encoding, which needs none. Rows are samples in the foreground field and rays elsewhere. Nothing
+else is counted: no encoding, activation, compositing, optimiser.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import torch
+
+from benchmarks.reference import ReferenceSettings
+from nerfgen_ns.fields.precision import has_fast_bf16
+from nerfgen_ns.model_config import NerfgenModelConfig
+
+FORMULA = (
+    "2·inputs·outputs operations a row and layer, three times (forward, gradients of weights and of inputs); "
+    "twice where the inputs are an encoding alone; rows are samples (foreground) or rays (codes, background)"
+)
+SECONDS_EACH_SIZE = 0.5
+
+
+class Operations(NamedTuple):
+    """Operations of the matrix products, forward and backward."""
+
+    a_sample: int
+    a_ray: int
+
+    def of(self, samples: int, rays: int) -> int:
+        """Operations of this many samples on this many rays."""
+        return self.a_sample * samples + self.a_ray * rays
+
+
+def encoded_size(octaves: int) -> int:
+    """Values that stand for a point or a direction."""
+    return 3 + 6 * octaves
+
+
+def background_products(entering: int, width: int, layers: int) -> int:
+    """Multiplications of one row of the background network in the forward pass."""
+    return entering * width + (layers - 2) * width * width + 3 * width
+
+
+def reference_operations(settings: ReferenceSettings) -> Operations:
+    """The literal method: the code enters beside every sample's position, in both layers."""
+    width, entering = settings.width, encoded_size(settings.octaves) + settings.latent_dim
+    hidden = (settings.layers - 1) * width * width + 4 * width
+    background = background_products(
+        encoded_size(settings.background_octaves) + settings.latent_dim,
+        settings.background_width,
+        settings.background_layers,
+    )
+    return Operations(a_sample=6 * (2 * entering * width + hidden), a_ray=6 * background)
+
+
+def own_operations(config: NerfgenModelConfig) -> Operations:
+    """The fast path: encodings enter without a gradient, and codes once a ray."""
+    width, encoded = config.width, encoded_size(config.octaves)
+    hidden = (config.layers - 1) * width * width + 4 * width
+    background = background_products(
+        encoded_size(config.background_octaves) + config.latent_dim,
+        config.background_width,
+        config.background_layers,
+    )
+    latent_terms = 2 * config.latent_dim * width
+    return Operations(
+        a_sample=4 * 2 * encoded * width + 6 * hidden,
+        a_ray=6 * (latent_terms + (background if config.use_background_field else 0)),
+    )
+
+
+def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """The most operations a second that large square matrix products of the format ran at, here and now."""
+    sizes = (2048, 4096, 8192) if device.type == "cuda" else (512, 1024, 2048)
+    return max(_rate(device, dtype, size) for size in sizes)
+
+
+def measured_peaks(device: torch.device) -> dict[str, float]:
+    """`measured_peak` of fp32 and, where the device has it in hardware, of bf16."""
+    peaks = {"fp32": measured_peak(device, torch.float32)}
+    if has_fast_bf16(device):
+        peaks["bf16"] = measured_peak(device, torch.bfloat16)
+    return peaks
+
+
+def _rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    first, second = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    product = first @ second
+    synchronise(device)
+    count, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < SECONDS_EACH_SIZE:
+        for _ in range(10 if device.type == "cuda" else 1):
+            torch.matmul(first, second, out=product)
+            count += 1
+        synchronise(device)
+    return 2.0 * size**3 * count / (time.perf_counter() - begin)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

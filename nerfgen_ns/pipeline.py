@@ -1,0 +1,125 @@
+"""The pipeline: data manager and model, on one process or on several that train one model together."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from nerfstudio.engine.callbacks import (
+    TrainingCallback,
+    TrainingCallbackAttributes,
+    TrainingCallbackLocation,
+)
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from torch import Tensor
+from torch.cuda.amp.grad_scaler import GradScaler
+from torch.nn import Parameter
+from torch.nn.parallel import DistributedDataParallel
+
+from nerfgen_ns.distributed.ranks import copy_first, in_turn, keep_largest, share
+from nerfgen_ns.distributed.row_gradients import tables_of
+from nerfgen_ns.rendering import MARK_STEPS
+
+MEANS_OVER = {"hard_surface_loss": "weights", "pose_loss": "motions"}
+"""The losses that are means over something else than the batch's rays, and the output that it is."""
+
+
+@dataclass
+class NerfgenPipelineConfig(VanillaPipelineConfig):
+    """nerfstudio's pipeline, which several processes can share."""
+
+    _target: type = field(default_factory=lambda: NerfgenPipeline)
+    """Target class to instantiate."""
+
+
+class NerfgenPipeline(VanillaPipeline):
+    """nerfstudio's pipeline, whose model any number of processes train together, on GPUs or processors.
+
+    Each rank draws its own rays, as many as every other. torch's DDP averages the gradients of the networks;
+    those of the tables, which are sparse, are left to `RankOptimizers`. The ranks then take the same steps
+    as one process with all their rays. A checkpoint has the same names as one process gives it.
+
+    Args:
+        config: the data manager's and the model's.
+        device: of this rank.
+        test_mode: see nerfstudio's.
+        world_size: the number of ranks. If it is not 1, torch's process group exists.
+        local_rank: the number of this rank among those of its machine.
+        grad_scaler: the trainer's.
+    """
+
+    def __init__(
+        self,
+        config: VanillaPipelineConfig,
+        device: str,
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        grad_scaler: GradScaler | None = None,
+    ) -> None:
+        # Photographs that have yet to be prepared are prepared once. nerfstudio itself links GPUs alone.
+        with nullcontext() if world_size == 1 else in_turn(local_rank, device):
+            super().__init__(config, device, test_mode, 1, local_rank, grad_scaler)
+        if world_size > 1:
+            self.world_size = world_size
+            self._link(local_rank)
+
+    def _link(self, local_rank: int) -> None:
+        """Let all ranks begin alike, and average the networks' gradients from now on."""
+        model = self.model
+        with torch.no_grad():
+            for values in (*self.tables.values(), *self.grid):
+                copy_first(values)
+        # nerfstudio's only sign of the model's device; DDP waits for a gradient of whatever could have one.
+        model.device_indicator_param.requires_grad_(False)
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, list(self.tables))
+        self._model = DistributedDataParallel(  # type: ignore[assignment]
+            model,
+            device_ids=[local_rank] if model.device.type == "cuda" else None,
+            broadcast_buffers=False,
+        )
+
+    @property
+    def tables(self) -> dict[str, Parameter]:
+        """The model's parameters with sparse gradients, by name."""
+        return tables_of(self.model)
+
+    @property
+    def grid(self) -> list[Tensor]:
+        """What the model's sampler knows of where the class is: what a checkpoint holds of it."""
+        renderer = self.model.ray_renderer
+        kept = renderer.state_dict().keys()
+        return [values for name, values in renderer.named_buffers() if name in kept]
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What a checkpoint holds; its names do not tell how many processes wrote it."""
+        state = super().state_dict(*args, **kwargs)
+        return {name.replace("_model.module.", "_model.", 1): value for name, value in state.items()}
+
+    def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """Outputs, losses and metrics of this rank's rays; the mean of its losses over ranks is the loss."""
+        outputs, losses, metrics = super().get_train_loss_dict(step)
+        if self.world_size > 1:
+            for loss, output in MEANS_OVER.items():
+                if loss in losses:
+                    losses[loss] = losses[loss] * share(outputs[output].numel(), self.device)
+        return outputs, losses, metrics
+
+    def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        """nerfstudio's, and after them the exchange of what the ranks' samplers have found."""
+        callbacks = super().get_training_callbacks(attributes)
+        if self.world_size > 1:
+            after = TrainingCallbackLocation.AFTER_TRAIN_ITERATION
+            callbacks.append(TrainingCallback([after], self.share_grid, update_every_num_iters=MARK_STEPS))
+        return callbacks
+
+    def share_grid(self, step: int) -> None:
+        """Let the grid of every rank's sampler hold what any rank found.
+
+        A grid keeps the largest values that it has met, lets them decay by a factor, and marks what exceeds
+        a threshold: the largest of the ranks' grids is the grid of one process that met all their samples.
+        """
+        for values in self.grid:
+            keep_largest(values)

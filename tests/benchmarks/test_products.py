@@ -1,0 +1,65 @@
+"""Counted operations against those that torch counts while it runs a step."""
+
+import pytest
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import SceneBox
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import products
+from benchmarks.products import measured_peak, own_operations, reference_operations
+from benchmarks.reference import Reference, ReferenceSettings, even_bounds
+from nerfgen_ns.model_config import NerfgenModelConfig
+
+RAYS, SAMPLES = 10, 6
+
+
+def make_rays() -> tuple[torch.Tensor, torch.Tensor]:
+    origins = torch.tensor([[0.0, 0.0, 2.7]]).repeat(RAYS, 1)
+    directions = torch.nn.functional.normalize(0.5 * (torch.rand(RAYS, 3) - 0.5) - origins, dim=-1)
+    return origins, directions
+
+
+def counted(step) -> int:
+    with FlopCounterMode(display=False) as counter:
+        step()
+    # Weighting the samples by a batched product is compositing; it is no layer.
+    layers = [operation for operation in counter.get_flop_counts()["Global"] if "bmm" not in str(operation)]
+    return sum(counter.get_flop_counts()["Global"][operation] for operation in layers)
+
+
+@pytest.mark.parametrize(("width", "layers"), [(24, 4), (16, 6)])
+def test_the_reference_does_the_operations_that_are_counted(width, layers):
+    settings = ReferenceSettings(width=width, layers=layers, latent_dim=7, samples=SAMPLES)
+    reference, (origins, directions) = Reference(4, settings), make_rays()
+
+    def step() -> None:
+        bounds = even_bounds(origins, directions, SAMPLES, stratified=False)
+        pixels = reference(origins, directions, torch.zeros(RAYS, dtype=torch.long), bounds)
+        sum(reference.loss(pixels, torch.rand(RAYS, 3), torch.rand(RAYS, 1)).values()).backward()
+
+    assert counted(step) == reference_operations(settings).of(RAYS * SAMPLES, RAYS)
+
+
+@pytest.mark.parametrize(("width", "background"), [(24, True), (16, False)])
+def test_the_fast_path_does_the_operations_that_are_counted(width, background):
+    config = NerfgenModelConfig(
+        latent_dim=7, width=width, layers=4, skip_layer=2, octaves=3, num_samples=SAMPLES, sampler="uniform",
+        background_width=12, background_layers=4, use_background_field=background, use_bf16=False,
+    )  # fmt: skip
+    box = SceneBox(aabb=torch.tensor([[-1.0] * 3, [1.0] * 3]))
+    model = config.setup(scene_box=box, num_train_data=4, metadata={"num_identities": 4})
+    origins, directions = make_rays()
+
+    def step() -> None:
+        metadata = {"cam_idx": torch.zeros(RAYS, 1, dtype=torch.long)}
+        rays = RayBundle(origins, directions, torch.ones(RAYS, 1), metadata=metadata)
+        batch = {"image": torch.rand(RAYS, 3), "matte": torch.rand(RAYS, 1)}
+        sum(model.get_loss_dict(model(rays), batch).values()).backward()
+
+    assert counted(step) == own_operations(config).of(RAYS * SAMPLES, RAYS)
+
+
+def test_large_products_run_at_some_rate(monkeypatch):
+    monkeypatch.setattr(products, "SECONDS_EACH_SIZE", 0.01)
+    assert measured_peak(torch.device("cpu"), torch.float32) > 0
