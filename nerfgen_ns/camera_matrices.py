@@ -30,11 +30,16 @@ def check_poses(matrices: Sequence[Any], where: Callable[[int], str]) -> Float[n
         except (TypeError, ValueError):
             values = np.empty(0)
         if values.shape not in ((4, 4), (3, 4)):
-            raise UsageError(f"{where(place)}: the camera-to-world matrix is not 4 × 4 numbers")
+            raise UsageError(
+                f"{where(place)}: the camera-to-world matrix is not 4 × 4 numbers; write four rows of four"
+            )
         poses[place, : len(values)] = values
     finite = np.isfinite(poses).all(axis=(1, 2))
     if not finite.all():
-        raise UsageError(f"{where(int(np.argmin(finite)))}: the camera-to-world matrix is not finite")
+        raise UsageError(
+            f"{where(int(np.argmin(finite)))}: the camera-to-world matrix is not finite; "
+            "give numbers, or remove the photograph"
+        )
     rotations = poses[:, :3, :3]
     determinant = np.linalg.det(rotations)
     error = np.abs(rotations.transpose(0, 2, 1) @ rotations - np.eye(3)).max(axis=(1, 2), initial=0.0)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nerfgen_ns.code_run_config import CodeRunConfig
 from nerfgen_ns.datamanagers.transforms import read_frames, rows_of_frames, transforms_path
-from nerfgen_ns.errors import UsageError
+from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.folders import replace_folder
 from nerfgen_ns.run import CODES_IN_CHECKPOINT, Run
 
@@ -90,7 +90,11 @@ def fill_run_folder(
     checkpoints.mkdir()
     # The optimisers' state belongs to the rows of the table that these codes replace.
     contents: dict[str, Any] = {"step": run.step, "pipeline": pipeline, "optimizers": {}, "scalers": {}}
-    torch.save(contents, checkpoints / f"step-{run.step:09d}.ckpt")
+    checkpoint = checkpoints / f"step-{run.step:09d}.ckpt"
+    try:
+        torch.save(contents, checkpoint)
+    except RuntimeError as error:  # what torch makes of a full disk
+        raise NerfgenError(f"{checkpoint}: cannot be written whole; free some space") from error
     (folder / "config.yml").write_text(yaml.dump(config), encoding="utf-8")
 
 

@@ -65,4 +65,4 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: not a readable JSON file ({error})") from error
+        raise UsageError(f"{path}: not a readable JSON file ({error}); make it again") from error

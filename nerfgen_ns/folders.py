@@ -33,12 +33,32 @@ def replace_folder(folder: Path, is_own: Callable[[Path], bool]) -> Iterator[Pat
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
             made, former = Path(temporary) / "made", Path(temporary) / "former"
             made.mkdir()
-            yield made
-            if folder.exists():
-                folder.rename(former)
-            made.rename(folder)
+            with _named_as_it_will_be(made, folder):
+                yield made
+            try:
+                if folder.exists():
+                    folder.rename(former)
+                made.rename(folder)
+            finally:
+                if not folder.exists() and former.exists():
+                    former.rename(folder)
     except OSError as error:
         raise NerfgenError(
             f"{folder}: cannot be written ({error.strerror or error}); "
             "choose another folder or free some space"
         ) from error
+
+
+@contextmanager
+def _named_as_it_will_be(made: Path, folder: Path) -> Iterator[None]:
+    """Let errors name files of the folder where it will lie, not where it is made, and other files too."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(error.filename).is_relative_to(made):
+            raise
+        raise NerfgenError(
+            f"{error.filename}: cannot be used ({error.strerror}); allow it, or choose another"
+        ) from error
+    except NerfgenError as error:
+        raise type(error)(str(error).replace(str(made), str(folder))) from error

@@ -51,6 +51,9 @@ class NerfgenModel(Model):
         self.latent_table = LatentTable(
             metadata.get("num_identities", self.num_train_data), config.latent_dim, config.latent_init_std
         )
+        if config.identity is not None:
+            with exit_with_one_line():
+                self.latent_table.row(config.identity)
         self.foreground_field = ForegroundField(
             config.latent_dim, config.width, config.layers, config.skip_layer, config.octaves, use_bf16
         )
@@ -239,8 +242,9 @@ class NerfgenModel(Model):
         )
         with exit_with_one_line():
             if differing:
+                others = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
                 raise UsageError(
-                    f"the checkpoint was made with another configuration: {differing[0]} and "
-                    f"{len(differing) - 1} more do not fit; use the config.yml beside it and the same --data"
+                    f"the checkpoint was made with another configuration: {differing[0]}{others} does not "
+                    "fit; use the config.yml beside it and the same --data"
                 )
         return super().load_state_dict({**own, **fitting}, strict, assign)

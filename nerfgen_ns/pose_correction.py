@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor, nn
 
+from nerfgen_ns import rigid_motions
+
 OUTLIER = 0.5
 """A ray whose gradient is longer than so many times the mean length counts with that length."""
 DRIFT_STEPS = 100
@@ -58,21 +60,15 @@ class PoseCorrection(nn.Module):
         of_rays = motions[row_of_ray]
         if of_rays.requires_grad:
             of_rays.register_hook(clip_outliers)
-        turns, shifts = rotation_matrices(of_rays[:, :3]), of_rays[:, 3:]
-        moved = ray_bundle[...]
-        moved.origins = torch.einsum("rij,rj->ri", turns, ray_bundle.origins + shifts)
-        moved.directions = torch.einsum("rij,rj->ri", turns, ray_bundle.directions)
-        return moved, motions
+        return rigid_motions.move_rays(ray_bundle, rigid_motions_of(of_rays)), motions
 
     @torch.no_grad()
     def move_cameras(
         self, camera_to_worlds: Float[Tensor, "photographs 3 4"]
     ) -> Float[Tensor, "photographs 3 4"]:
         """The corrected cameras of all photographs."""
-        motions = self.motions.weight.to(camera_to_worlds)
-        turns = rotation_matrices(motions[:, :3])
-        centres = camera_to_worlds[:, :, 3:] + motions[:, 3:, None]
-        return turns @ torch.cat([camera_to_worlds[:, :, :3], centres], dim=-1)
+        motions = rigid_motions_of(self.motions.weight.to(camera_to_worlds))
+        return rigid_motions.move_cameras(camera_to_worlds, motions)
 
     def follow(self, step: int, group: dict[str, Any]) -> None:
         """Learn in this step only if the optimiser's group does: gradients of rays cost time."""
@@ -83,6 +79,12 @@ class PoseCorrection(nn.Module):
         """Take the mean from all motions: turning every camera alike turns the class frame, and no more."""
         if self.is_learning:
             self.motions.weight.sub_(self.motions.weight.mean(dim=0))
+
+
+def rigid_motions_of(motions: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 4"]:
+    """Motions as matrices: the camera is shifted first, and then turned with its shift."""
+    turns = rigid_motions.rotation_matrices(motions[..., :3])
+    return torch.cat([turns, turns @ motions[..., 3:, None]], dim=-1)
 
 
 def clip_outliers(gradient: Float[Tensor, "rays 6"]) -> Float[Tensor, "rays 6"]:
@@ -102,14 +104,3 @@ def turn_in_degrees(motions: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch
 def pose_loss(motions: Float[Tensor, "photographs 6"], expected_degrees: float) -> Float[Tensor, ""]:
     """The mean squared motion in units of the expected error; a unit of length counts as a radian."""
     return motions.square().sum(dim=-1).mean() / math.radians(expected_degrees) ** 2
-
-
-def rotation_matrices(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rotations by `|v|` radians about `v`: Rodrigues' formula in a form that is differentiable at zero."""
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
-    # torch.sinc(t) is sin(πt)/(πt): well behaved at zero, unlike the textbook quotients.
-    angle = vectors.norm(dim=-1)[..., None, None] / math.pi
-    first, second = torch.sinc(angle), 0.5 * torch.sinc(0.5 * angle) ** 2
-    return torch.eye(3).to(vectors) + first * cross + second * cross @ cross

@@ -89,7 +89,7 @@ def _direction(axis: Axis) -> Float[np.ndarray, "3"]:
 def _size(image: Path, where: str) -> tuple[int, int]:
     size = upright_size(image)
     if size is None:
-        raise UsageError(f"{where}: {image} is missing or no image")
+        raise UsageError(f"{where}: {image} is no image; replace it")
     return size
 
 
@@ -98,12 +98,14 @@ def _read_srn(folder: Path, whole: bool) -> KnownCameras:
     fl_x, fl_y, cx, cy, wide, high = _srn_intrinsics(folder / "intrinsics.txt")
     images = sorted(path for path in (folder / "rgb").iterdir() if path.suffix.lower() in SUFFIXES)
     if not images:
-        raise UsageError(f"{folder / 'rgb'}: holds no images")
+        raise UsageError(f"{folder / 'rgb'}: holds no images; put the photographs there")
     for image in images:
         path = folder / "pose" / f"{image.stem}.txt"
         pose = _numbers(path)
         if len(pose) != 16:
-            raise UsageError(f"{path}: holds {len(pose)} numbers and not the 16 of a camera-to-world matrix")
+            raise UsageError(
+                f"{path}: holds {len(pose)} numbers and not 16; write the 4 × 4 camera-to-world matrix"
+            )
         width, height = _size(image, str(path))
         # Collections are scaled down without a change to this file.
         across, down = (width / wide, height / high) if wide else (1.0, 1.0)
@@ -123,7 +125,7 @@ def _numbers(path: Path) -> list[float]:
     except FileNotFoundError as error:
         raise UsageError(f"{path}: is missing; every image needs one") from error
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: is not a list of numbers ({error})") from error
+        raise UsageError(f"{path}: is not a list of numbers ({error}); write numbers alone") from error
 
 
 def _srn_intrinsics(path: Path) -> list[float]:
@@ -136,10 +138,12 @@ def _srn_intrinsics(path: Path) -> list[float]:
         focal, cx, cy = numbers[:3]
         intrinsics = [focal, focal, cx, cy, numbers[9], numbers[8]]
         if min(numbers[8:]) < 1:
-            raise UsageError(f"{path}: row 4: {numbers[8]:g} {numbers[9]:g} is no height and width")
+            raise UsageError(
+                f"{path}: row 4: {numbers[8]:g} {numbers[9]:g} is no height and width; give pixels"
+            )
     else:
         raise UsageError(
-            f"{path}: holds {len(numbers)} numbers and neither SRN's 10 nor a 3 × 3 or 4 × 4 matrix"
+            f"{path}: holds {len(numbers)} numbers, not 10, 9 or 16; write SRN's or a 3 × 3 or 4 × 4 matrix"
         )
     check_focal_lengths(np.array([intrinsics[:2]]), lambda _: f"{path}: row 1")
     return intrinsics
@@ -150,7 +154,7 @@ def _read_transforms(folder: Path, whole: bool) -> KnownCameras:
     value = read_json(path)
     frames = value.get("frames") if isinstance(value, dict) else None
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
-        raise UsageError(f'{path}: holds no "frames"')
+        raise UsageError(f'{path}: holds no "frames"; write one for each photograph')
     blender = "camera_angle_x" in value and "fl_x" not in {**value, **frames[0]}
     known = KnownCameras(BLENDER if blender else NERFSTUDIO)
     for number, own in enumerate(frames):
@@ -158,12 +162,16 @@ def _read_transforms(folder: Path, whole: bool) -> KnownCameras:
         where = f"{path}: frame {number} ({own.get('file_path', 'without file_path')})"
         for key in ("file_path", "transform_matrix", "camera_angle_x" if blender else "fl_x"):
             if key not in frame:
-                raise UsageError(f'{where}: has no "{key}"')
+                raise UsageError(f'{where}: has no "{key}"; add it')
         image = _image_file(folder, str(frame["file_path"]), where)
         size = _size(image, where)
         known.images.append(image)
-        matte = frame.get("mask_path")
-        known.mattes.append(folder / matte if matte else None)
+        matte = folder / str(frame["mask_path"]) if frame.get("mask_path") else None
+        if matte is not None and not matte.is_file():
+            raise UsageError(
+                f"{where}: there is no matte {matte}; make it, or leave mask_path out of all frames"
+            )
+        known.mattes.append(matte)
         # As the data parser has it, a frame without identity shows an object of its own. A scene of Blender's
         # and a folder among others show one object.
         identity = frame.get("identity", number if whole and not blender else "")
@@ -180,7 +188,7 @@ def _image_file(folder: Path, name: str, where: str) -> Path:
     for candidate in (name, *(f"{name}{suffix}" for suffix in (".png", *SUFFIXES))):
         if (folder / candidate).is_file():
             return folder / candidate
-    raise UsageError(f"{where}: there is no such file in {folder}")
+    raise UsageError(f"{where}: there is no such file in {folder}; put it there, or remove the frame")
 
 
 def _transforms_intrinsics(
@@ -191,7 +199,9 @@ def _transforms_intrinsics(
         if blender:
             angle = float(frame["camera_angle_x"])
             if not 0 < angle < np.pi:
-                raise UsageError(f"{where}: camera_angle_x {angle:g} does not lie between 0 and π")
+                raise UsageError(
+                    f"{where}: camera_angle_x {angle:g} does not lie between 0 and π; give radians"
+                )
             focal = 0.5 * width / np.tan(0.5 * angle)
             return [focal, focal, width / 2, height / 2, width, height]
         wide, high = float(frame.get("w", width)), float(frame.get("h", height))
@@ -199,7 +209,7 @@ def _transforms_intrinsics(
         fl_y = float(frame.get("fl_y", fl_x))
         cx, cy = float(frame.get("cx", wide / 2)), float(frame.get("cy", high / 2))
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{where}: an intrinsic parameter is no number ({error})") from error
+        raise UsageError(f"{where}: an intrinsic parameter is no number ({error}); give pixels") from error
     if wide < 1 or high < 1:
         raise UsageError(f"{where}: w {wide:g}, h {high:g}; give the image's pixels")
     across, down = width / wide, height / high

@@ -25,13 +25,19 @@ def has_known_cameras(data: Path) -> bool:
     """Whether a folder holds cameras in one of the forms, itself or in a folder for each object.
 
     Photographs that lie in it directly are not a collection's: folders beside them are something else.
+
+    Raises:
+        UsageError: the folder, or one in it, cannot be read.
     """
     data = Path(data)
-    if not data.is_dir() or reader_of(data) is not None:
-        return data.is_dir()
-    if any(path.suffix.lower() in SUFFIXES for path in data.iterdir()):
-        return False
-    return any(map(reader_of, _folders(data)))
+    try:
+        if not data.is_dir() or reader_of(data) is not None:
+            return data.is_dir()
+        if any(path.suffix.lower() in SUFFIXES for path in data.iterdir()):
+            return False
+        return any(map(reader_of, _folders(data)))
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); allow reading it") from error
 
 
 def read_known_cameras(data: Path, views: int | None = None) -> KnownCameras:

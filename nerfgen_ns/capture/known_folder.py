@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -27,6 +25,7 @@ from nerfgen_ns.capture.progress import progress_over
 from nerfgen_ns.capture.report_page import PAGE, inspect_folder, write_report_page
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.files import read_json, replace_file, write_json, write_text
+from nerfgen_ns.folders import replace_folder
 
 FORMAT = 2
 """To be raised when folders made before must not be used any more."""
@@ -124,26 +123,15 @@ def prepare_known_cameras(
     finished = _finished(output_dir, fingerprint)
     if finished is not None:
         return finished
-    try:
-        output_dir.parent.mkdir(parents=True, exist_ok=True)
-        making = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}.", dir=output_dir.parent))
-        try:
-            matte_files = making / "matte_files.json" if from_files else None
-            if matte_files is not None:
-                pairs = zip(known.images, known.mattes, strict=True)
-                write_json(matte_files, {str(image): str(matte) for image, matte in pairs})
-            records = _convert(known, making, ConvertPhotograph(options, matte_files), workers)
-            if matte_files is not None:
-                matte_files.unlink()
-            report = _write(known, identities, records, data, making, class_name, fingerprint)
-            _move(making, output_dir)
-        finally:
-            shutil.rmtree(making, ignore_errors=True)
-    except OSError as error:
-        raise NerfgenError(
-            f"{output_dir}: cannot be written ({error.strerror or error}); "
-            "choose another --output-dir or free some space"
-        ) from error
+    with replace_folder(output_dir, _is_prepared) as making:
+        matte_files = making / "matte_files.json" if from_files else None
+        if matte_files is not None:
+            pairs = zip(known.images, known.mattes, strict=True)
+            write_json(matte_files, {str(image): str(matte) for image, matte in pairs})
+        records = _convert(known, making, ConvertPhotograph(options, matte_files), workers)
+        if matte_files is not None:
+            matte_files.unlink()
+        report = _write(known, identities, records, data, making, class_name, fingerprint)
     return replace(report, path=output_dir / "report.json")
 
 
@@ -248,24 +236,14 @@ def _fingerprint(
 
 def _finished(folder: Path, fingerprint: str) -> PrepareReport | None:
     """The report of a finished run with this fingerprint; a UsageError where there is something else."""
-    path = folder / "report.json"
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
-    if not path.is_file() or not (folder / "transforms.json").is_file():
+    if not _is_prepared(folder):
         raise UsageError(
             f"{folder}: holds something that `nerfgen prepare` did not make; choose another --output-dir"
         )
-    return PrepareReport.read(path, fingerprint) if (folder / PAGE).is_file() else None
+    return PrepareReport.read(folder / "report.json", fingerprint) if (folder / PAGE).is_file() else None
 
 
-def _move(making: Path, folder: Path) -> None:
-    umask = os.umask(0)
-    os.umask(umask)
-    making.chmod(0o777 & ~umask)
-    if folder.exists():
-        before = making.with_name(f"{making.name}.before")
-        folder.rename(before)
-        making.rename(folder)
-        shutil.rmtree(before)
-    else:
-        making.rename(folder)
+def _is_prepared(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("report.json", "transforms.json"))

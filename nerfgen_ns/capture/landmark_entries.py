@@ -54,6 +54,7 @@ def read_csv_entries(path: Path) -> LandmarkEntries:
         UsageError: the file is unreadable, or a row cannot be understood.
     """
     labels: dict[str, int] = {}
+    first_rows: dict[str, int] = {}
     places: dict[str, int] = {}
     rows: dict[str, str] = {}
     # Arrays of the standard library hold numbers without an object for each.
@@ -65,6 +66,7 @@ def read_csv_entries(path: Path) -> LandmarkEntries:
         rows.setdefault(row["image"], f"row {number}")
         place = places.setdefault(row["image"], len(places))
         label = labels.setdefault(row["landmark"], len(labels))
+        first_rows.setdefault(row["landmark"], number)
         if not row["x"] and not row["y"]:
             continue
         try:
@@ -77,7 +79,7 @@ def read_csv_entries(path: Path) -> LandmarkEntries:
         image.append(place)
         landmark.append(label)
         lines.append(number)
-    names, order = _order(path, labels)
+    names, order = _order(path, first_rows)
     table = np.array(values).reshape(-1, 3)
     return LandmarkEntries(
         path=path,
@@ -94,8 +96,18 @@ def read_csv_entries(path: Path) -> LandmarkEntries:
 
 
 def _order(path: Path, labels: dict[str, int]) -> tuple[tuple[str, ...] | None, Int[np.ndarray, "m"]]:
-    """Names of the landmarks, None where they are numbers, and the place of each label among all."""
-    if not all(label.isdecimal() for label in labels):
+    """Names of the landmarks, None where they are numbers, and the place of each label among all.
+
+    Args:
+        labels: the row in which each comes first.
+    """
+    names = [label for label in labels if not label.isdecimal()]
+    if names and len(names) < len(labels):
+        raise UsageError(
+            f"{path}: row {labels[names[0]]}: landmark {names[0]!r} is no number from 0, as others are; "
+            "give numbers to all landmarks, or names to all"
+        )
+    if names:
         return tuple(labels), np.arange(len(labels))
     numbers = np.array([int(label) for label in labels], dtype=np.int64)
     first = int(numbers.min(initial=0)) if 0 in numbers else 1
@@ -147,7 +159,9 @@ def read_json_entries(path: Path) -> LandmarkEntries:
             if len(numbers) != 3 or not all(
                 isinstance(one, (int, float)) and not isinstance(one, bool) for one in numbers
             ):
-                raise UsageError(f"{path}: {name!r}, landmark {number}: {point!r} is neither [x, y] nor null")
+                raise UsageError(
+                    f"{path}: {name!r}, landmark {number}: {point!r} is neither [x, y] nor null; write one"
+                )
             values.extend(numbers)
             image.append(place)
             landmark.append(number)
@@ -195,7 +209,7 @@ def _load(path: Path) -> Any:
         text = Path(path).read_text(encoding="utf-8-sig")
         return json.loads(text, object_pairs_hook=no_duplicates)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: not a readable JSON file ({error})") from error
+        raise UsageError(f"{path}: not a readable JSON file ({error}); mend what it names") from error
 
 
 def duplicates(entries: LandmarkEntries) -> Iterator[tuple[int, int]]:

@@ -133,7 +133,7 @@ def _check_values(entries: LandmarkEntries) -> None:
     if len(bad) > 0:
         raise UsageError(
             f"{entries.where(bad[0])}: confidence {entries.confidence[bad[0]]} does not lie in [0, 1]"
-            f"{_and_more(bad)}"
+            f"{_and_more(bad)}; give one that does"
         )
     for first, again in duplicates(entries):
         there = "" if entries.lines is None else f" in row {entries.lines[first]}"

@@ -31,6 +31,8 @@ class Overview:
     """Focal length as a multiple of the image's longer side."""
     error: Float[np.ndarray, "n"]
     """Root mean square reprojection error in pixels; NaN where the cameras do not come from landmarks."""
+    turn: Float[np.ndarray, "n"]
+    """Degrees by which each photograph was turned to make an upright crop; 0 where nothing was cropped."""
 
     def __len__(self) -> int:
         return len(self.source)
@@ -56,8 +58,12 @@ def read_overview(folder: Path) -> Overview:
             matrices.append(np.array(frame["transform_matrix"], dtype=np.float64)[:3, :3].reshape(3, 3))
             focal = frame["fl_x"] / max(frame["w"], frame["h"])
             error = frame.get("reprojection_rmse")
-            numbers.append([frame.get("identity", len(numbers)), focal, np.nan if error is None else error])
-        columns = np.array(numbers, dtype=np.float64).reshape(-1, 3)
+            (along, _, _), (across, _, _) = frame.get("photograph_to_crop") or np.eye(2, 3)
+            turn = np.degrees(np.arctan2(across, along))
+            numbers.append(
+                [frame.get("identity", len(numbers)), focal, np.nan if error is None else error, turn]
+            )
+        columns = np.array(numbers, dtype=np.float64).reshape(-1, 4)
         angles = camera_angles(np.array(matrices).reshape(-1, 3, 3))
     except (LookupError, TypeError, ValueError, ZeroDivisionError) as error:
         raise UsageError(
@@ -72,6 +78,7 @@ def read_overview(folder: Path) -> Overview:
         angles=angles,
         focal=columns[:, 1],
         error=columns[:, 2],
+        turn=columns[:, 3],
     )
 
 

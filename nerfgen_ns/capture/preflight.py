@@ -13,6 +13,8 @@ from nerfgen_ns.capture.crop_statistics import CropStatistics
 from nerfgen_ns.capture.overview import Overview
 
 FEW_PHOTOGRAPHS = 100
+LYING = 45.0
+"""Degrees: objects are turned upright by more than this where photographs, or coordinates, are amiss."""
 FRONTAL_SPREAD = 4.0
 """Yaw, in degrees: where two thirds of the photographs lie closer to their middle than this, they show one
 side only. Portraits of people who face the camera come to 6, which is enough."""
@@ -61,6 +63,7 @@ def preflight(
     found = [
         too_few(len(overview)),
         nearly_all_frontal(overview.angles[:, 0]),
+        lying(overview.turn),
         many_rejected(len(overview), reasons),
         large_error(overview.error, median_of_extent),
         extreme_focal(overview.focal),
@@ -99,6 +102,24 @@ def nearly_all_frontal(yaw: Float[np.ndarray, "n"]) -> Concern | None:
         f"Two thirds of the photographs are taken within ±{spread:.1f}° of yaw {round(float(middle))}°: "
         "the class would come out flat, since depth is learned from turned views.",
         "Add photographs in which the object is turned to the left and to the right by 10° to 40°.",
+    )
+
+
+def lying(turn: Float[np.ndarray, "n"]) -> Concern | None:
+    """Objects that lie on their side are a sign of coordinates that are not what they are taken for.
+
+    Args:
+        turn: degrees by which each photograph had to be turned.
+    """
+    aside = np.abs(turn) > LYING
+    if len(turn) == 0 or aside.mean() <= 0.5:
+        return None
+    return Concern(
+        "lying on their side",
+        f"{_photographs(aside.sum())} show the object lying on its side: what is given as its left and right "
+        "lies above each other.",
+        "If the landmarks come from a file, see whether x and y are swapped; otherwise turn the photographs.",
+        _places(aside),
     )
 
 

@@ -110,6 +110,8 @@ class PreparedFolder:
             UsageError: the folder holds something that is not ours.
             NerfgenError: another process is at work in it, or it cannot be written to.
         """
+        if self.path.is_file():
+            raise UsageError(f"{self.path}: is a file; choose another --output-dir")
         if self.path.is_dir() and not (self.path / WORK).exists():
             strange = [name for name in CONTENTS if (self.path / name).exists()]
             if strange and not (self.path / "report.json").exists():

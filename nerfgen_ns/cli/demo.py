@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from nerfgen_ns.cli.demo_training import Training
+from nerfgen_ns.cli.picture_size import check_picture_size
 from nerfgen_ns.cli.progress import counted, progress_bar
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.synthetic import ClassName
@@ -80,8 +81,9 @@ class Demo:
             raise UsageError(f"--training-minutes must be above 0, got {self.training_minutes}")
         if self.identities < 2:
             raise UsageError(f"--identities must be at least 2, got {self.identities}")
-        if self.picture_size < 16 or self.picture_size % 2:
-            raise UsageError(f"--picture-size must be even and at least 16, got {self.picture_size}")
+        check_picture_size(self.picture_size)
+        if self.output_dir.is_file():
+            raise UsageError(f"{self.output_dir}: is a file; choose another --output-dir")
         path = self.output_dir / "demo.json"
         options = {**asdict(self), "version": version("nerfgen-ns")}
         del options["output_dir"], options["view"]

@@ -17,7 +17,7 @@ from nerfgen_ns.cli.morph import Morph
 from nerfgen_ns.cli.pin import Pin
 from nerfgen_ns.cli.prepare import Prepare
 from nerfgen_ns.cli.sample import Sample
-from nerfgen_ns.errors import exit_with_one_line
+from nerfgen_ns.errors import NerfgenError, exit_with_one_line
 
 Command = (
     Annotated[Prepare, tyro.conf.subcommand("prepare")]
@@ -48,3 +48,7 @@ def entrypoint() -> None:
         except KeyboardInterrupt:
             print("nerfgen: interrupted; the same command goes on from here", file=sys.stderr)
             raise SystemExit(130) from None
+        except PermissionError as error:
+            raise NerfgenError(
+                f"{error.filename}: {error.strerror}; allow it, or choose another place"
+            ) from error

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nerfgen_ns.cli.picture_size import check_picture_size
 from nerfgen_ns.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ class Sample:
             raise UsageError(f"--num-samples must be at least 1, got {self.num_samples}")
         if not 0.0 <= self.truncation < float("inf"):
             raise UsageError(f"--truncation must be at least 0, got {self.truncation}")
-        if self.picture_size < 16 or self.picture_size % 2:
-            raise UsageError(f"--picture-size must be even and at least 16, got {self.picture_size}")
+        if abs(self.seed) >= 2**63:
+            raise UsageError(f"--seed must have fewer digits, got {self.seed}")
+        check_picture_size(self.picture_size)
         run = load_run(self.load_config)
         codes = LatentSpace.of(run.codes).sample(self.num_samples, self.truncation, self.seed)
         novelty = novelty_of(codes, run.codes)

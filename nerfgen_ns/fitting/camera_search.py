@@ -10,12 +10,13 @@ from jaxtyping import Float, Int
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from nerfgen_ns.fitting.camera_corrections import CameraSpread, move_cameras, move_rays
+from nerfgen_ns.fitting.camera_corrections import CameraSpread
 from nerfgen_ns.fitting.code_fit import Progress, codes_at, fit_codes, frozen, render_rays
 from nerfgen_ns.fitting.config import FitConfig
 from nerfgen_ns.fitting.sampling import Views, ViewSampler
 from nerfgen_ns.latent_space import LatentSpace
 from nerfgen_ns.model import NerfgenModel
+from nerfgen_ns.rigid_motions import move_cameras, move_rays
 from nerfgen_ns.turntable import look_at_origin, usual_angles
 
 YAW_STEP = 20.0
@@ -94,7 +95,7 @@ def view_errors(
     with frozen(model):
         ray_bundle, batch, view_of_ray = sampler()
         if motions is not None:
-            ray_bundle = move_rays(ray_bundle, motions, view_of_ray)
+            ray_bundle = move_rays(ray_bundle, motions[view_of_ray])
         objects = views.objects.to(model.device)[view_of_ray]
         chunk = model.config.eval_num_rays_per_chunk
         for first in range(0, len(ray_bundle), chunk):

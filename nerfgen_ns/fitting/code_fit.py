@@ -11,11 +11,12 @@ from jaxtyping import Float, Int
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from nerfgen_ns.fitting.camera_corrections import CameraSpread, move_rays
+from nerfgen_ns.fitting.camera_corrections import CameraSpread
 from nerfgen_ns.fitting.config import FitConfig
 from nerfgen_ns.fitting.sampling import Views, ViewSampler
 from nerfgen_ns.latent_space import LatentSpace
 from nerfgen_ns.model import NerfgenModel
+from nerfgen_ns.rigid_motions import move_rays
 
 MOST_RAYS = 4096
 """Rays of a step: more objects are fitted in parts, one after another, so that memory stays bounded."""
@@ -153,7 +154,7 @@ def _fit_part(
             set_learning_rate(optimizer, config.learning_rate, step, config.steps)
             ray_bundle, batch, view_of_ray = sampler()
             if spread is not None:
-                ray_bundle = move_rays(ray_bundle, spread.rigid_motions(moves), view_of_ray)
+                ray_bundle = move_rays(ray_bundle, spread.rigid_motions(moves)[view_of_ray])
             noisy = amounts + config.code_noise * torch.randn_like(amounts)
             codes = codes_at(space, noisy)[objects][view_of_ray]
             outputs = render_rays(model, ray_bundle, codes)

@@ -63,5 +63,7 @@ class FitConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UsageError(f"--{name.replace('_', '-')} {value}: take more than 0")
+        if abs(self.seed) >= 2**63:
+            raise UsageError(f"--seed {self.seed}: take one with fewer digits")
         if self.mask_loss_mult is not None and not 0 <= self.mask_loss_mult < float("inf"):
             raise UsageError(f"--mask-loss-mult {self.mask_loss_mult}: take at least 0")

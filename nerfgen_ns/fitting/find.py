@@ -18,7 +18,7 @@ from nerfgen_ns.capture.prepared_folder import Rejection
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.evaluation import open_dataset
-from nerfgen_ns.fitting.camera_corrections import CameraSpread, move_cameras
+from nerfgen_ns.fitting.camera_corrections import CameraSpread
 from nerfgen_ns.fitting.camera_search import search_cameras
 from nerfgen_ns.fitting.code_fit import Progress, codes_at, fit_codes
 from nerfgen_ns.fitting.config import FitConfig
@@ -27,6 +27,7 @@ from nerfgen_ns.fitting.photograph import Photograph, write_folder
 from nerfgen_ns.fitting.sampling import Views
 from nerfgen_ns.fitting.tuning import tune
 from nerfgen_ns.latent_space import LatentSpace
+from nerfgen_ns.rigid_motions import move_cameras
 from nerfgen_ns.run import Run
 
 Stages = Callable[[str], AbstractContextManager[Progress]]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tyro
 
+from nerfgen_ns.errors import exit_with_one_line
 from nerfgen_ns.shipped.model_file import HEADS, pack
 
 
@@ -26,4 +27,5 @@ class Pack:
 
 
 if __name__ == "__main__":
-    tyro.cli(Pack).run()
+    with exit_with_one_line():
+        tyro.cli(Pack).run()

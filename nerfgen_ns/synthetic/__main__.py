@@ -1,13 +1,12 @@
 """`python -m nerfgen_ns.synthetic`: write an embedded class as a prepared folder."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.errors import exit_with_one_line
 from nerfgen_ns.synthetic import ClassName
 from nerfgen_ns.synthetic.dataset import write_dataset
 
@@ -36,9 +35,5 @@ class WriteClass:
 
 
 if __name__ == "__main__":
-    options = tyro.cli(WriteClass)
-    try:
-        print(write_dataset(**vars(options), progress=True))
-    except NerfgenError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_status)
+    with exit_with_one_line():
+        print(write_dataset(**vars(tyro.cli(WriteClass)), progress=True))

@@ -1,8 +1,5 @@
 """Writing an embedded class as a prepared folder, with the truth: camera, matte, depth and labels."""
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +7,9 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.errors import UsageError
 from nerfgen_ns.files import read_json, write_json
+from nerfgen_ns.folders import replace_folder
 from nerfgen_ns.synthetic import ClassName
 from nerfgen_ns.synthetic.cameras import Camera
 from nerfgen_ns.synthetic.classes import CLASSES
@@ -61,22 +59,8 @@ def write_dataset(
         )
     if _is_whole(output_dir, class_name, options):
         return output_dir
-    try:
-        output_dir.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}.", dir=output_dir.parent))
-        try:
-            _write_folder(temporary, class_name, options, progress)
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o777 & ~umask)
-            temporary.replace(output_dir)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise NerfgenError(
-            f"{output_dir}: cannot be written ({error.strerror or error}); "
-            "choose another --output-dir or free some space"
-        ) from error
+    with replace_folder(output_dir, is_own=lambda folder: False) as making:
+        _write_folder(making, class_name, options, progress)
     return output_dir
 
 

@@ -1,11 +1,30 @@
-"""A run of nerfgen-tiny, a few steps long, on three small heads."""
+"""A run of nerfgen-tiny, a few steps long, on three small heads, and calls of the command line."""
 
 import copy
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 HEADS = 3
+
+
+@pytest.fixture
+def call_nerfgen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """A function that calls `nerfgen` with arguments and returns its exit status."""
+    from nerfgen_ns.cli.main import entrypoint
+
+    def call(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["nerfgen", *map(str, arguments)])
+        try:
+            entrypoint()
+        except SystemExit as ended:
+            assert ended.code is None or isinstance(ended.code, int)
+            return ended.code or 0
+        return 0
+
+    return call
 
 
 @pytest.fixture(scope="session")

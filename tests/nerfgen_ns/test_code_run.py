@@ -76,6 +76,18 @@ def test_the_checkpoint_holds_no_optimiser_and_nothing_pickled(written: Path) ->
     assert count_identities(read_config(written)) == 4
 
 
+def test_a_full_disk_is_named_with_the_file_where_it_would_lie(
+    run: Run, codes: torch.Tensor, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("enforce fail at inline_container.cc")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(NerfgenError, match=r"made/nerfstudio_models/step-.*cannot be written whole"):
+        write_code_run(run, codes, prepared, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
 def test_networks_can_be_replaced(run: Run, codes: torch.Tensor, prepared: Path, tmp_path: Path) -> None:
     name, tensor = next(iter(run.model.foreground_field.named_parameters()))
     state = {f"foreground_field.{name}": torch.zeros_like(tensor)}

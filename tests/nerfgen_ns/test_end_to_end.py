@@ -23,8 +23,7 @@ from PIL import Image
 
 from nerfgen_ns.synthetic.dataset import write_dataset
 
-IDENTITIES = 4
-SIZE = 32
+IDENTITIES, SIZE = 4, 32
 STEPS = 120
 TIMEOUT = 240
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.files import write_text
 from nerfgen_ns.folders import replace_folder
 
 
@@ -62,3 +63,37 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     ):
         pytest.fail("the block was entered")
     assert error.value.exit_status == 1
+
+
+def test_a_file_that_cannot_be_written_is_named_where_it_would_lie(tmp_path: Path) -> None:
+    with (
+        pytest.raises(NerfgenError, match=f"^{tmp_path / 'folder' / 'file'}: cannot be written"),
+        replace_folder(tmp_path / "folder", never) as making,
+    ):
+        (making / "file").mkdir()
+        write_text(making / "file", "text")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_file_that_fails_in_the_block_is_named_and_not_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(NerfgenError, match="absent: cannot be used"), replace_folder(tmp_path / "a", never):
+        (tmp_path / "absent").read_text()
+
+
+def test_the_old_folder_is_back_where_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rename = tmp_path / "folder", Path.rename
+    folder.mkdir()
+    (folder / "old").touch()
+
+    def fail_for_the_new(path: Path, target: Path) -> Path:
+        if path.name == "made":
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new)
+    with pytest.raises(NerfgenError, match="cannot be written"), replace_folder(folder, lambda old: True):
+        pass
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

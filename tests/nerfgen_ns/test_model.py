@@ -130,6 +130,13 @@ def test_each_ray_shows_the_identity_it_names():
         torch.testing.assert_close(model(rays)["rgb"][ray], mixed[ray])
 
 
+@pytest.mark.parametrize("identity", [-1, 5])
+def test_a_model_whose_configuration_shows_an_identity_that_does_not_exist_is_refused(identity, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        make_model(identity=identity)
+    assert capsys.readouterr().err.startswith(f"nerfgen: identity {identity} does not exist")
+
+
 def test_the_identity_of_the_configuration_and_an_override_take_their_turns():
     model = make_model(sampler="uniform").eval()
 

@@ -17,7 +17,6 @@ from nerfgen_ns.pose_correction import (
     PoseCorrection,
     clip_outliers,
     pose_loss,
-    rotation_matrices,
     turn_in_degrees,
 )
 
@@ -54,16 +53,6 @@ def make_rays(photographs: list[int] | None, spread: float = 0.5) -> RayBundle:
 
 def disturb(correction: PoseCorrection, degrees: float = 5.0) -> None:
     correction.motions.weight.data.normal_(std=math.radians(degrees))
-
-
-def test_rotation_matrices_are_rotations_about_their_vectors():
-    vector = torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64)
-    matrix = rotation_matrices(vector)
-    torch.testing.assert_close(matrix @ matrix.T, torch.eye(3, dtype=torch.float64))
-    torch.testing.assert_close(matrix @ vector, vector)
-    assert math.acos((matrix.trace().item() - 1) / 2) == pytest.approx(vector.norm().item())
-    quarter = rotation_matrices(torch.tensor([0.0, math.pi / 2, 0.0]))
-    torch.testing.assert_close(quarter @ torch.tensor([0.0, 0, 1]), torch.tensor([1.0, 0, 0]))
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -125,6 +125,7 @@ SWAPPED = [
         (replaced(3, "a,mouth_left,35,175"), r"row 5: .* \(35, 175\) lies outside .* 80×120"),
         (replaced(3, "a,mouth_left,-35,75"), r"row 5: .* lies outside"),
         (rows(names=[0, 1, 2, 3, 7]), "landmark 4 is in no row"),
+        (rows(names=[0, 1, 2, -1, 4]), "row 5: landmark '-1' is no number from 0"),
         (rows(points=POINTS[:, :3], names=range(3)), "3 landmarks do not make a camera"),
         (SWAPPED, "none would if x and y changed places; swap the two"),
     ],

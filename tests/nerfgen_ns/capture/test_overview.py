@@ -50,12 +50,20 @@ def test_angles_are_those_that_rendered_heads_are_labelled_with():
 @pytest.mark.parametrize("a_frame_a_line", [True, False])
 def test_an_overview_is_read_in_either_layout(tmp_path, a_frame_a_line):
     frames = [
-        frame(0, identity=7, source="a.jpg", mask_path="mattes/0000.png", reprojection_rmse=1.5),
+        frame(
+            0,
+            identity=7,
+            source="a.jpg",
+            mask_path="mattes/0000.png",
+            reprojection_rmse=1.5,
+            photograph_to_crop=[[0.0, 1.0, 0.0], [-1.0, 0.0, 80.0]],
+        ),
         frame(1),
     ]
     path = write(tmp_path / "transforms.json", frames, a_frame_a_line)
     overview = read_overview(tmp_path)
     assert (overview.class_name, len(overview)) == ("cats", 2)
+    np.testing.assert_allclose(overview.turn, [-90.0, 0.0])
     assert overview.source == ["a.jpg", "images/0001.png"] and overview.matte == ["mattes/0000.png", None]
     np.testing.assert_allclose(overview.focal, [2.0, 2.01])
     np.testing.assert_array_equal(overview.identity, [7, 1])

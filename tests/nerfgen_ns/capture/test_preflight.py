@@ -31,6 +31,14 @@ def test_a_few_turned_views_among_frontal_ones_do_not_hide_the_concern():
     assert preflight.nearly_all_frontal(yaw) is not None
 
 
+def test_objects_that_lie_on_their_side_are_a_concern_and_a_few_are_not():
+    turn = np.full(10, -3.0)
+    turn[:6] = 88, 91, -90, 95, -84, 89
+    concern = preflight.lying(turn)
+    assert concern is not None and concern.photographs == (0, 1, 2, 3, 4, 5) and "x and y" in concern.mend
+    assert preflight.lying(turn[2:]) is None and preflight.lying(np.zeros(0)) is None
+
+
 def test_many_rejections_name_their_most_common_reason():
     concern = preflight.many_rejected(5, ["no face", "torn", "no face"])
     assert concern is not None and "3 of 8" in concern.text and "2 of them for: no face" in concern.text

@@ -125,8 +125,10 @@ def test_an_option_out_of_range_is_named(tmp_path: Path, options: dict[str, floa
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(NerfgenError, match=r"file.demo\.json: cannot be written"):
+    with pytest.raises(UsageError, match="file: is a file; choose another --output-dir"):
         Demo(tmp_path / "file").run()
+    with pytest.raises(NerfgenError, match=r"demo\.json: cannot be written"):
+        Demo(tmp_path / "file" / "demo").run()
 
 
 def test_a_training_that_fails_is_told_with_its_last_line(tmp_path: Path) -> None:

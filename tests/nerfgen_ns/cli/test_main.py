@@ -1,5 +1,6 @@
 """The command line: help, versions, and exit statuses with one line each."""
 
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,45 +8,31 @@ from collections.abc import Callable
 import pytest
 
 from nerfgen_ns.cli.doctor import Doctor
-from nerfgen_ns.cli.main import entrypoint
 from nerfgen_ns.errors import NerfgenError, UsageError
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """A function that calls nerfgen with arguments and returns its exit status."""
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["nerfgen", *arguments])
-        try:
-            entrypoint()
-        except SystemExit as error:
-            return int(error.code or 0)
-        return 0
-
-    return run
 
 
 @pytest.mark.parametrize("command", ["prepare", "demo", "fit", "sample", "morph", "mesh", "pin", "doctor"])
 def test_every_command_explains_itself(
-    call: Callable[..., int], command: str, capsys: pytest.CaptureFixture[str]
+    call_nerfgen: Callable[..., int], command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("--help") == 0
+    assert call_nerfgen("--help") == 0
     assert command in capsys.readouterr().out
-    assert call(command, "--help") == 0
+    assert call_nerfgen(command, "--help") == 0
     assert command in capsys.readouterr().out
 
 
-def test_version_is_that_of_the_package(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("--version") == 0
+def test_version_is_that_of_the_package(
+    call_nerfgen: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call_nerfgen("--version") == 0
     assert capsys.readouterr().out.startswith("nerfgen 0.")
 
 
 @pytest.mark.parametrize(
     "arguments", [(), ("nonsense",), ("pin", "--identity", "x"), ("demo", "--identities", "x")]
 )
-def test_a_wrong_call_has_status_2(call: Callable[..., int], arguments: tuple[str, ...]) -> None:
-    assert call(*arguments) == 2
+def test_a_wrong_call_has_status_2(call_nerfgen: Callable[..., int], arguments: tuple[str, ...]) -> None:
+    assert call_nerfgen(*arguments) == 2
 
 
 @pytest.mark.parametrize(
@@ -53,11 +40,16 @@ def test_a_wrong_call_has_status_2(call: Callable[..., int], arguments: tuple[st
     [
         (NerfgenError("disk full"), 1, "nerfgen: disk full\n"),
         (UsageError("no such folder"), 2, "nerfgen: no such folder\n"),
+        (
+            PermissionError(13, "Permission denied", "a.csv"),
+            1,
+            "nerfgen: a.csv: Permission denied; allow it, or choose another place\n",
+        ),
         (KeyboardInterrupt(), 130, "nerfgen: interrupted; the same command goes on from here\n"),
     ],
 )
 def test_an_error_is_one_line_and_a_status(
-    call: Callable[..., int],
+    call_nerfgen: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: BaseException,
@@ -68,9 +60,30 @@ def test_an_error_is_one_line_and_a_status(
         raise error
 
     monkeypatch.setattr(Doctor, "run", fail)
-    assert call("doctor") == status
+    assert call_nerfgen("doctor") == status
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", line)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "said"),
+    [
+        ("nerfgen_ns.synthetic", ["--output-dir", "out", "--identities", "0"], "nerfgen: out: cannot make 0"),
+        ("nerfgen_ns.shipped", ["--load-config", "absent.yml"], "nerfgen: absent.yml: No such file"),
+    ],
+)
+def test_modules_that_are_commands_end_with_one_line_too(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    module: str,
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_module(module, run_name="__main__", alter_sys=False)
+    error = capsys.readouterr().err
+    assert error.startswith(said) and error.count("\n") == 1
 
 
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:

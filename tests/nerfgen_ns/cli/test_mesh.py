@@ -1,6 +1,7 @@
 """`nerfgen mesh`: objects of a run as files."""
 
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,6 @@ import pytest
 import torch
 import trimesh
 
-from nerfgen_ns.cli.main import entrypoint
 from nerfgen_ns.codes_file import write_codes
 from nerfgen_ns.meshing import extract_mesh, object_field, save_mesh
 from nerfgen_ns.run import Run, load_run
@@ -26,43 +26,40 @@ def level(run: Run) -> float:
     return float(object_field(run.model, run.codes[0]).density(positions).quantile(0.7).detach())
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["nerfgen", "mesh", *map(str, arguments)])
-    try:
-        entrypoint()
-    except SystemExit as exit_info:
-        return int(exit_info.code or 0)
-    return 0
+@pytest.fixture
+def call(call_nerfgen: Callable[..., int], trained_config: Path) -> Callable[..., int]:
+    """Call the command with further options; gives its exit status."""
+    return partial(call_nerfgen, "mesh", "--load-config", trained_config)
 
 
 def test_meshes_points_and_voxels_of_an_identity(
-    trained_config: Path, run: Run, level: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Callable[..., int], run: Run, level: float, tmp_path: Path
 ) -> None:
-    shared = ("--load-config", trained_config, "--identity", 1, "--resolution", 24, "--level", level)
+    shared = ("--identity", 1, "--resolution", 24, "--level", level)
     mesh_path, points_path, voxels_path = (tmp_path / name for name in ("a.ply", "b.ply", "c.npz"))
-    assert call(monkeypatch, *shared, "--output-path", mesh_path) == 0
+    assert call(*shared, "--output-path", mesh_path) == 0
     expected = extract_mesh(object_field(run.model, run.codes[1]), 24, level=level, cameras=run.cameras)
     read = trimesh.load(mesh_path, process=False)
     np.testing.assert_array_equal(read.vertices, expected.vertices)
     np.testing.assert_array_equal(read.visual.vertex_colors[:, :3], expected.colours)
     assert read.is_watertight
 
-    assert call(monkeypatch, *shared, "--kind", "points", "--points", 50, "--output-path", points_path) == 0
+    assert call(*shared, "--kind", "points", "--points", 50, "--output-path", points_path) == 0
     assert trimesh.load(points_path).vertices.shape == (50, 3)
-    assert call(monkeypatch, *shared, "--kind", "voxels", "--output-path", voxels_path) == 0
+    assert call(*shared, "--kind", "voxels", "--output-path", voxels_path) == 0
     with np.load(voxels_path, allow_pickle=False) as arrays:
         assert arrays["occupancy"].shape == (24, 24, 24)
         assert arrays["colour"].dtype == np.uint8
 
 
 def test_the_object_is_chosen_by_identity_by_code_or_is_the_mean(
-    trained_config: Path, run: Run, level: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Callable[..., int], run: Run, level: float, tmp_path: Path
 ) -> None:
     codes = tmp_path / "codes.npz"
     write_codes(codes, run.codes + 0.1 * torch.randn_like(run.codes), ["anna", "bert", "carl"])
     only = tmp_path / "only.npz"
     write_codes(only, run.codes[:1])
-    shared = ("--load-config", trained_config, "--resolution", 16, "--level", level, "--output-path")
+    shared = ("--resolution", 16, "--level", level, "--output-path")
     choices: dict[str, tuple[object, ...]] = {
         "mean": (),
         "identity": ("--identity", 1),
@@ -72,7 +69,7 @@ def test_the_object_is_chosen_by_identity_by_code_or_is_the_mean(
     }
     files = {}
     for name, choice in choices.items():
-        assert call(monkeypatch, *shared, tmp_path / f"{name}.ply", *choice) == 0
+        assert call(*shared, tmp_path / f"{name}.ply", *choice) == 0
         files[name] = (tmp_path / f"{name}.ply").read_bytes()
     assert files["named"] == files["row"]
     assert len(set(files.values())) == 4
@@ -100,7 +97,7 @@ def test_the_object_is_chosen_by_identity_by_code_or_is_the_mean(
     ],
 )
 def test_a_wrong_call_is_one_line_and_writes_nothing(
-    trained_config: Path,
+    call: Callable[..., int],
     level: float,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -114,7 +111,7 @@ def test_a_wrong_call_is_one_line_and_writes_nothing(
     write_codes(Path("small.npz"), torch.randn(3, 7))
     before = sorted(tmp_path.iterdir())
     arguments = tuple(str(level) if argument == "LEVEL" else argument for argument in arguments)
-    assert call(monkeypatch, "--load-config", trained_config, "--resolution", "16", *arguments) == status
+    assert call("--resolution", "16", *arguments) == status
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("nerfgen: ") and message in error
     assert sorted(tmp_path.iterdir()) == before

@@ -1,13 +1,12 @@
 """`nerfgen morph`: what it films, and what is said where it cannot."""
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from nerfgen_ns.cli.main import entrypoint
 from nerfgen_ns.codes_file import write_codes
 from nerfgen_ns.pictures import to_bytes
 from nerfgen_ns.run import Run, load_run
@@ -20,18 +19,11 @@ def run(trained_config: Path) -> Run:
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, trained_config: Path):
+def call(call_nerfgen: Callable[..., int], trained_config: Path) -> Callable[..., int]:
     """Call the command with further options; gives its exit status."""
 
-    def call(*options: str, load_config: Path = trained_config) -> int:
-        arguments = ["nerfgen", "morph", "--load-config", str(load_config), "--size", "16", *options]
-        monkeypatch.setattr(sys, "argv", arguments)
-        try:
-            entrypoint()
-        except SystemExit as error:
-            assert isinstance(error.code, int)
-            return error.code
-        return 0
+    def call(*options: object, load_config: Path = trained_config) -> int:
+        return call_nerfgen("morph", "--load-config", load_config, "--size", 16, *options)
 
     return call
 

@@ -1,13 +1,12 @@
 """`nerfgen pin`: a configuration that shows one identity wherever none is named."""
 
 import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from nerfgen_ns.cli.main import entrypoint
 from nerfgen_ns.cli.pin import Pin
 from nerfgen_ns.run import load_run
 
@@ -39,12 +38,11 @@ def test_the_pinned_identity_is_shown_where_none_is_named(
 
 @pytest.mark.parametrize("identity", ["3", "-1"])
 def test_an_identity_out_of_range_has_status_2_and_writes_nothing(
-    copied_config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], identity: str
+    call_nerfgen: Callable[..., int],
+    copied_config: Path,
+    capsys: pytest.CaptureFixture[str],
+    identity: str,
 ) -> None:
-    arguments = ["nerfgen", "pin", "--load-config", str(copied_config), "--identity", identity]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as exit_info:
-        entrypoint()
-    assert exit_info.value.code == 2
+    assert call_nerfgen("pin", "--load-config", copied_config, "--identity", identity) == 2
     assert "choose one from 0 to 2" in capsys.readouterr().err
     assert not list(copied_config.parent.glob("config_*"))

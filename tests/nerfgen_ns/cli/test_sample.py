@@ -2,14 +2,13 @@
 
 import json
 import math
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import imageio.v3 as iio
 import pytest
 import torch
 
-from nerfgen_ns.cli.main import entrypoint
 from nerfgen_ns.cli.sample import novelty_of
 from nerfgen_ns.codes_file import read_codes
 from nerfgen_ns.latent_space import LatentSpace
@@ -19,21 +18,14 @@ PRODUCTS = {"contact_sheet.png", "turntable.mp4", "codes.npz", "novelty.json", "
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, trained_config: Path, tmp_path: Path):
+def call(call_nerfgen: Callable[..., int], trained_config: Path, tmp_path: Path) -> Callable[..., int]:
     """Call the command with further options; gives its exit status."""
 
     def call(
-        *options: str, load_config: Path = trained_config, output_dir: Path = tmp_path / "samples"
+        *options: object, load_config: Path = trained_config, output_dir: Path = tmp_path / "samples"
     ) -> int:
-        arguments = ["--load-config", str(load_config), "--output-dir", str(output_dir)]
-        small = ["--num-samples", "2", "--picture-size", "16", *options]
-        monkeypatch.setattr(sys, "argv", ["nerfgen", "sample", *arguments, *small])
-        try:
-            entrypoint()
-        except SystemExit as error:
-            assert isinstance(error.code, int)
-            return error.code
-        return 0
+        run_and_folder = ("--load-config", load_config, "--output-dir", output_dir)
+        return call_nerfgen("sample", *run_and_folder, "--num-samples", 2, "--picture-size", 16, *options)
 
     return call
 
@@ -75,6 +67,7 @@ def test_an_earlier_call_is_replaced_and_a_folder_of_other_things_is_not(
     [
         (["--truncation", "-0.1"], "--truncation must be at least 0, got -0.1"),
         (["--truncation", "nan"], "--truncation must be at least 0, got nan"),
+        (["--seed", str(2**63)], "--seed must have fewer digits"),
         (["--num-samples", "0"], "--num-samples must be at least 1, got 0"),
         (["--picture-size", "17"], "--picture-size must be even"),
     ],

@@ -11,7 +11,7 @@ from torch import Tensor
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
 from nerfgen_ns.evaluation import open_dataset
 from nerfgen_ns.fitting import code_fit
-from nerfgen_ns.fitting.camera_corrections import CameraSpread, move_cameras, move_rays
+from nerfgen_ns.fitting.camera_corrections import CameraSpread
 from nerfgen_ns.fitting.camera_search import camera_grid, search_cameras, view_errors
 from nerfgen_ns.fitting.code_fit import codes_at, fit_codes, photograph_loss
 from nerfgen_ns.fitting.config import FitConfig
@@ -19,6 +19,7 @@ from nerfgen_ns.fitting.sampling import Views, ViewSampler
 from nerfgen_ns.fitting.tuning import tune
 from nerfgen_ns.latent_space import LatentSpace
 from nerfgen_ns.rendered_photographs import write_rendered_photographs
+from nerfgen_ns.rigid_motions import move_cameras
 from nerfgen_ns.run import Run, load_run
 
 CONFIG = FitConfig(steps=80, rays=64, prior_weight=0.0, background_weight=1.0, code_noise=0.0)
@@ -109,18 +110,6 @@ def test_mattes_and_backgrounds_weigh_what_the_configuration_says(run: Run) -> N
     outputs["accumulation"] = batch["matte"]
     torch.testing.assert_close(photograph_loss(run.model, outputs, batch, config), torch.tensor(0.75))
     assert torch.equal(batch["image"], torch.ones(4, 3))
-
-
-def test_moved_rays_are_the_rays_of_moved_cameras(run: Run) -> None:
-    amounts = torch.tensor([[1.0, -2.0, 0.5, 1.5, -1.0, 2.0]])
-    motions = CameraSpread(turn=0.2, shift=0.1).rigid_motions(amounts)
-    camera = run.cameras[:1]
-    rays = camera.generate_rays(camera_indices=0, keep_shape=False)
-    moved = move_rays(rays, motions, torch.zeros(len(rays), dtype=torch.long))
-    camera.camera_to_worlds = move_cameras(camera.camera_to_worlds, motions)
-    expected = camera.generate_rays(camera_indices=0, keep_shape=False)
-    torch.testing.assert_close(moved.origins, expected.origins)
-    torch.testing.assert_close(moved.directions, expected.directions)
 
 
 def test_cameras_that_are_off_come_nearer_when_they_are_refined(

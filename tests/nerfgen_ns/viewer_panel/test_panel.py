@@ -1,143 +1,17 @@
-"""The panel's controls, pressed without a browser: on a real viser server, with a viewer that only notes."""
+"""The panel's controls, pressed without a browser: what each shows and saves."""
 
 import copy
 import pickle
-import socket
-import threading
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.data.scene_box import SceneBox
-from nerfstudio.viewer.utils import CameraState, get_camera
-from viser import ViserServer
-from viser._gui_handles import UploadedFile
+from panel_viewer import DIMENSION, ROWS, picture, picture_of, press, upload
 
 from nerfgen_ns.codes_file import read_codes, write_codes
-from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.latent_space import LatentSpace
-from nerfgen_ns.model import NerfgenModel
-from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.viewer_panel.first_camera import NEARER
-from nerfgen_ns.viewer_panel.panel import ViewerPanel
-
-IDENTITIES, DIMENSION = 12, 6
-ROWS = [3, 1, 2, 0]
-"""Rows of the latent table of the photographs that the viewer shows."""
-
-
-class Client:
-    """A browser that notes what it is told."""
-
-    def __init__(self) -> None:
-        self.messages: list[tuple[str, str]] = []
-        self.camera = SimpleNamespace(on_update=self.hear)
-        self.moved = lambda _: None
-
-    def hear(self, callback) -> None:
-        self.moved = callback
-
-    def atomic(self):
-        return torch.no_grad()
-
-    def add_notification(self, title, body, **options):
-        self.messages.append((title, body))
-        return SimpleNamespace(remove=lambda: None)
-
-
-class Frustum:
-    """A photograph in the scene."""
-
-    def on_click(self, callback) -> None:
-        self.click = callback
-
-
-@pytest.fixture(scope="module")
-def server():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = ViserServer(host="127.0.0.1", port=port, verbose=False)
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def model() -> NerfgenModel:
-    config = NerfgenModelConfig(
-        latent_dim=DIMENSION, width=16, layers=3, skip_layer=1, octaves=2, num_samples=8, sampler="uniform",
-        background_width=16, background_layers=2, background_octaves=1, latent_init_std=1.0, use_bf16=False,
-    )  # fmt: skip
-    box = SceneBox(aabb=torch.tensor([[-1.0] * 3, [1.0] * 3]))
-    return config.setup(scene_box=box, num_train_data=9, metadata={"num_identities": IDENTITIES}).eval()
-
-
-@pytest.fixture
-def viewer(server, model, tmp_path) -> SimpleNamespace:
-    """What of nerfstudio's viewer the panel uses, with one browser."""
-    server.gui.reset()
-    poses = torch.eye(4)[:3].repeat(len(ROWS), 1, 1)
-    poses[:, 2, 3] = 2.7
-    cameras = Cameras(
-        poses, fx=80.0, fy=80.0, cx=20.0, cy=20.0, width=40, height=40,
-        metadata={"cam_idx": torch.tensor(ROWS)[:, None]},
-    )  # fmt: skip
-    client, actions = Client(), []
-    viewer = SimpleNamespace(
-        viser_server=SimpleNamespace(
-            gui=server.gui,
-            scene=server.scene,
-            get_clients=lambda: {0: client},
-            on_client_connect=lambda welcome: welcome(client),
-        ),
-        train_lock=threading.Lock(),
-        get_model=lambda: model,
-        pipeline=SimpleNamespace(datamanager=SimpleNamespace(train_dataset=SimpleNamespace(cameras=cameras))),
-        log_filename=tmp_path / "run" / "log.txt",
-        render_statemachines={0: SimpleNamespace(action=actions.append)},
-        get_camera_state=lambda client: "where the browser stands",
-        camera_handles={number: Frustum() for number in range(len(ROWS))},
-        client=client,
-        actions=actions,
-    )
-    model.viewer_panel._setup(viewer)
-    return viewer
-
-
-@pytest.fixture
-def panel(model, viewer) -> ViewerPanel:
-    return model.viewer_panel
-
-
-def press(viewer, control, value=None) -> None:
-    """What viser does when a control is used, at once rather than in another thread."""
-    if value is not None:
-        control._impl.value = value
-    for callback in control._impl.update_cb:
-        callback(SimpleNamespace(client=viewer.client, target=control))
-
-
-def picture(model, name="rgb") -> torch.Tensor:
-    pose = torch.eye(4)[:3]
-    pose[2, 3] = 2.7
-    camera = get_camera(CameraState(0.5, 1.0, pose, camera_type=1), 12, 12)  # type: ignore[arg-type]
-    return model.get_outputs_for_camera(camera)[name]
-
-
-def picture_of(model, code) -> torch.Tensor:
-    model.override_code = code
-    try:
-        return picture(model)
-    finally:
-        model.override_code = None
-
-
-def upload(viewer, panel, path) -> None:
-    press(viewer, panel._controls.upload, UploadedFile(path.name, path.read_bytes()))
-    press(viewer, panel._controls.source, "file")
 
 
 def test_a_model_without_a_viewer_has_a_panel_that_asks_nothing(model):
@@ -286,64 +160,6 @@ def test_a_mesh_is_saved_of_what_is_shown_while_nothing_else_uses_the_model(
     assert model.training and not viewer.train_lock.locked()
 
 
-HOSTILE = [-1, 10**30, float("nan"), float("inf"), "", "../..", b"\0", (), ("a", None), object()]
-
-
-@pytest.mark.parametrize("value", HOSTILE, ids=repr)
-def test_no_value_of_any_control_raises_or_stops_the_rendering(value, model, viewer, panel):
-    controls = panel._controls
-    before = picture(model)
-    for source in (*SOURCES_AND_NONSENSE,):
-        for control in (controls.source, *controls.values):
-            kept = control.value
-            press(viewer, controls.source, source)
-            press(viewer, control, value)
-            assert picture(model).shape == before.shape
-            control._impl.value = kept
-    press(viewer, controls.reset)
-    assert torch.equal(picture(model), before)
-
-
-SOURCES_AND_NONSENSE = ("photograph", "sample", "morph", "file", "nonsense")
-
-
-def test_what_cannot_be_shown_is_said_and_the_picture_stays(model, viewer, panel):
-    before = picture(model)
-    press(viewer, panel._controls.identity, 99)
-    assert viewer.client.messages[-1][1] == "identity 99 does not exist: choose one from 0 to 11"
-    assert torch.equal(picture(model), before)
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\3\4", np.random.default_rng(0).bytes(99)])
-@pytest.mark.parametrize("name", ["codes.npz", "", "..", "a\0b", "/etc/passwd"])
-def test_an_upload_that_holds_no_codes_is_refused(name, content, model, viewer, panel):
-    before = picture(model)
-    press(viewer, panel._controls.upload, UploadedFile(name, content))
-    assert viewer.client.messages[-1][0] == "That did not work"
-    assert torch.equal(picture(model), before)
-
-
-def test_codes_of_another_model_are_refused_by_their_file_name(viewer, panel, tmp_path):
-    write_codes(tmp_path / "other.npz", torch.rand(2, DIMENSION + 1))
-    press(viewer, panel._controls.upload, UploadedFile("other.npz", (tmp_path / "other.npz").read_bytes()))
-    assert viewer.client.messages[-1][1].startswith(
-        "other.npz: holds codes of size 7, the model's are of size 6"
-    )
-
-
-def test_a_save_that_fails_is_said(viewer, panel, monkeypatch):
-    def fail(*arguments):
-        raise NerfgenError("no room")
-
-    monkeypatch.setattr("nerfgen_ns.meshing.save_mesh", fail)
-    press(viewer, panel._controls.save_mesh)
-    assert viewer.client.messages[-1] == ("That did not work", "no room")
-    viewer.log_filename.parent.write_text("a file where the folder should be")
-    press(viewer, panel._controls.save_code)
-    assert "cannot be written" in viewer.client.messages[-1][1]
-    assert not viewer.train_lock.locked() and not panel._controls.save_mesh.disabled
-
-
 def test_the_panel_is_no_part_of_the_model(model, viewer, panel):
     assert not [name for name in model.state_dict() if "panel" in name]
     other = copy.deepcopy(model)
@@ -360,14 +176,3 @@ def test_the_browser_opens_upright_before_the_class(viewer, panel):
     viewer.client.camera.position = viewer.client.camera.up_direction = None
     press(viewer, panel._controls.face)
     assert viewer.client.camera.position == pytest.approx([0.0, 0.0, 27.0 * NEARER], abs=1e-4)
-
-
-def test_a_table_of_one_identity_has_a_panel_without_directions(viewer, model):
-    model.latent_table = type(model.latent_table)(1, DIMENSION)
-    viewer.viser_server.gui.reset()
-    model.viewer_panel = ViewerPanel()
-    model.viewer_panel._setup(viewer)
-    assert model.viewer_panel._controls.amounts == []
-    for source in SOURCES_AND_NONSENSE:
-        press(viewer, model.viewer_panel._controls.source, source)
-        assert picture(model).isfinite().all()
