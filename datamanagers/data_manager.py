@@ -158,6 +158,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
     def _read_ahead(self) -> Prefetched[dict[str, Tensor]]:
         """Training batches, made in a thread with random numbers of its own."""
         sampler = self._get_pixel_sampler(self.train_dataset, self.config.train_num_rays_per_batch)
+        assert isinstance(sampler, ImagewisePixelSampler)
         sampler.generator = torch.Generator().manual_seed(torch.initial_seed())
         store = self.train_pixels
         return Prefetched(lambda: sampler.sample(store), BATCHES_AHEAD)

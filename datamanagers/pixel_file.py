@@ -77,7 +77,7 @@ def write(path: Path, count: int, images: Iterable[tuple[UInt8[np.ndarray, "pixe
         have_mattes = True
         with replace_file(path) as temporary, temporary.open("wb") as file:
             for pixels, has_matte in images:
-                file.write(np.ascontiguousarray(pixels))
+                file.write(np.ascontiguousarray(pixels).data)
                 have_mattes &= has_matte
             file.write(np.uint32(have_mattes).tobytes())
 

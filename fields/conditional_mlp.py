@@ -17,8 +17,9 @@ class DenseLayer(NamedTuple):
     bias: Float[Tensor, "outputs"] | None
 
 
-def dense_layer(linear: nn.Linear, dtype: torch.dtype) -> DenseLayer:
-    """The parameters of a module, in another number format."""
+def dense_layer(linear: nn.Module, dtype: torch.dtype) -> DenseLayer:
+    """The parameters of a `torch.nn.Linear`, in another number format."""
+    assert isinstance(linear, nn.Linear)
     return DenseLayer(linear.weight.to(dtype), None if linear.bias is None else linear.bias.to(dtype))
 
 

@@ -64,7 +64,7 @@ class Muon(torch.optim.Adam):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            matrices = [
+            matrices: list[Tensor] = [
                 parameter
                 for parameter in group["params"]
                 if parameter.grad is not None
@@ -77,19 +77,19 @@ class Muon(torch.optim.Adam):
         super().step()
         return loss
 
-    def _step_matrices(self, matrices: list[Parameter], group: dict[str, Any]) -> None:
+    def _step_matrices(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
         momenta = [self._momentum(matrix) for matrix in matrices]
-        gradients = [matrix.grad for matrix in matrices]
+        gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-        directions = torch._foreach_lerp(gradients, momenta, group["momentum"])
+        directions = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))
         updates = orthogonalise_all(directions, group["iterations"])
         torch._foreach_mul_(updates, [-0.2 * max(matrix.shape) ** 0.5 * group["lr"] for matrix in matrices])
         torch._foreach_mul_(matrices, 1 - group["lr"] * group["shrinkage"])
-        torch._foreach_add_(matrices, updates)
+        torch._foreach_add_(matrices, updates)  # type: ignore[arg-type]
         for matrix in matrices:
             matrix.grad = None
 
-    def _momentum(self, matrix: Parameter) -> Tensor:
+    def _momentum(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]
         if "momentum" not in state:
             # Adam, when it loads a checkpoint, looks for the count of steps in every state.

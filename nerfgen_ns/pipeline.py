@@ -93,7 +93,9 @@ class NerfgenPipeline(VanillaPipeline):
         kept = renderer.state_dict().keys()
         return [values for name, values in renderer.named_buffers() if name in kept]
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(  # type: ignore[override]
+        self, *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
         """What a checkpoint holds; its names do not tell how many processes wrote it."""
         state = super().state_dict(*args, **kwargs)
         return {name.replace("_model.module.", "_model.", 1): value for name, value in state.items()}

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
@@ -61,7 +61,9 @@ def read_command_line() -> NerfgenTrainerConfig:
         {name: method.config for name, method in methods.items()},
         descriptions={name: method.description for name, method in methods.items()},
     )
-    config = tyro.cli(tyro.conf.SuppressFixed[tyro.conf.FlagConversionOff[choice]], prog=PROGRAM)
+    config: Any = tyro.cli(
+        choice, prog=PROGRAM, config=(tyro.conf.SuppressFixed, tyro.conf.FlagConversionOff)
+    )
     if config.data:
         config.pipeline.datamanager.data = config.data
     if config.load_config:

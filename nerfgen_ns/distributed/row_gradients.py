@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from nerfstudio.engine.optimizers import Optimizers
@@ -17,7 +17,7 @@ from nerfgen_ns.distributed.ranks import gather_rows, of_all
 def tables_of(module: nn.Module) -> dict[str, Parameter]:
     """The parameters with sparse gradients, by name: torch's DDP cannot reduce them over NCCL."""
     return {
-        f"{name}.weight": part.weight
+        f"{name}.weight": cast(Parameter, part.weight)
         for name, part in module.named_modules()
         if isinstance(part, nn.Embedding) and part.sparse
     }
