@@ -40,36 +40,32 @@ def encoded_size(octaves: int) -> int:
     return 3 + 6 * octaves
 
 
-def background_products(entering: int, width: int, layers: int) -> int:
-    """Multiplications of one row of the background network in the forward pass."""
-    return entering * width + (layers - 2) * width * width + 3 * width
+def hidden_products(width: int, layers: int, outputs: int) -> int:
+    """Multiplications of one row in the forward pass, behind the layer that the encoding enters."""
+    return (layers - 1) * width * width + outputs * width
 
 
 def reference_operations(settings: ReferenceSettings) -> Operations:
     """The literal method: the code enters beside every sample's position, in both layers."""
     width, entering = settings.width, encoded_size(settings.octaves) + settings.latent_dim
-    hidden = (settings.layers - 1) * width * width + 4 * width
-    background = background_products(
-        encoded_size(settings.background_octaves) + settings.latent_dim,
-        settings.background_width,
-        settings.background_layers,
-    )
+    hidden = hidden_products(width, settings.layers, outputs=4)
+    background_width = settings.background_width
+    background = (encoded_size(settings.background_octaves) + settings.latent_dim) * background_width
+    background += hidden_products(background_width, settings.background_layers - 1, outputs=3)
     return Operations(a_sample=6 * (2 * entering * width + hidden), a_ray=6 * background)
 
 
 def own_operations(config: NerfgenModelConfig) -> Operations:
     """The fast path: encodings enter without a gradient, and codes once a ray."""
     width, encoded = config.width, encoded_size(config.octaves)
-    hidden = (config.layers - 1) * width * width + 4 * width
-    background = background_products(
-        encoded_size(config.background_octaves) + config.latent_dim,
-        config.background_width,
-        config.background_layers,
-    )
-    latent_terms = 2 * config.latent_dim * width
+    a_ray = 6 * 2 * config.latent_dim * width
+    if config.use_background_field:
+        background_width = config.background_width
+        a_ray += 4 * encoded_size(config.background_octaves) * background_width
+        a_ray += 6 * config.latent_dim * background_width
+        a_ray += 6 * hidden_products(background_width, config.background_layers - 1, outputs=3)
     return Operations(
-        a_sample=4 * 2 * encoded * width + 6 * hidden,
-        a_ray=6 * (latent_terms + (background if config.use_background_field else 0)),
+        a_sample=4 * 2 * encoded * width + 6 * hidden_products(width, config.layers, outputs=4), a_ray=a_ray
     )
 
 

@@ -81,7 +81,7 @@ class _ConditionalMlp(torch.autograd.Function):
             features = torch.mm(below, weight.T) if bias is None else torch.addmm(bias, below, weight.T)
             if layer == skip_layer:
                 assert skip_term is not None and skip_weight is not None
-                features.addmm_(encoded, skip_weight.T)
+                torch.addmm(features, encoded, skip_weight.T, out=features)
                 _by_group(features, skip_term).add_(skip_term[:, None])
         ctx.skip_layer = skip_layer
         ctx.save_for_backward(
