@@ -42,3 +42,7 @@ class LatentTable(nn.Module):
     def mean(self) -> Float[Tensor, "1 latent"]:
         """The mean of all rows."""
         return self.codes.weight.mean(dim=0, keepdim=True)
+
+    def mean_norm(self) -> Float[Tensor, ""]:
+        """The mean Euclidean length of the rows. It reads the whole table."""
+        return self.codes.weight.detach().norm(dim=-1).mean()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils.misc import step_check
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -172,15 +173,26 @@ class NerfgenTrainer(Trainer):
             raise SystemExit(INTERRUPTED) from None
 
     def train_iteration(self, step: int) -> Any:
-        """One iteration, on the clock."""
+        """One iteration, on the clock; for the log also the mean length of the latent codes."""
         begin = time.perf_counter()
         result = super().train_iteration(step)
+        if step_check(step, self.config.logging.steps_per_log, run_at_zero=True):
+            _, _, metrics = result
+            metrics["latent_norm"] = self.pipeline.model.latent_table.mean_norm()
         for decay in self.decays:
             decay.seconds += time.perf_counter() - begin
         minutes = self.config.training_minutes
         if minutes is not None and self.decays and self.decays[0].seconds >= 60.0 * minutes:
             self.stop_training = True
         return result
+
+    def eval_iteration(self, step: int) -> None:
+        """nerfstudio's evaluation and, as often as it looks at a photograph, a panel of a few identities."""
+        super().eval_iteration(step)
+        if step_check(step, self.config.steps_per_eval_image):
+            from nerfgen_ns.training_panels import put_panel
+
+            put_panel(self, step)
 
     def _load_checkpoint(self) -> None:
         with exit_with_one_line():
