@@ -34,7 +34,10 @@ from nerfgen_ns.camera_alignment import (
     with_focal_length,
 )
 from nerfgen_ns.datamanagers.transforms import read_frames
-from nerfgen_ns.evaluation import depth_correlation, foreground_psnr, open_dataset, shrink_depth, z_depth
+from nerfgen_ns.evaluation.depth_maps import shrink_depth, z_depth
+from nerfgen_ns.evaluation.depth_metrics import depth_correlation
+from nerfgen_ns.evaluation.image_metrics import foreground_psnr
+from nerfgen_ns.evaluation.photographs import open_dataset
 from nerfgen_ns.files import write_json
 from nerfgen_ns.run import Run, load_run
 

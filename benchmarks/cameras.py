@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +21,14 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.machine import RECORD, record_of_run
 from nerfgen_ns.camera_alignment import camera_errors
 from nerfgen_ns.capture.collection_fit import Collection, CollectionFit, fit_collection
 from nerfgen_ns.capture.face_mesh import FACE_MESH
 from nerfgen_ns.capture.landmark_scheme import LandmarkScheme, partners_of_pairs
 from nerfgen_ns.capture.models import MediaPipeLandmarks
+from nerfgen_ns.capture.photographs import RejectedError
+from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.files import read_json, write_json
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -57,6 +61,7 @@ class CamerasBenchmark:
         if self.scale_only is not None:
             print(*_scale(self.scale_only))
             return
+        begin = time.perf_counter()
         accuracy = self._accuracy() if self.heads.is_dir() else {}
         scale = {}
         for size in self.sizes:
@@ -69,7 +74,7 @@ class CamerasBenchmark:
         for figures in (accuracy, scale):
             _print(figures)
         if self.output_path is not None:
-            write_json(self.output_path, {"accuracy": accuracy, "scale": scale})
+            write_json(self.output_path, {"accuracy": accuracy, "scale": scale, RECORD: record_of_run(begin)})
 
     def _accuracy(self) -> dict[str, dict[str, float]]:
         frames = read_json(self.heads / "transforms.json")["frames"]
@@ -79,26 +84,39 @@ class CamerasBenchmark:
         exact = np.array([frame["landmarks2d"] for frame in frames])
         eyes = [exact[:, 36:42].mean(axis=1), exact[:, 42:48].mean(axis=1)]
         five = np.stack([*eyes, exact[:, 30], exact[:, 48], exact[:, 54]], axis=1)
-        model = MediaPipeLandmarks()
-        found = [
-            model(np.asarray(Image.open(self.heads / frame["file_path"]).convert("RGB"))).points
-            for frame in frames
-        ]
+        found = mediapipe_landmarks([self.heads / frame["file_path"] for frame in frames])
         figures = {}
         for name, landmarks, scheme in (
             ("68 exact landmarks", exact, SCHEME_68),
             ("five exact landmarks", five, SCHEME_5),
-            ("MediaPipe's landmarks", np.array(found), FACE_MESH),
+            ("MediaPipe's landmarks", found, FACE_MESH),
         ):
             start = time.perf_counter()
-            fit = fit_collection(_collection(landmarks, focal, centre), scheme)
+            fit = fit_collection(landmark_collection(landmarks, focal, centre), scheme)
             figures[name] = {**_errors(fit, true), "seconds": time.perf_counter() - start}
         return figures
 
 
-def _collection(
+def mediapipe_landmarks(photographs: Sequence[Path]) -> Float[np.ndarray, "n m 3"]:
+    """MediaPipe's landmarks of photographs that show a face each, in pixels with relative depth.
+
+    Raises:
+        NerfgenError: a photograph shows none.
+    """
+    model = MediaPipeLandmarks()
+    found = []
+    for photograph in photographs:
+        try:
+            found.append(model(np.asarray(Image.open(photograph).convert("RGB"))).points)
+        except RejectedError as error:
+            raise NerfgenError(f"{photograph}: {error.reason}; leave the photograph out") from error
+    return np.array(found)
+
+
+def landmark_collection(
     landmarks: Float[np.ndarray, "n m d"], focal: Float[np.ndarray, "n"], centre: Float[np.ndarray, "n 2"]
 ) -> Collection:
+    """Landmarks that are all as sure as they come, in pixels and perhaps with relative depth."""
     known = np.full((*landmarks.shape[:2], 3), np.nan)
     known[..., : landmarks.shape[2]] = landmarks
     return Collection(known, np.ones(landmarks.shape[:2]), focal, centre)

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
-from nerfgen_ns.evaluation import open_dataset
+from nerfgen_ns.evaluation.photographs import open_dataset
 from nerfgen_ns.files import write_json
 from nerfgen_ns.meshing import Mesh, extract_mesh, object_field
 from nerfgen_ns.meshing.extraction import SURFACE_LEVEL

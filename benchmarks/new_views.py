@@ -12,7 +12,8 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nerfgen_ns.datamanagers.transforms import read_frames, transforms_path
-from nerfgen_ns.evaluation import foreground_psnr, open_dataset, row_of_identity
+from nerfgen_ns.evaluation.image_metrics import foreground_psnr
+from nerfgen_ns.evaluation.photographs import open_dataset, row_of_identity
 
 RenderIdentity = Callable[[int, Cameras], Float[Tensor, "height width 3"]]
 """Renders the identity of a row of the latent table with one camera, of shape (1,)."""

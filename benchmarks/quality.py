@@ -20,7 +20,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from nerfgen_ns.evaluation import evaluate_views
+from benchmarks.machine import RECORD, record_of_run, shown_path
+from nerfgen_ns.evaluation.known_identities import evaluate_views
 from nerfgen_ns.files import write_json
 from nerfgen_ns.gallery import identity_sheet, turning_sheet
 from nerfgen_ns.pictures import write_image
@@ -64,7 +65,15 @@ class Quality:
         if self.test is not None:
             new_views = evaluate_views(run, self.test, factor)
             figures |= {f"new_views_{name}": value for name, value in new_views.items()}
-        write_json(self.output_dir / "quality.json", {"config": str(config), **figures})
+        described = {
+            "config": str(config),
+            "method": self.method,
+            "data": shown_path(self.data),
+            "test": None if self.test is None else shown_path(self.test),
+            "downscale_factor": factor,
+        }
+        record = {RECORD: record_of_run(begin)}
+        write_json(self.output_dir / "quality.json", {**described, **figures, **record})
         table = Table("figure", "value", title=f"{self.method} on {self.data.name}")
         for name, value in figures.items():
             table.add_row(name.replace("_", " "), f"{value:.4g}")

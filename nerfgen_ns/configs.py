@@ -108,7 +108,7 @@ nerfgen_tiny = MethodSpecification(
         training_minutes=4.0,
         steps_per_save=5_000,
         steps_per_eval_batch=1_000,
-        steps_per_eval_image=2_000,
+        steps_per_eval_image=2_500,
         steps_per_eval_all_images=1_000_000,
         logging=LoggingConfig(steps_per_log=100),
         pipeline=NerfgenPipelineConfig(

@@ -11,7 +11,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from nerfgen_ns.datamanagers.data_parser import number_photographs
-from nerfgen_ns.evaluation import open_dataset
+from nerfgen_ns.datamanagers.dataset import NerfgenDataset
+from nerfgen_ns.evaluation.photographs import open_dataset
 from nerfgen_ns.latent_space import way
 from nerfgen_ns.pictures import PAPER, contact_sheet, depth_picture, enlarge, resize, to_bytes
 from nerfgen_ns.run import Run
@@ -94,18 +95,25 @@ def morphing(
 
 
 def identity_sheet(
-    run: Run, identities: Sequence[int], size: int, progress: Callable[[int, int], None] | None = None
+    run: Run,
+    identities: Sequence[int],
+    size: int,
+    progress: Callable[[int, int], None] | None = None,
+    photographs: NerfgenDataset | None = None,
 ) -> Frame:
-    """For each identity its photograph, the reconstruction, turned views, depth and normals.
+    """For each identity its photograph and the reconstruction, the matte and the accumulation, turned views,
+    depth and normals. There is no row for mattes where the data has none.
 
     Args:
         run: a trained run, whose data is still where it was.
         identities: rows of the latent table.
         size: width and height of each picture in pixels.
         progress: called with the number of identities done and their total.
+        photographs: the run's photographs, numbered; if not set, they are read from its data.
     """
-    photographs = open_dataset(run.data)
-    number_photographs(photographs.cameras)
+    if photographs is None:
+        photographs = open_dataset(run.data)
+        number_photographs(photographs.cameras)
     assert photographs.cameras.metadata is not None
     rows = photographs.cameras.metadata["cam_idx"].flatten().tolist()
     all_around, pitch = usual_angles(run.cameras)
@@ -119,9 +127,12 @@ def identity_sheet(
         reconstruction = run.render(identity, camera)
         turned = [run.render(identity, cameras[view : view + 1]) for view in range(len(yaws))]
         shown = turned[len(yaws) // 2]
+        matte = photographs.get_numpy_matte(own)
         pictures = {
             "photograph": resize(photographs.get_numpy_image(own), size),
             "reconstruction": resize(to_bytes(reconstruction["rgb"]), size),
+            **({} if matte is None else {"matte": resize(matte[..., None].repeat(3, axis=-1), size)}),
+            "accumulation": resize(to_bytes(reconstruction["accumulation"].expand(-1, -1, 3)), size),
             **{
                 _name_of_turn(yaw): to_bytes(outputs["rgb"])
                 for yaw, outputs in zip(yaws, turned, strict=True)

@@ -50,3 +50,7 @@ class LatentTable(nn.Module):
             found = (weight.data_ptr(), weight._version, weight.detach().mean(dim=0, keepdim=True))
             self._mean = found
         return found[2]
+
+    def mean_norm(self) -> Float[Tensor, ""]:
+        """The mean Euclidean length of the rows. It reads the whole table."""
+        return self.codes.weight.detach().norm(dim=-1).mean()

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from nerfgen_ns.errors import UsageError, exit_with_one_line
+from nerfgen_ns.evaluation.image_metrics import image_metrics, mask_iou, psnr
 from nerfgen_ns.fields.background import BackgroundField
 from nerfgen_ns.fields.foreground import ForegroundField
 from nerfgen_ns.fields.precision import has_fast_bf16
 from nerfgen_ns.identity import codes_of_rays
 from nerfgen_ns.latent_table import LatentTable
 from nerfgen_ns.losses import hard_surface_loss, mask_loss, rgb_loss
-from nerfgen_ns.metrics import image_metrics, psnr
 from nerfgen_ns.mirroring import draw_mirrored, mirror_codes, mirror_rays
 from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.normals import surface_normals
@@ -166,8 +166,14 @@ class NerfgenModel(Model):
             return super().get_outputs_for_camera(camera, obb_box)
 
     def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """PSNR of the batch's pixels, in dB; with corrected poses, by how many degrees cameras are turned."""
+        """PSNR of the batch's pixels, in dB, and their mask IoU, where there are mattes; in training the
+        hard-surface value; with corrected poses, by how many degrees cameras are turned.
+        """
         metrics = {"psnr": psnr(outputs["rgb"].detach(), batch["image"])}
+        if "matte" in batch:
+            metrics["mask_iou"] = mask_iou(outputs["accumulation"].detach(), batch["matte"])
+        if "weights" in outputs:
+            metrics["hard_surface"] = hard_surface_loss(outputs["weights"])
         if "motions" in outputs:
             degrees = turn_in_degrees(outputs["motions"].detach())
             metrics |= {"pose_change_mean": degrees.mean(), "pose_change_median": degrees.median()}
@@ -179,15 +185,19 @@ class NerfgenModel(Model):
         batch: dict[str, Tensor],
         metrics_dict: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """The three losses, and with corrected poses their prior, each with its weight."""
+        """The three losses, and with corrected poses their prior, each with its weight.
+
+        The hard-surface value is taken from the metrics where it is there: it is computed once a step.
+        """
         config = self.config
         losses = {"rgb_loss": config.rgb_loss_mult * rgb_loss(outputs["rgb"], batch["image"])}
         if "matte" in batch and config.mask_loss_mult > 0:
             losses["mask_loss"] = config.mask_loss_mult * mask_loss(outputs["accumulation"], batch["matte"])
         if "weights" in outputs and config.hard_surface_loss_mult > 0:
-            losses["hard_surface_loss"] = config.hard_surface_loss_mult * hard_surface_loss(
-                outputs["weights"]
-            )
+            value = (metrics_dict or {}).get("hard_surface")
+            if value is None:
+                value = hard_surface_loss(outputs["weights"])
+            losses["hard_surface_loss"] = config.hard_surface_loss_mult * value
         if "motions" in outputs:
             losses["pose_loss"] = config.pose_correction_mult * pose_loss(
                 outputs["motions"], config.pose_correction_degrees
@@ -205,8 +215,11 @@ class NerfgenModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR and SSIM of a photograph, and panels: reconstruction, accumulation, depth, normals."""
+        """PSNR, SSIM and, where there are mattes, mask IoU of a photograph; pictures of its reconstruction,
+        accumulation, depth and normals.
+        """
         image = batch["image"].to(self.device)
+        metrics = image_metrics(outputs["rgb"], image)
         accumulation = colormaps.apply_colormap(outputs["accumulation"])
         depth = colormaps.apply_depth_colormap(outputs["depth"], accumulation=outputs["accumulation"])
         images = {
@@ -217,9 +230,10 @@ class NerfgenModel(Model):
             "normals": outputs["normals"],
         }
         if "matte" in batch:
-            matte = colormaps.apply_colormap(batch["matte"].to(self.device))
-            images["accumulation"] = torch.cat([matte, accumulation], dim=1)
-        return image_metrics(outputs["rgb"], image), images
+            matte = batch["matte"].to(self.device)
+            metrics["mask_iou"] = float(mask_iou(outputs["accumulation"], matte))
+            images["accumulation"] = torch.cat([colormaps.apply_colormap(matte), accumulation], dim=1)
+        return metrics, images
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,13 @@ def contact_sheet(
         for column, image in enumerate(images):
             sheet.paste(Image.fromarray(image), (LABEL_WIDTH + column * step, top))
     return np.asarray(sheet)
+
+
+def data_url(image: UInt8[np.ndarray, "height width 3"]) -> str:
+    """An image as the text of a link that contains it, as PNG."""
+    png = BytesIO()
+    Image.fromarray(image).save(png, "PNG")
+    return f"data:image/png;base64,{b64encode(png.getvalue()).decode('ascii')}"
 
 
 def write_image(path: Path, image: UInt8[np.ndarray, "height width 3"]) -> None:

@@ -15,6 +15,7 @@ from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils import comms
+from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -189,9 +190,15 @@ class NerfgenTrainer(Trainer):
             raise SystemExit(INTERRUPTED) from None
 
     def train_iteration(self, step: int) -> Any:
-        """One iteration, on the clock of rank 0, which also says when all stop."""
+        """One iteration, on the clock of rank 0, which also says when all stop.
+
+        For the log it also gives the mean length of the latent codes.
+        """
         begin = time.perf_counter()
         result = super().train_iteration(step)
+        if step_check(step, self.config.logging.steps_per_log, run_at_zero=True):
+            _, _, metrics = result
+            metrics["latent_norm"] = self.pipeline.model.latent_table.mean_norm()
         said = says_first([time.perf_counter() - begin, self.stop_training], self.device)
         self.stop_training = bool(said[1])
         for decay in self.decays:
@@ -202,9 +209,14 @@ class NerfgenTrainer(Trainer):
         return result
 
     def eval_iteration(self, step: int) -> None:
-        """Evaluate, on one process of all."""
-        if comms.is_main_process():
-            super().eval_iteration(step)
+        """Evaluate, on one process of all; as often as nerfstudio looks at a photograph, draw a panel too."""
+        if not comms.is_main_process():
+            return
+        super().eval_iteration(step)
+        if step_check(step, self.config.steps_per_eval_image):
+            from nerfgen_ns.training_panels import put_panel
+
+            put_panel(self, step)
 
     def _load_checkpoint(self) -> None:
         with exit_with_one_line():

@@ -11,6 +11,7 @@ import tyro
 
 from nerfgen_ns.cli.demo import Demo
 from nerfgen_ns.cli.doctor import Doctor
+from nerfgen_ns.cli.evaluate import Evaluate
 from nerfgen_ns.cli.fit import Fit
 from nerfgen_ns.cli.mesh import Mesh
 from nerfgen_ns.cli.morph import Morph
@@ -23,6 +24,7 @@ Command = (
     Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Fit, tyro.conf.subcommand("fit")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Morph, tyro.conf.subcommand("morph")]
     | Annotated[Mesh, tyro.conf.subcommand("mesh")]

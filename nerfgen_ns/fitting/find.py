@@ -17,7 +17,7 @@ from nerfgen_ns.allocator import keep_freed_memory
 from nerfgen_ns.capture.prepared_folder import Rejection
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.evaluation import open_dataset
+from nerfgen_ns.evaluation.photographs import open_dataset
 from nerfgen_ns.fitting.camera_corrections import CameraSpread
 from nerfgen_ns.fitting.camera_search import search_cameras
 from nerfgen_ns.fitting.code_fit import Progress, codes_at, fit_codes

@@ -14,7 +14,8 @@ import torch
 from nerfgen_ns.capture.prepared_folder import Rejection
 from nerfgen_ns.code_run import fill_run_folder, is_code_run
 from nerfgen_ns.codes_file import write_codes
-from nerfgen_ns.evaluation import foreground_psnr, open_dataset
+from nerfgen_ns.evaluation.image_metrics import foreground_psnr, psnr
+from nerfgen_ns.evaluation.photographs import open_dataset
 from nerfgen_ns.files import write_json
 from nerfgen_ns.fitting.config import FitConfig
 from nerfgen_ns.fitting.find import Found, Stages, find, looked_at_factor, silent
@@ -22,7 +23,6 @@ from nerfgen_ns.fitting.gather import canonical_landmarks_of
 from nerfgen_ns.fitting.photograph import write_folder
 from nerfgen_ns.folders import replace_folder
 from nerfgen_ns.gallery import identity_sheet
-from nerfgen_ns.metrics import psnr
 from nerfgen_ns.pictures import write_image
 from nerfgen_ns.run import Run, load_run
 

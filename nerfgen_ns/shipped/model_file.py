@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nerfgen_ns.code_run import write_code_run
 from nerfgen_ns.errors import NerfgenError
-from nerfgen_ns.evaluation import open_dataset
+from nerfgen_ns.evaluation.photographs import open_dataset
 from nerfgen_ns.files import replace_file, write_json
 from nerfgen_ns.model import NerfgenModel
 from nerfgen_ns.model_config import NerfgenModelConfig

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
-from viser import GuiApi
+import numpy as np
+from jaxtyping import UInt8
+from viser import GuiApi, GuiMarkdownHandle
 
 from nerfgen_ns.latent_space import Kind
+from nerfgen_ns.pictures import data_url
 from nerfgen_ns.viewer_panel.choice import MOST_DEVIATIONS, SOURCES, Choice, name_of
 
 BACKGROUNDS = ("learned", "none", "colour")
@@ -98,6 +102,8 @@ class Controls:
             "morph": [self.share, self.kind, self.first, self.second],
         }
         self._start = [(control, control.value) for control in (self.source, *self.values)]
+        self._gui = gui
+        self._training: GuiMarkdownHandle | None = None
         self.update(start)
 
     def read(self, before: Choice) -> Choice:
@@ -124,6 +130,16 @@ class Controls:
                 control.visible = source == choice.source
         self.colour.visible = self.background.value == "colour"
         self.first.value, self.second.value = name_of(choice.first), name_of(choice.second)
+
+    def show_training(self, panel: UInt8[np.ndarray, "height width 3"], step: int) -> None:
+        """Show a picture of the class at a training step below the controls, in place of the one before."""
+        content = f"Step {step:,}\n\n![]({data_url(panel)})"
+        if self._training is None:
+            with self._gui.add_folder("Training", order=-0.5, expand_by_default=False):
+                # The root is for files; without one viser warns, even where there are none.
+                self._training = self._gui.add_markdown(content, image_root=Path())
+        else:
+            self._training.content = content
 
     def choose_photograph(self, identity: int) -> None:
         """Say that the photograph of an identity is chosen."""

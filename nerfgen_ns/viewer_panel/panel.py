@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
@@ -78,6 +78,11 @@ class ViewerPanel(ViewerControl):
             resolved = (choice, version, choice.code(self._table, self._latent_space))
             self._resolved = resolved
         return Shown(resolved[2], choice.background)
+
+    def show_training(self, panel: UInt8[np.ndarray, "height width 3"], step: int) -> None:
+        """Show a picture of the class as it was at a training step; nothing without a viewer."""
+        if self._controls is not None:
+            self._controls.show_training(panel, step)
 
     def _setup(self, viewer: Any) -> None:
         super()._setup(viewer)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
@@ -115,6 +116,24 @@ def test_losses_carry_their_weights_and_need_a_matte_and_samples():
     assert model.get_loss_dict(outputs, batch).keys() == {"rgb_loss"}
 
 
+@pytest.mark.parametrize("mult", [0.0, 0.1])
+def test_metrics_of_a_step_hold_the_hard_surface_value_whether_it_is_a_loss_or_not(mult):
+    model = make_model(hard_surface_loss_mult=mult).train()
+    rays = make_rays(cam_idx=1)
+    outputs, batch = model(rays), batch_for(rays)
+    metrics = model.get_metrics_dict(outputs, batch)
+    weights = outputs["weights"].detach().double().numpy()
+    by_hand = np.mean(-np.log(np.exp(-weights) + np.exp(weights - 1.0))) + np.log(1.0 + np.exp(-1.0))
+    assert metrics["hard_surface"].item() == pytest.approx(by_hand, abs=1e-6) and by_hand > 0
+    with_metrics, without = model.get_loss_dict(outputs, batch, metrics), model.get_loss_dict(outputs, batch)
+    assert with_metrics.keys() == without.keys()
+    for name, value in without.items():
+        torch.testing.assert_close(with_metrics[name], value)
+        assert with_metrics[name].requires_grad
+    del batch["matte"], outputs["weights"]
+    assert model.get_metrics_dict(outputs, batch).keys() == {"psnr"}
+
+
 def test_the_table_has_a_row_for_each_identity_of_the_data():
     assert len(make_model(identities=7).latent_table) == 7
     box = SceneBox(aabb=torch.tensor([[-1.0] * 3, [1.0] * 3]))
@@ -212,12 +231,13 @@ def test_a_crop_of_the_viewer_leaves_nothing_outside():
     assert cropped[:, :3].max() < 0.1 and cropped[:, 5:].max() > 0.9
 
 
-def test_an_evaluated_photograph_gives_psnr_ssim_and_panels():
+def test_an_evaluated_photograph_gives_metrics_and_pictures():
     model = make_model().eval()
     camera = make_camera(16, 12, cam_idx=1)
     batch = {"image": torch.rand(16, 12, 3), "matte": torch.rand(16, 12, 1)}
     metrics, images = model.get_image_metrics_and_images(model.get_outputs_for_camera(camera), batch)
-    assert metrics.keys() == {"psnr", "ssim"} and all(isinstance(value, float) for value in metrics.values())
+    assert metrics.keys() == {"psnr", "ssim", "mask_iou"}
+    assert all(isinstance(value, float) for value in metrics.values())
     assert images.keys() == {"img", "foreground", "accumulation", "depth", "normals"}
     for name, image in images.items():
         assert image.shape[0] == 16 and image.shape[2] == 3, name

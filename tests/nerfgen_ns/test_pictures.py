@@ -1,5 +1,6 @@
 """Contact sheets and videos: what they show, and that they appear whole or not at all."""
 
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from nerfgen_ns.pictures import (
     GAP,
     LABEL_WIDTH,
     contact_sheet,
+    data_url,
     depth_picture,
     enlarge,
     to_bytes,
@@ -102,3 +104,10 @@ def test_images_are_read_back_as_written(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     write_image(tmp_path / "picture.png", image)
     np.testing.assert_array_equal(imageio.imread(tmp_path / "picture.png"), image)
+
+
+def test_a_data_url_contains_the_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    kind, content = data_url(image).split(",")
+    assert kind == "data:image/png;base64"
+    np.testing.assert_array_equal(imageio.imread(b64decode(content), extension=".png"), image)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nerfgen_ns.evaluation import open_dataset
+from nerfgen_ns.evaluation.photographs import open_dataset
 from nerfgen_ns.rendered_photographs import usual_camera, write_rendered_photographs
 from nerfgen_ns.run import load_run
 

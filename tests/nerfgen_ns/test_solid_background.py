@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
-from nerfgen_ns.evaluation import evaluate_views, open_dataset
+from nerfgen_ns.evaluation.known_identities import evaluate_views
+from nerfgen_ns.evaluation.photographs import open_dataset
 from nerfgen_ns.gallery import identity_sheet, morph, turning, turning_sheet
 from nerfgen_ns.run import Run, load_run
 from nerfgen_ns.synthetic.dataset import write_dataset
@@ -74,7 +75,7 @@ def test_the_background_is_white_and_opens_to_alpha(run: Run) -> None:
 
 
 def test_pictures_show_the_class_from_all_around(run: Run) -> None:
-    assert identity_sheet(run, [0, 1], 16).shape[0] == 4 + 8 * STEP
+    assert identity_sheet(run, [0, 1], 16).shape[0] == 4 + 9 * STEP
     assert turning_sheet(run, [0], 16).shape[0] == 4 + 7 * STEP
     ahead, behind = list(turning(run, [0], 16, frames=2))
     assert ahead.shape == (64, 32, 3) and np.abs(ahead.astype(int) - behind).max() > 20

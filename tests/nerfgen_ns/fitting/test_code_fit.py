@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
-from nerfgen_ns.evaluation import open_dataset
+from nerfgen_ns.evaluation.photographs import open_dataset
 from nerfgen_ns.fitting import code_fit
 from nerfgen_ns.fitting.camera_corrections import CameraSpread
 from nerfgen_ns.fitting.camera_search import camera_grid, search_cameras, view_errors

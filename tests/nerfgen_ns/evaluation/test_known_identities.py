@@ -12,15 +12,11 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.evaluation import (
-    depth_correlation,
-    evaluate_views,
-    foreground_psnr,
-    open_dataset,
-    row_of_identity,
-    shrink_depth,
-    z_depth,
-)
+from nerfgen_ns.evaluation.depth_maps import shrink_depth, z_depth
+from nerfgen_ns.evaluation.depth_metrics import depth_correlation
+from nerfgen_ns.evaluation.image_metrics import foreground_psnr
+from nerfgen_ns.evaluation.known_identities import evaluate_views
+from nerfgen_ns.evaluation.photographs import open_dataset, row_of_identity
 from nerfgen_ns.run import load_run
 from nerfgen_ns.synthetic.dataset import write_dataset
 from nerfgen_ns.turntable import look_at_origin
@@ -140,7 +136,7 @@ def test_a_trained_run_is_evaluated_and_progress_told(trained_config: Path, head
     assert -1.0 <= figures["depth_correlation"] <= 1.0
 
 
-SHARED_HEADS = Path(__file__).resolve().parents[2] / "../shared/data/heads"
+SHARED_HEADS = Path(__file__).resolve().parents[3] / "../shared/data/heads"
 
 
 @pytest.mark.skipif(not SHARED_HEADS.is_dir(), reason="the rendered heads are not beside the repository")

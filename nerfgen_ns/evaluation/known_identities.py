@@ -1,4 +1,4 @@
-"""Renders judged against test views whose truth is known."""
+"""Views of identities that a run was trained on, judged against the truth."""
 
 from __future__ import annotations
 
@@ -8,68 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig, number_photographs
+from nerfgen_ns.datamanagers.data_parser import number_photographs
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
-from nerfgen_ns.datamanagers.transforms import read_frames, rows_of_frames, transforms_path
+from nerfgen_ns.datamanagers.transforms import read_frames, transforms_path
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.metrics import psnr
-from nerfgen_ns.run import Run, quiet_console
-
-
-def foreground_psnr(
-    rgb: Float[Tensor, "height width 3"],
-    image: Float[Tensor, "height width 3"],
-    matte: Float[Tensor, "height width"],
-) -> float:
-    """PSNR in dB over the pixels whose matte exceeds ½; colours in [0, 1]."""
-    foreground = matte > 0.5
-    return float(psnr(rgb[foreground], image[foreground]))
-
-
-def depth_correlation(
-    depth: Float[Tensor, "height width"],
-    true_depth: Float[Tensor, "height width"],
-    matte: Float[Tensor, "height width"],
-) -> float:
-    """Pearson's correlation of two z-depths over the pixels of matte above ½ and finite true depth."""
-    judged = (matte > 0.5) & torch.isfinite(true_depth)
-    return float(torch.corrcoef(torch.stack([depth[judged], true_depth[judged]]).double())[0, 1])
-
-
-def z_depth(distance: Float[Tensor, "height width"], camera: Cameras) -> Float[Tensor, "height width"]:
-    """Distances along the rays of one camera, of shape (1,), as depths along its optical axis."""
-    directions = camera.generate_rays(camera_indices=0, keep_shape=True).directions
-    return distance * (directions @ -camera.camera_to_worlds[0, :, 2].to(directions))
-
-
-def shrink_depth(depth: Float[np.ndarray, "height width"], factor: int) -> Float[np.ndarray, "rows columns"]:
-    """A depth map made smaller: of each block the lower median.
-
-    It is a depth of the surface that fills most of the block and never a mixture of two; infinite where the
-    background fills more than half.
-    """
-    rows, columns = depth.shape[0] // factor, depth.shape[1] // factor
-    blocks = depth[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
-    ordered = np.sort(blocks.transpose(0, 2, 1, 3).reshape(rows, columns, -1), axis=-1)
-    return ordered[..., (factor * factor - 1) // 2]
-
-
-def row_of_identity(folder: Path) -> dict[int, int]:
-    """The row of the latent table for each identity of the folder that a run was trained on."""
-    frames = read_frames(transforms_path(folder))
-    identities = (frame.get("identity", place) for place, frame in enumerate(frames))
-    return dict(zip(identities, rows_of_frames(frames), strict=True))
-
-
-def open_dataset(folder: Path, downscale_factor: int = 1) -> NerfgenDataset:
-    """All photographs of a prepared folder, with their mattes and cameras."""
-    config = NerfgenDataParserConfig(data=folder, downscale_factor=downscale_factor)
-    with quiet_console():
-        return NerfgenDataset(config.setup().get_dataparser_outputs(split="train"))
+from nerfgen_ns.evaluation.depth_maps import shrink_depth, z_depth
+from nerfgen_ns.evaluation.depth_metrics import depth_correlation
+from nerfgen_ns.evaluation.image_metrics import foreground_psnr, psnr
+from nerfgen_ns.evaluation.photographs import open_dataset, row_of_identity
+from nerfgen_ns.run import Run
 
 
 def evaluate_views(

@@ -1,0 +1,77 @@
+"""The report of all ablations in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.ablation.tables import LEGEND, ablation_table
+from benchmarks.machine import RECORD, spoken_seconds
+from nerfgen_ns.machine import machine_sentence
+
+
+def ablation_report(report: dict[str, Any], pictures: str = "", suffix: str = ".png") -> str:
+    """All ablations of an `ablate.json`.
+
+    Args:
+        report: the contents of the file.
+        pictures: folder of the plots and renders, relative to the report, with a slash at its end.
+        suffix: of the renders.
+    """
+    first, *others = report["ablations"]
+    sections = [ablation_section(first, report["baselines"], pictures, suffix)]
+    sections += [ablation_section(ablation, (), pictures, suffix) for ablation in others]
+    return "\n\n".join([settings_paragraph(report), *sections]) + "\n"
+
+
+def settings_paragraph(report: dict[str, Any]) -> str:
+    """What was run, on which machine, in how long."""
+    settings = report["settings"]
+    records = {
+        (record["date"], record["command"]): record
+        for ablation in report["ablations"]
+        for row in ablation["rows"]
+        for record in row["trainings"]
+    }
+    machines = {machine_sentence(record["machine"]) for record in records.values()}
+    seconds = sum(record["seconds"] for record in records.values())
+    return (
+        f"`{report[RECORD]['command']}`: {len(records)} trainings of `{settings['method']}` of "
+        f"{settings['minutes']:g} minutes each, {spoken_seconds(seconds)} in all, on "
+        f"{' and on '.join(sorted(machines))}. {settings['images']} photographs of *{settings['data']}* at "
+        f"{settings['pixels']} × {settings['pixels']} pixels unless the row says otherwise; judged are the "
+        f"photographs of {settings['judged_identities']} identities and {settings['judged_views']} new views "
+        f"of them from *{settings['test']}*."
+    )
+
+
+def ablation_section(
+    ablation: dict[str, Any],
+    baselines: Sequence[dict[str, Any]] = (),
+    pictures: str | None = None,
+    suffix: str = ".png",
+) -> str:
+    """One ablation: heading, question, table, and where `pictures` is given its plot and renders.
+
+    Args:
+        ablation: as in `ablate.json`.
+        baselines: rows for the table's end, explained below it.
+        pictures: folder of the pictures, relative to the report; None: show none.
+        suffix: of the renders.
+    """
+    name, title = ablation["name"], ablation["title"]
+    parts = [
+        f"### {title}",
+        ablation["question"],
+        ablation_table(ablation["rows"], ablation["reference"], baselines),
+        LEGEND.format(reference=ablation["reference"]),
+    ]
+    if baselines:
+        parts.append("\n".join(f"- *{baseline['name']}*: {baseline['note']}." for baseline in baselines))
+    if pictures is not None:
+        parts.append(f"![{title}: every dot is one seed]({pictures}{name}.png)")
+        parts.append(
+            f"![Renders of each variant: two identities turned to three sides, and normals]"
+            f"({pictures}{name}_renders{suffix})"
+        )
+    return "\n\n".join(parts)

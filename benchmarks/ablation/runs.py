@@ -1,0 +1,196 @@
+"""One training of an ablation and what it is judged by, kept under its settings and found again by them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.engine.trainer import TrainerConfig
+
+from benchmarks.ablation.data import first_photographs
+from benchmarks.ablation.variants import Variant
+from benchmarks.camera_cost import moved_camera, paired_cameras
+from benchmarks.machine import RECORD, record_of_run
+from benchmarks.views import Figures, View, mean_scores, model_renderer, read_views
+from nerfgen_ns.camera_alignment import align_collection, align_identity, rotation_errors
+from nerfgen_ns.configs import nerfgen, nerfgen_hq, nerfgen_tiny
+from nerfgen_ns.datamanagers.transforms import transforms_path
+from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.files import read_json, write_json
+from nerfgen_ns.model_config import NerfgenModelConfig
+from nerfgen_ns.run import Run, load_run
+
+NEVER = "1000000"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What all trainings of one call have in common."""
+
+    data: Path
+    """Folder whose first photographs are trained on."""
+    method: str
+    """Method of `ns-train`."""
+    minutes: float
+    """Minutes of each training."""
+    downscale_factor: int
+    """How many times smaller than the files the images are."""
+    images: int
+    """How many photographs, where the variant does not say."""
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How all runs of one call are judged."""
+
+    test: Path
+    """Folder of new views, of identities that are among the fewest photographs."""
+    identities: tuple[int, ...]
+    """The identities whose photographs and new views are judged."""
+    views: int
+    """At most so many new views, evenly spread."""
+
+
+def trained(output_dir: Path, training: Training, variant: Variant, seed: int) -> Path:
+    """The config.yml of a run, trained now unless it is there.
+
+    It is found by everything that decides what comes of it: the data, the variant, the method with its
+    defaults, minutes, seed. A training that was interrupted begins anew.
+
+    Raises:
+        NerfgenError: the training failed.
+    """
+    settings = settings_of(training, variant, seed)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    folder = output_dir / "runs" / digest
+    load_config = folder / "ablate" / training.method / "run" / "config.yml"
+    if (folder / "training.json").exists():
+        return load_config
+    begin = time.perf_counter()
+    shutil.rmtree(folder, ignore_errors=True)
+    images = variant.images or training.images
+    data = first_photographs(training.data, images, folder / "data", variant.cameras)
+    command = [
+        *(sys.executable, "-m", "nerfstudio.scripts.train", training.method),
+        *("--data", str(data), "--output-dir", str(folder)),
+        *("--experiment-name", "ablate", "--timestamp", "run", "--vis", "tensorboard"),
+        *("--training-minutes", str(training.minutes), "--machine.seed", str(seed)),
+        *("--steps-per-eval-image", NEVER, "--steps-per-eval-batch", NEVER),
+        *("--pipeline.datamanager.dataparser.downscale-factor", str(training.downscale_factor)),
+        *variant.options,
+    ]
+    with (folder / "train.log").open("w", encoding="utf-8") as log:
+        process = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    if process.returncode != 0:
+        raise NerfgenError(f"{folder / 'train.log'}: the training failed, and this file says why")
+    write_json(folder / "training.json", {"settings": settings, RECORD: record_of_run(begin, command)})
+    return load_config
+
+
+def judged(
+    load_config: Path,
+    training: Training,
+    judging: Judging,
+    progress: Callable[[int, int], None] | None = None,
+) -> Figures:
+    """The figures of a run, computed now unless they are there for the same judging; see `judge`."""
+    path = load_config.parents[3] / "figures.json"
+    asked = {**asdict(judging), "test": transforms_path(judging.test).resolve()}
+    asked = json.loads(json.dumps(asked, default=str))
+    if path.exists() and read_json(path)["judging"] == asked:
+        return read_json(path)["figures"]
+    figures = judge(load_run(load_config), training, judging, progress)
+    write_json(path, {"judging": asked, "figures": figures})
+    return figures
+
+
+def judge(
+    run: Run,
+    training: Training,
+    judging: Judging,
+    progress: Callable[[int, int], None] | None = None,
+) -> Figures:
+    """What a run makes of the photographs that it was trained on, and of new views of the same identities.
+
+    Returns:
+        `steps`; the figures of `benchmarks.views.score` with the prefixes `reconstruction_` and `new_views_`;
+        where cameras are fitted also `rotation_error`, the median in degrees, and `one_alignment_` figures of
+        new views: see `nerfgen_ns.camera_alignment`.
+    """
+    factor = training.downscale_factor
+    photographs = read_views(run.data, factor, judging.identities)
+    new_views = read_views(judging.test, factor, judging.identities, judging.views)
+    figures: Figures = {"steps": run.step + 1}
+    figures |= _prefixed("reconstruction", mean_scores(model_renderer(run), photographs))
+    pairs = paired_cameras(run, run.data, run.data)
+    if np.allclose(pairs.fitted, pairs.true):
+        return figures | _prefixed("new_views", mean_scores(model_renderer(run), new_views, progress))
+    collection = align_collection(pairs.true, pairs.fitted)
+
+    def by_own_camera(view: View) -> Cameras:
+        row = pairs.row_of_identity[view.identity]
+        return moved_camera(view.camera, align_identity(pairs.true[row], pairs.fitted[row], collection))
+
+    def by_one_alignment(view: View) -> Cameras:
+        return moved_camera(view.camera, collection)
+
+    figures["rotation_error"] = float(np.median(rotation_errors(pairs.fitted, pairs.true)))
+    figures |= _prefixed("new_views", mean_scores(model_renderer(run, by_own_camera), new_views, progress))
+    whole = mean_scores(model_renderer(run, by_one_alignment), new_views, progress)
+    return figures | _prefixed("one_alignment", whole)
+
+
+def training_record(load_config: Path) -> dict[str, Any]:
+    """What was run for a training, on which machine, in how long."""
+    return read_json(load_config.parents[3] / "training.json")[RECORD]
+
+
+def method_config(method: str) -> NerfgenModelConfig:
+    """The defaults of a method's model.
+
+    Raises:
+        UsageError: there is no such method.
+    """
+    model = _method(method).pipeline.model
+    assert isinstance(model, NerfgenModelConfig)
+    return model
+
+
+def _method(name: str) -> TrainerConfig:
+    methods = {str(spec.config.method_name): spec.config for spec in (nerfgen, nerfgen_hq, nerfgen_tiny)}
+    if name not in methods:
+        raise UsageError(f"--method {name}: choose one of {', '.join(methods)}")
+    return methods[name]
+
+
+def settings_of(training: Training, variant: Variant, seed: int) -> dict[str, Any]:
+    """Everything that decides what comes of a training, as JSON can hold it."""
+    config = _method(training.method)
+    # Defaults that have changed since make another run.
+    defaults = yaml.dump((config.pipeline, config.optimizers))
+    return {
+        "data": hashlib.sha256(transforms_path(training.data).read_bytes()).hexdigest(),
+        "images": variant.images or training.images,
+        "cameras": variant.cameras,
+        "options": list(variant.options),
+        "method": training.method,
+        "defaults": hashlib.sha256(defaults.encode()).hexdigest(),
+        "minutes": training.minutes,
+        "downscale_factor": training.downscale_factor,
+        "seed": seed,
+    }
+
+
+def _prefixed(prefix: str, figures: Figures) -> Figures:
+    return {f"{prefix}_{name}": value for name, value in figures.items()}

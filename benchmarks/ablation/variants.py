@@ -1,0 +1,113 @@
+"""What is varied: each ablation is a list of variants that differ from the defaults in one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+AblationName = Literal["losses", "images", "latent", "cameras"]
+CameraSource = Literal["true", "exact landmarks", "MediaPipe's landmarks"]
+DEFAULTS = "as it is"
+"""The variant that differs from the defaults in nothing, and that is trained once for all ablations."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of an ablation's table."""
+
+    name: str
+    """The row's name."""
+    options: tuple[str, ...] = ()
+    """Further options of `ns-train`, each name followed by its values."""
+    images: int | None = None
+    """How many photographs are trained on; None: as many as the command says."""
+    cameras: CameraSource = "true"
+    """Where the cameras come from."""
+    place: float | None = None
+    """Where it stands on the ablation's axis."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One table and one plot."""
+
+    name: AblationName
+    """As `--only` takes it."""
+    title: str
+    """Its heading."""
+    question: str
+    """What is to be seen."""
+    variants: tuple[Variant, ...]
+    """The rows."""
+    axis: str | None = None
+    """What the variants' places are, for a plot over an axis; None: they stand side by side."""
+    reference: str = DEFAULTS
+    """The variant that the others are compared with."""
+
+
+def ablations(
+    images: int, numbers_of_images: Sequence[int], latent_size: int, latent_sizes: Sequence[int]
+) -> dict[AblationName, Ablation]:
+    """All ablations, the defaults of the command among the variants of each.
+
+    Args:
+        images: how many photographs the command trains on.
+        numbers_of_images: to vary; `images` joins them.
+        latent_size: of the method by default.
+        latent_sizes: to vary; `latent_size` joins them.
+    """
+    made = (
+        Ablation(
+            "losses",
+            "Losses and the background field",
+            "Does each loss, and the background field, earn its place?",
+            (
+                Variant(DEFAULTS),
+                Variant("without hard-surface loss", ("--pipeline.model.hard-surface-loss-mult", "0")),
+                Variant("without mask loss", ("--pipeline.model.mask-loss-mult", "0")),
+                Variant("without background field", ("--pipeline.model.use-background-field", "False")),
+            ),
+        ),
+        Ablation(
+            "images",
+            "Number of photographs",
+            "LOLNeRF (CVPR 2022) found that few photographs reconstruct well with unreasonable geometry, and "
+            "that more trade a little reconstruction for much better shape. All are trained equally long and "
+            "judged on the same identities.",
+            tuple(
+                Variant(f"{number:,} photographs", images=number, place=number)
+                for number in sorted({*numbers_of_images, images})
+            ),
+            axis="photographs, one per identity",
+            reference=f"{images:,} photographs",
+        ),
+        Ablation(
+            "latent",
+            "Size of a latent code",
+            "How large does a latent code have to be?",
+            tuple(
+                Variant(
+                    f"{size} numbers",
+                    () if size == latent_size else ("--pipeline.model.latent-dim", str(size)),
+                    place=size,
+                )
+                for size in sorted({*latent_sizes, latent_size})
+            ),
+            axis="numbers in a latent code",
+            reference=f"{latent_size} numbers",
+        ),
+        Ablation(
+            "cameras",
+            "Cameras from landmarks",
+            "What do cameras cost that are fitted to landmarks? New views are judged with each identity's "
+            "test cameras aligned by its own training camera; beside it, with one alignment for the whole "
+            "collection.",
+            tuple(
+                Variant("true cameras" if source == "true" else f"from {source}", cameras=source)
+                for source in get_args(CameraSource)
+            ),
+            reference="true cameras",
+        ),
+    )
+    return {ablation.name: ablation for ablation in made}

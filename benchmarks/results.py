@@ -1,0 +1,96 @@
+"""docs/results.md: what was measured, from the JSON that the benchmarks wrote, with pictures.
+
+    python -m benchmarks.results --quality outputs/heads/quality.json outputs/portraits/quality.json \
+        --ablate outputs/ablate/ablate.json --evaluate outputs/heads/metrics.json \
+        --cameras outputs/cameras.json --throughput outputs/throughput/throughput.json
+
+Every section says what was run, on which machine and in how long. Pictures are the models' own renders and
+plots, beside the page in a folder of its name; no photograph is copied. The page is written anew each time:
+give all files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from benchmarks import result_sections
+from benchmarks.result_pictures import ResultPictures
+from nerfgen_ns.errors import UsageError, exit_with_one_line
+from nerfgen_ns.files import write_text
+
+INTRODUCTION = """# Results
+
+Written by `python -m benchmarks.results` from what the benchmarks measured; do not edit it. Every section
+names the command, the machine and the time. *heads* are rendered heads with the truth, *portraits* official
+portraits in the public domain, one per person; neither is shipped, and the commands take any folder of their
+form. All pictures are renders of the models, or plots."""
+
+Section = Callable[[Path, ResultPictures], str]
+
+
+@dataclass
+class Results:
+    """Write the page of results."""
+
+    quality: tuple[Path, ...] = ()
+    """quality.json files of `benchmarks.quality`, each with its turning.png beside it."""
+    evaluate: tuple[Path, ...] = ()
+    """Files of `nerfgen evaluate`."""
+    ablate: tuple[Path, ...] = ()
+    """ablate.json of `benchmarks.ablate`, with its pictures beside it."""
+    cameras: tuple[Path, ...] = ()
+    """File of `benchmarks.cameras`."""
+    throughput: tuple[Path, ...] = ()
+    """throughput.json files of `benchmarks.throughput`, one for each machine."""
+    output_path: Path = Path("docs/results.md")
+    """The page; its pictures go into a folder of the same name beside it."""
+
+    def run(self) -> None:
+        """Write the page and its pictures.
+
+        Raises:
+            UsageError: no file is given, or one is not what its benchmark writes.
+            NerfgenError: the page cannot be written.
+        """
+        chapters: tuple[tuple[str, tuple[Path, ...], Section], ...] = (
+            ("What a method makes of a folder", self.quality, result_sections.quality_section),
+            ("Evaluation by the paper's protocols", self.evaluate, result_sections.evaluation_section),
+            ("What each part is worth", self.ablate, result_sections.ablation_section),
+            ("Cameras from landmarks", self.cameras, result_sections.cameras_section),
+            ("Speed", self.throughput, result_sections.throughput_section),
+        )
+        if not any(paths for _, paths, _ in chapters):
+            raise UsageError(
+                "nothing to write: give the JSON of a benchmark, for example --quality quality.json"
+            )
+        pictures = ResultPictures(self.output_path)
+        parts = [INTRODUCTION]
+        for title, paths, section in chapters:
+            if paths:
+                parts.append(f"## {title}")
+            parts += [self._section(section, path, pictures) for path in paths]
+        write_text(self.output_path, "\n\n".join(parts) + "\n")
+        print(self.output_path)
+
+    def _section(self, section: Section, path: Path, pictures: ResultPictures) -> str:
+        try:
+            return section(path, pictures)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{path}: not what its benchmark writes now ({type(error).__name__}: {error}); "
+                "run the benchmark again"
+            ) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run from the command line."""
+    with exit_with_one_line():
+        tyro.cli(Results, args=arguments).run()
+
+
+if __name__ == "__main__":
+    main()

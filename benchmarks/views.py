@@ -1,0 +1,164 @@
+"""Views with their truth, and the one way in which renders are scored, of models as of baselines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
+
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.evaluation.depth_maps import z_depth
+from nerfgen_ns.evaluation.depth_metrics import depth_correlation
+from nerfgen_ns.evaluation.geometry_metrics import silhouette_iou
+from nerfgen_ns.evaluation.image_metrics import foreground_psnr, psnr
+from nerfgen_ns.evaluation.photographs import row_of_identity
+from nerfgen_ns.evaluation.test_folder import TestFolder, open_test_folder
+from nerfgen_ns.run import Run
+
+
+@dataclass(frozen=True)
+class View:
+    """One photograph with its truth."""
+
+    path: Path
+    """Its file."""
+    identity: int
+    """Whom it shows."""
+    camera: Cameras
+    """Its camera, of shape (1,), of the size that the view is judged at."""
+    image: Float[Tensor, "height width 3"]
+    """Colours in [0, 1]."""
+    matte: Float[Tensor, "height width"]
+    """Soft foreground in [0, 1]."""
+    depth: Float[Tensor, "height width"] | None
+    """z-depth in the camera's frame, infinite on the background; None where it is not known."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What a model or a baseline makes of a view."""
+
+    rgb: Float[Tensor, "height width 3"]
+    """Colours in [0, 1]."""
+    depth: Float[Tensor, "height width"] | None = None
+    """z-depth in the camera's frame, in any unit; None: it makes none."""
+    accumulation: Float[Tensor, "height width"] | None = None
+    """In [0, 1]; None: it makes none."""
+
+
+Renderer = Callable[[View], Rendered]
+Figures = dict[str, float]
+
+
+def read_views(
+    folder: Path,
+    downscale_factor: int = 1,
+    identities: Collection[int] | None = None,
+    most: int | None = None,
+) -> list[View]:
+    """The photographs of a prepared folder with their truth, sorted by identity.
+
+    Args:
+        folder: a prepared or a test folder.
+        downscale_factor: how many times smaller than stored the views are.
+        identities: only views that show these.
+        most: at most so many, evenly spread.
+
+    Raises:
+        UsageError: nothing is left, or a view has no matte.
+    """
+    test_folder = open_test_folder(folder, folder.name, downscale_factor)
+    shown = [
+        number
+        for number, frame in enumerate(test_folder.frames)
+        if identities is None or frame.get("identity", number) in identities
+    ]
+    if not shown:
+        raise UsageError(f"{folder}: shows none of the identities that are judged")
+    count = min(most or len(shown), len(shown))
+    return [_view(test_folder, shown[place * len(shown) // count]) for place in range(count)]
+
+
+def _view(folder: TestFolder, number: int) -> View:
+    path, matte = folder.dataset.image_filenames[number], folder.matte(number)
+    if matte is None:
+        raise UsageError(f"{path}: has no matte, inside which it would be judged")
+    return View(
+        path,
+        folder.frames[number].get("identity", number),
+        folder.camera(number),
+        torch.from_numpy(folder.dataset.get_numpy_image(number) / np.float32(255)),
+        matte,
+        None if folder.missing("depth", [number]) else folder.depth(number),
+    )
+
+
+def model_renderer(run: Run, camera_of: Callable[[View], Cameras] | None = None) -> Renderer:
+    """Renders of a run, each view with the row of its identity.
+
+    Args:
+        run: a trained run, the identities of whose data are numbered as those of the views.
+        camera_of: the view's camera in the run's class frame, where that is another than the views'.
+    """
+    rows = row_of_identity(run.data)
+
+    def render(view: View) -> Rendered:
+        camera = view.camera if camera_of is None else camera_of(view)
+        outputs = run.render(rows[view.identity], camera)
+        depth = z_depth(outputs["depth"][..., 0].cpu(), camera.to("cpu"))
+        return Rendered(outputs["rgb"].cpu(), depth, outputs["accumulation"][..., 0].cpu())
+
+    return render
+
+
+def score(rendered: Rendered, view: View) -> Figures:
+    """How near a render comes to a view.
+
+    Returns:
+        `psnr` of the whole image and `foreground_psnr` inside the matte, in dB; `depth_correlation` inside
+        the matte where both depths are known, 0 for a depth that is constant and thus tells nothing;
+        `silhouette_iou` where there is an accumulation.
+    """
+    figures = {
+        "psnr": float(psnr(rendered.rgb, view.image)),
+        "foreground_psnr": foreground_psnr(rendered.rgb, view.image, view.matte),
+    }
+    if rendered.depth is not None and view.depth is not None:
+        correlation = depth_correlation(rendered.depth, view.depth, view.matte)
+        figures["depth_correlation"] = 0.0 if math.isnan(correlation) else correlation
+    if rendered.accumulation is not None:
+        figures["silhouette_iou"] = silhouette_iou(rendered.accumulation, view.matte)
+    return figures
+
+
+def mean_scores(
+    renderer: Renderer, views: Sequence[View], progress: Callable[[int, int], None] | None = None
+) -> Figures:
+    """The mean of each figure of `score` over the views where it is defined.
+
+    A figure that is defined nowhere is left out, and so is one that is infinite: a view shown as it is.
+
+    Args:
+        renderer: of a model or a baseline.
+        views: what it is judged on.
+        progress: called with the number of views done and their total.
+    """
+    figures: dict[str, list[float]] = {}
+    for done, view in enumerate(views, start=1):
+        for name, value in score(renderer(view), view).items():
+            figures.setdefault(name, []).append(value)
+        if progress is not None:
+            progress(done, len(views))
+    means = {}
+    for name, values in figures.items():
+        defined = [value for value in values if not math.isnan(value)]
+        if defined and math.isfinite(sum(defined)):
+            means[name] = float(np.mean(defined))
+    return means

@@ -1,0 +1,1 @@
+"""Evaluation: renders against the truth, samples and the latent space, one protocol a module."""

@@ -1,0 +1,95 @@
+"""How far cameras are from the true ones, where a test folder knows those."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from nerfgen_ns.camera_alignment import photograph_camera
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.evaluation.figures import finite_or_none
+from nerfgen_ns.evaluation.geometry_metrics import camera_error
+from nerfgen_ns.evaluation.protocol import Figure
+from nerfgen_ns.evaluation.test_folder import TestFolder
+from nerfgen_ns.evaluation.training_folder import TrainingFolder
+from nerfgen_ns.run import Run
+
+TRUE_CAMERA = "true_transform_matrix"
+NAMES = {
+    "rotation error, degrees, median": ("camera rotation error, median", "°"),
+    "rotation error, degrees, 90th percentile": ("camera rotation error, 90th percentile", "°"),
+    "camera centre error, units of the truth, median": ("camera centre error, median", "units of the truth"),
+}
+"""Of what `camera_error` tells: the name and the unit in a table."""
+SAME = 1e-6
+
+
+def with_true_camera(folder: TestFolder) -> list[int]:
+    """The photographs whose true camera is known."""
+    return [number for number in folder.chosen if TRUE_CAMERA in folder.frames[number]]
+
+
+def camera_figures(run: Run, training: TrainingFolder, folder: TestFolder) -> list[Figure]:
+    """The errors of cameras after one similarity for all; nothing where no true camera is known.
+
+    A photograph that trained is judged by the camera that the run knows, corrected where training did so; any
+    other by the `transform_matrix` of the folder. A cropped photograph that trained is known by its `source`.
+
+    Raises:
+        UsageError: a true camera is no matrix.
+    """
+    own = _training_cameras(run, training)
+    fitted: dict[str, list[Float[np.ndarray, "4 4"]]] = {}
+    true: dict[str, list[Float[np.ndarray, "4 4"]]] = {}
+    for number in with_true_camera(folder):
+        frame = folder.frames[number]
+        file = folder.dataset.image_filenames[number]
+        camera = own.get(str(file.resolve()), own.get(file.name))
+        whose = "the test folder's cameras" if camera is None else "the run's cameras"
+        fitted.setdefault(whose, []).append(photograph_camera(frame)[0] if camera is None else camera)
+        true.setdefault(whose, []).append(_true_camera(folder, number))
+    figures = []
+    for whose in fitted:
+        cameras, truth = np.stack(fitted[whose]), np.stack(true[whose])
+        if np.abs(cameras - truth).max() < SAME:
+            note = "they are the true ones"
+            figures.append(Figure(f"camera rotation error, {whose}", 0.0, "°", "lower", len(cameras), note))
+            continue
+        errors = camera_error(cameras, truth)
+        for key, (name, unit) in NAMES.items():
+            value = finite_or_none(errors[key])
+            note = "it needs three cameras" if value is None else "after one similarity for all"
+            figures.append(Figure(f"{name}, {whose}", value, unit, "lower", len(cameras), note))
+    return figures
+
+
+def _true_camera(folder: TestFolder, number: int) -> Float[np.ndarray, "4 4"]:
+    frame = folder.frames[number]
+    try:
+        camera = np.array(frame[TRUE_CAMERA], dtype=np.float64)
+    except (TypeError, ValueError):
+        camera = np.empty(0)
+    if camera.shape != (4, 4) or not np.isfinite(camera).all():
+        raise UsageError(
+            f'{folder.transforms}: frame {frame["file_path"]}: "{TRUE_CAMERA}" is no 4 × 4 matrix'
+        )
+    return camera
+
+
+def _training_cameras(run: Run, training: TrainingFolder) -> dict[str, Float[np.ndarray, "4 4"]]:
+    """The cameras of the photographs that trained, by their file and by that which they were cropped from."""
+    folder = training.trained
+    matrices = folder.dataset.cameras.camera_to_worlds
+    if run.model.pose_correction is not None:
+        matrices = run.model.pose_correction.move_cameras(matrices)
+    cameras = {}
+    for number in folder.chosen:
+        frame = folder.frames[number]
+        matrix = np.vstack([matrices[number].double().numpy(), [0.0, 0.0, 0.0, 1.0]])
+        camera, _ = photograph_camera({**frame, "transform_matrix": matrix, "fl_x": 1.0})
+        for file in (str(folder.dataset.image_filenames[number].resolve()), frame.get("source")):
+            if file is not None:
+                cameras[str(file) if "/" in str(file) else Path(file).name] = camera
+    return cameras

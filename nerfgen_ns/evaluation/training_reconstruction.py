@@ -1,0 +1,47 @@
+"""The protocol `training-reconstruction`: photographs that trained, shown by their own codes and cameras."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from nerfgen_ns.evaluation.comparison_pictures import compared
+from nerfgen_ns.evaluation.image_scores import image_figures, open_lpips, score_images, view_records
+from nerfgen_ns.evaluation.protocol import Evaluation, Progress, ProtocolResult
+
+
+class TrainingReconstruction:
+    """How well the class model reconstructs what it was trained on.
+
+    Source: Rebain et al., "LOLNeRF: Learn from One Look" (CVPR 2022), evaluation, reconstruction of a fixed
+    subset of 200 training images by PSNR, SSIM and LPIPS. Here the subset is evenly spread over the training
+    photographs, and the same in every call.
+    """
+
+    name: ClassVar[str] = "training-reconstruction"
+    needs_test_folder: ClassVar[bool] = False
+
+    def missing(self, setting: Evaluation) -> str | None:
+        """It needs the training photographs."""
+        if setting.renders is None or not setting.renders.of(["training photographs"]):
+            return "there is no photograph that trained"
+        return None
+
+    def run(self, setting: Evaluation, progress: Progress) -> ProtocolResult:
+        """Render, compare."""
+        assert setting.renders is not None
+        views = setting.renders.of(["training photographs"])
+        renders = setting.renders.render(views, progress)
+        lpips = open_lpips(setting.weights.lpips)
+        scores = score_images(renders, lpips)
+        return ProtocolResult(
+            protocol=self.name,
+            source="LOLNeRF (CVPR 2022), reconstruction of training images",
+            settings={
+                "photographs": len(views),
+                "of": len(setting.renders.folder.chosen),
+                "downscale_factor": setting.downscale_factor,
+            },
+            figures=image_figures(renders, scores, lpips),
+            views=view_records(renders, scores),
+            pictures=compared(renders, [own["psnr"] for own in scores], "PSNR", "dB"),
+        )

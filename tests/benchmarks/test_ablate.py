@@ -1,0 +1,165 @@
+"""The ablation command: its switches, what it keeps, and what it writes."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+
+from benchmarks import ablate
+from benchmarks.ablation import reference, runs
+from benchmarks.ablation.runs import Judging, Training, judged, method_config, trained
+from benchmarks.ablation.variants import DEFAULTS, Variant, ablations
+from nerfgen_ns.configs import nerfgen_tiny
+from nerfgen_ns.errors import NerfgenError, UsageError
+
+
+def training(small_heads: Path) -> Training:
+    return Training(small_heads / "train", "nerfgen-tiny", 0.01, 1, 4)
+
+
+def chosen_model(variant: Variant) -> Any:
+    """The model's configuration as `ns-train` makes it of the variant's options."""
+    default = nerfgen_tiny.config
+    options = tyro.conf.SuppressFixed[tyro.conf.FlagConversionOff[type(default)]]
+    return tyro.cli(options, default=default, args=list(variant.options)).pipeline.model
+
+
+def test_every_switch_is_an_option_of_the_method_and_changes_it() -> None:
+    for ablation in ablations(256, (32,), 96, (8,)).values():
+        for variant in ablation.variants:
+            same = chosen_model(variant) == nerfgen_tiny.config.pipeline.model
+            assert same == (not variant.options), variant.name
+
+
+def test_each_loss_is_switched_off() -> None:
+    _, hard, mask, background = ablations(256, (), 96, ())["losses"].variants
+    assert chosen_model(hard).hard_surface_loss_mult == 0 < chosen_model(mask).hard_surface_loss_mult
+    assert chosen_model(mask).mask_loss_mult == 0 < chosen_model(hard).mask_loss_mult
+    assert not chosen_model(background).use_background_field and chosen_model(hard).use_background_field
+
+
+def test_the_defaults_are_a_row_of_every_ablation_and_one_training_for_all(small_heads: Path) -> None:
+    settings = []
+    for ablation in ablations(4, (2, 3), method_config("nerfgen-tiny").latent_dim, (8,)).values():
+        (own,) = [variant for variant in ablation.variants if variant.name == ablation.reference]
+        settings.append(runs.settings_of(training(small_heads), own, 0))
+    assert all(one == settings[0] for one in settings)
+
+
+@pytest.mark.parametrize("change", ["seed", "minutes", "options", "images", "cameras", "data"])
+def test_what_decides_the_outcome_makes_another_run(change: str, small_heads: Path) -> None:
+    base, variant, seed = training(small_heads), Variant(DEFAULTS), 0
+    before = runs.settings_of(base, variant, seed)
+    assert runs.settings_of(base, replace(variant, name="another name"), seed) == before
+    if change == "seed":
+        seed = 1
+    elif change == "minutes":
+        base = replace(base, minutes=2.0)
+    elif change == "data":
+        base = replace(base, data=small_heads / "test")
+    else:
+        value = {"options": ("--a", "1"), "images": 2, "cameras": "exact landmarks"}[change]
+        variant = replace(variant, **{change: value})  # type: ignore[arg-type]
+    assert runs.settings_of(base, variant, seed) != before
+
+
+def test_a_run_is_trained_once_and_found_again(
+    small_heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variant = Variant("without mask loss", ("--pipeline.model.mask-loss-mult", "0"))
+    load_config = trained(tmp_path, training(small_heads), variant, seed=3)
+    written = yaml_of(load_config)
+    assert "mask_loss_mult: 0.0" in written and "seed: 3" in written
+    judging = Judging(small_heads / "test", (0, 1, 2), 3)
+    figures = judged(load_config, training(small_heads), judging)
+    assert figures["steps"] >= 1
+    for prefix in ("reconstruction", "new_views"):
+        for name in ("psnr", "foreground_psnr", "depth_correlation", "silhouette_iou"):
+            assert f"{prefix}_{name}" in figures
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise AssertionError("is trained or judged again")
+
+    monkeypatch.setattr(runs.subprocess, "run", fail)
+    monkeypatch.setattr(runs, "judge", fail)
+    assert trained(tmp_path, training(small_heads), variant, seed=3) == load_config
+    assert judged(load_config, training(small_heads), judging) == figures
+    with pytest.raises(AssertionError, match="again"):
+        judged(load_config, training(small_heads), replace(judging, views=2))
+
+
+def yaml_of(load_config: Path) -> str:
+    return load_config.read_text()
+
+
+def test_a_training_that_fails_says_where_the_reason_is(small_heads: Path, tmp_path: Path) -> None:
+    method = replace(training(small_heads), downscale_factor=1)
+    with pytest.raises(NerfgenError, match=r"train\.log: the training failed"):
+        trained(tmp_path, method, Variant("wrong", ("--pipeline.model.no-such-option", "1")), seed=0)
+    assert not list(tmp_path.rglob("training.json"))
+
+
+def test_the_command_writes_tables_plots_and_renders_and_keeps_former_ablations(
+    small_heads: Path, begun_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (begun_run.parents[3] / "training.json").write_text(json.dumps({"record": a_record()}))
+    monkeypatch.setattr(ablate, "trained", lambda *arguments: begun_run)
+    options = ["--data", str(small_heads / "train"), "--test", str(small_heads / "test")]
+    options += ["--output-dir", str(tmp_path), "--downscale-factor", "1", "--images", "4", "--seeds", "2"]
+    options += ["--views", "2", "--numbers-of-images", "2"]
+    ablate.main([*options, "--only", "images"])
+    ablate.main([*options, "--only", "losses"])
+    report = json.loads((tmp_path / "ablate.json").read_text())
+    assert [ablation["name"] for ablation in report["ablations"]] == ["images", "losses"]
+    assert report["settings"]["judged_identities"] == 2
+    row = report["ablations"][1]["rows"][0]
+    assert row["name"] == DEFAULTS and len(row["figures"]["new_views_psnr"]) == 2
+    text = (tmp_path / "ablate.md").read_text()
+    assert "mean image" in text and "without mask loss" in text and "2 photographs" in text
+    for name in ("losses", "losses_renders", "images", "images_renders"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+
+
+def a_record() -> dict:
+    machine = {"processor": "P", "cores": 2, "accelerator": None, "fast_bf16": False, "torch": "2"}
+    return {"command": "python", "seconds": 7.0, "date": "2024-01-01", "machine": machine}
+
+
+def test_test_views_of_others_are_a_wrong_call(
+    small_heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transforms = json.loads((small_heads / "test" / "transforms.json").read_text())
+    for frame in transforms["frames"]:
+        frame["identity"] += 100
+    (tmp_path / "transforms.json").write_text(json.dumps(transforms))
+    options = ["--data", str(small_heads / "train"), "--test", str(tmp_path), "--images", "4"]
+    with pytest.raises(SystemExit) as ended:
+        ablate.main([*options, "--only", "losses", "--output-dir", str(tmp_path / "out")])
+    assert ended.value.code == 2
+    assert "shows none of the identities of the first 4 photographs" in capsys.readouterr().err
+
+
+def test_a_method_that_does_not_exist_is_a_wrong_call() -> None:
+    with pytest.raises(UsageError, match="nerfgen-tiny"):
+        method_config("nerfacto")
+
+
+def test_the_reference_implementation_joins_from_its_own_figures(tmp_path: Path) -> None:
+    path = tmp_path / "throughput.json"
+    training_figures = {"seconds": 60.0, "new_view_psnr": [[0.0, 9.0], [60.0, 16.8]]}
+    settings = {
+        "data": "/far/heads/train",
+        "test": "/far/heads/test_seen",
+        "views": 48,
+        "downscale_factor": 2,
+    }
+    path.write_text(json.dumps({"trainings": {"reference": training_figures}, "settings": settings}))
+    row = reference.reference_row(path)
+    assert row["figures"] == {"new_views_foreground_psnr": [16.8]}
+    assert "60 s" in row["note"] and "heads/test_seen" in row["note"] and "/far" not in row["note"]
+    path.write_text(json.dumps({"trainings": {}, "settings": settings}))
+    with pytest.raises(UsageError, match="holds no training of the reference"):
+        reference.reference_row(path)
