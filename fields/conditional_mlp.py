@@ -68,6 +68,7 @@ class _ConditionalMlp(torch.autograd.Function):
         skip_weight: Tensor | None,
         *parameters: Tensor | None,
     ) -> Tensor:
+        """The outputs; activations are kept where something wants a gradient."""
         weights, biases = parameters[::2], parameters[1::2]
         features = torch.mm(encoded, input_weight.T)
         _by_group(features, input_term).add_(input_term[:, None])
@@ -92,6 +93,7 @@ class _ConditionalMlp(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients that are wanted, from the last layer to the first."""
         encoded, input_term, input_weight, skip_term, skip_weight, *saved = ctx.saved_tensors
         weights, activations = saved[: len(saved) // 2], saved[len(saved) // 2 :]
         needed = ctx.needs_input_grad

@@ -158,6 +158,7 @@ class _Given(nn.Module):
         self.num_features = num_features
 
     def forward(self, features: Tensor) -> Tensor:
+        """The features as they are."""
         return features
 
 

@@ -1,57 +1,12 @@
 """The model: outputs, losses, the identity shown, checkpoints."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
-from nerfstudio.cameras.cameras import Cameras, CameraType
-from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox, SceneBox
+from small_models import IDENTITIES, batch_for, make_camera, make_model, make_rays
 
-from nerfgen_ns.model import NerfgenModel
-from nerfgen_ns.model_config import NerfgenModelConfig
-
-IDENTITIES = 5
 SAMPLERS = ["class", "pdf", "uniform"]
-
-
-def make_model(identities: int = IDENTITIES, **options) -> NerfgenModel:
-    config = NerfgenModelConfig(
-        **{
-            "latent_dim": 6, "width": 16, "layers": 3, "skip_layer": 1, "octaves": 2, "num_samples": 8,
-            "background_width": 16, "background_layers": 2, "background_octaves": 1, "grid_resolution": 8,
-            "latent_init_std": 1.0, "use_bf16": False, **options,
-        }
-    )  # fmt: skip
-    box = SceneBox(aabb=torch.tensor([[-1.0] * 3, [1.0] * 3]))
-    return config.setup(scene_box=box, num_train_data=99, metadata={"num_identities": identities})
-
-
-def make_rays(count: int = 10, **metadata) -> RayBundle:
-    """Rays from in front of the box towards its middle."""
-    origins = torch.tensor([[0.0, 0.0, 2.7]]).repeat(count, 1)
-    targets = 0.5 * (torch.rand(count, 3) - 0.5)
-    return RayBundle(
-        origins=origins,
-        directions=torch.nn.functional.normalize(targets - origins, dim=-1),
-        pixel_area=torch.ones(count, 1),
-        metadata=metadata,
-    )
-
-
-def make_camera(height: int = 6, width: int = 8, yaw: float = 0.0, **metadata) -> Cameras:
-    sine, cosine = math.sin(yaw), math.cos(yaw)
-    pose = [[cosine, 0, sine, 2.7 * sine], [0, 1, 0, 0], [-sine, 0, cosine, 2.7 * cosine]]
-    return Cameras(
-        camera_to_worlds=torch.tensor([pose]),
-        fx=10.0, fy=10.0, cx=width / 2, cy=height / 2, width=width, height=height,
-        camera_type=CameraType.PERSPECTIVE, metadata=metadata,
-    )  # fmt: skip
-
-
-def batch_for(rays: RayBundle) -> dict[str, torch.Tensor]:
-    return {"image": torch.rand(len(rays), 3), "matte": torch.rand(len(rays), 1)}
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -243,37 +198,6 @@ def test_an_evaluated_photograph_gives_metrics_and_pictures():
         assert image.shape[0] == 16 and image.shape[2] == 3, name
         assert image.min() >= 0 and image.max() <= 1 + 1e-6, name
     torch.testing.assert_close(images["img"][:, :12], batch["image"])
-
-
-def test_a_checkpoint_restores_the_renders():
-    model, other = make_model().eval(), make_model().eval()
-    model.ray_renderer.occupancy.occupied.bernoulli_(0.5)
-    other.load_state_dict(model.state_dict())
-    camera = make_camera(cam_idx=1)
-    expected = model.get_outputs_for_camera(camera)
-    for name, output in other.get_outputs_for_camera(camera).items():
-        torch.testing.assert_close(output, expected[name])
-
-
-@pytest.mark.parametrize(
-    "other", [{"width": 8}, {"layers": 4}, {"identities": 6}, {"use_background_field": False}]
-)
-def test_a_checkpoint_of_another_configuration_ends_the_command_with_one_line(other, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        make_model().load_state_dict(make_model(**other).state_dict())
-    assert exit_.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and "another configuration" in lines[0]
-
-
-@pytest.mark.parametrize("sampler", ["pdf", "class", "occupancy"])
-def test_a_checkpoint_trained_with_another_sampler_loads_without_its_grid(sampler):
-    trained = make_model(sampler=sampler)
-    model = make_model(sampler="class", grid_resolution=4).eval()
-    model.load_state_dict(trained.state_dict())
-    torch.testing.assert_close(model.latent_table.mean(), trained.latent_table.mean())
-    assert (model.ray_renderer.occupancy.occupied == 1).all()
-    assert model.get_outputs_for_camera(make_camera(cam_idx=1))["accumulation"].max() > 0
 
 
 def test_an_occupancy_grid_starts_full():
