@@ -110,7 +110,9 @@ def _subset(folder: TestFolder, asked: Sequence[tuple[int, int]]) -> dict[str, A
     frames: list[dict[str, Any]] = []
     for number, place in asked:
         frame = {key: value for key, value in folder.frames[number].items() if key != "role"}
-        paths = {key: str(root / frame[key]) for key in ("file_path", "mask_path") if key in frame}
+        paths: dict[str, Any] = {
+            key: str(root / frame[key]) for key in ("file_path", "mask_path") if key in frame
+        }
         frames.append({**frame, **paths, "identity": place})
     return {**shared, "frames": frames}
 
