@@ -22,11 +22,11 @@ def mirror_rays(rays: RayBundle, mirrored: Bool[Tensor, "rays 1"]) -> RayBundle:
 
 
 def mirror_codes(
-    codes: Float[Tensor, "codes latent"], mirrored: Bool[Tensor, "rays 1"], lopsided_dims: int
+    codes: Float[Tensor, "codes latent"], mirrored: Bool[Tensor, "rays 1"], lopsided_share: float
 ) -> Float[Tensor, "rays latent"]:
     """The code of each ray, given one for all or one each; mirrored ones are those of the mirrored object.
 
-    Their first `lopsided_dims` entries have the other sign. Where a ray and its code are both mirrored, the
+    Of their entries the first, `lopsided_share` of all, have the other sign. Where a ray and its code are both mirrored, the
     colour is the same: that is what the field learns. The entries that keep their sign say what left and
     right share, which a single photograph then shows twice; the others say how they differ. The method is
     ours; its idea, that an object in the mirror is a second view of a nearly symmetric one, is that of Wu et
@@ -34,7 +34,7 @@ def mirror_codes(
     2020).
     """
     codes = codes.expand(len(mirrored), -1)
-    lopsided, even = codes.split([lopsided_dims, codes.shape[1] - lopsided_dims], dim=1)
+    lopsided, even = codes.tensor_split([round(lopsided_share * codes.shape[1])], dim=1)
     return torch.cat([lopsided * _sign(mirrored, codes), even], dim=1)
 
 

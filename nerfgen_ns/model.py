@@ -135,7 +135,7 @@ class NerfgenModel(Model):
         if self.training and self.config.mirrored_share > 0:
             mirrored = draw_mirrored(ray_bundle, self.config.mirrored_share)
             ray_bundle = mirror_rays(ray_bundle, mirrored)
-            codes = mirror_codes(codes, mirrored, self.config.lopsided_dims)
+            codes = mirror_codes(codes, mirrored, self.config.lopsided_share)
         terms = self.foreground_field.latent_terms(codes)
         pixels, weights = self.ray_renderer(ray_bundle, terms, background)
         outputs = {**pixels._asdict(), "background": background}

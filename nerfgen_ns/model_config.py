@@ -72,9 +72,9 @@ class NerfgenModelConfig(ModelConfig):
     mirrored_share: float = 0.0
     """Share of the training rays that are mirrored in the class's plane of symmetry, x = 0, and their codes
     with them: for classes of nearly symmetric objects, whose photographs then show both sides."""
-    lopsided_dims: int = 12
-    """How many entries of a latent code change their sign in the mirror. They say how left and right differ;
-    0 makes every object symmetric."""
+    lopsided_share: float = 0.125
+    """Share of a latent code's entries that change their sign in the mirror. They say how left and right
+    differ; 0 makes every object symmetric."""
     use_bf16: bool = True
     """Compute the fields' matrix products in bf16 where the device has it in hardware."""
     identity: int | None = None

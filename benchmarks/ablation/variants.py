@@ -60,13 +60,14 @@ def ablations(
     made = (
         Ablation(
             "losses",
-            "Losses and the background field",
-            "Does each loss, and the background field, earn its place?",
+            "Losses, the background field and the mirror",
+            "Does each loss, and do background field and mirror, earn their place?",
             (
                 Variant(DEFAULTS),
                 Variant("without hard-surface loss", ("--pipeline.model.hard-surface-loss-mult", "0")),
                 Variant("without mask loss", ("--pipeline.model.mask-loss-mult", "0")),
                 Variant("without background field", ("--pipeline.model.use-background-field", "False")),
+                Variant("without the mirror", ("--pipeline.model.mirrored-share", "0")),
             ),
         ),
         Ablation(
