@@ -44,6 +44,7 @@ class NerfgenDataset(InputDataset):
         try:
             with Image.open(path) as file:
                 image: Image.Image = file
+                _check_shape(path, image.size, size)
                 # Pillow averages over areas only in modes that hold shades.
                 if image.mode in ("1", "P", "LA", "PA"):
                     has_alpha = "transparency" in image.info or "A" in image.mode
@@ -51,3 +52,13 @@ class NerfgenDataset(InputDataset):
                 return image.copy() if image.size == size else image.resize(size, Image.Resampling.BOX)
         except (OSError, SyntaxError) as error:
             raise NerfgenError(f"{path}: not a readable image ({error}); prepare the folder again") from error
+
+
+def _check_shape(path: Path, size: tuple[int, int], wanted: tuple[int, int]) -> None:
+    """Any size will do that the camera's is a smaller or larger copy of, to a pixel."""
+    stretch = (size[0] / size[1]) / (wanted[0] / wanted[1])
+    if abs(stretch - 1.0) > 1.0 / wanted[0] + 1.0 / wanted[1]:
+        raise NerfgenError(
+            f"{path}: {size[0]}×{size[1]} pixels are of another shape than the {wanted[0]}×{wanted[1]} of "
+            'its camera; mend "w" and "h" in the transforms.json, or prepare the folder again'
+        )

@@ -35,6 +35,8 @@ def read_frames(path: Path) -> list[dict[str, Any]]:
             if key not in frame and key not in transforms:
                 raise UsageError(f'{path}: frame {frame.get("file_path", place)} has no "{key}"')
     _check_cameras(path, transforms, frames)
+    if {type(frame.get("identity", 0)) for frame in frames} not in ({int}, {str}):
+        raise UsageError(f'{path}: let "identity" be a whole number in every frame, or a name in every frame')
     mattes = sum("mask_path" in frame for frame in frames)
     if mattes not in (0, len(frames)):
         raise UsageError(

@@ -76,6 +76,12 @@ def test_photographs_of_one_identity_share_its_row(make_prepared):
     assert outputs.metadata["num_identities"] == 3
 
 
+@pytest.mark.parametrize("identities", [["ann", 1, 2, 3], ["ann", "bob", None, "eve"]])
+def test_identities_of_mixed_kinds_are_refused(make_prepared, identities):
+    with pytest.raises(UsageError, match='let "identity" be a whole number in every frame, or a name'):
+        parse(make_prepared(identities=identities))
+
+
 def test_frames_come_in_the_order_of_their_rows_whatever_their_names(make_prepared):
     folder = make_prepared([(8, 8), (9, 9), (10, 10)], identities=[0, 1, 2])
 

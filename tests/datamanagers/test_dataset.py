@@ -88,3 +88,17 @@ def test_a_missing_image_is_named(make_prepared):
     (folder / "images/0001.png").unlink()
     with pytest.raises(NerfgenError, match=r"0001\.png: not a readable image"):
         dataset_of(folder).get_numpy_image(1)
+
+
+@pytest.mark.parametrize("folder_name", ["images", "mattes"])
+def test_an_image_of_another_shape_than_its_camera_is_named_and_one_of_another_size_is_not(
+    make_prepared, folder_name
+):
+    folder = make_prepared()
+    path = folder / f"{folder_name}/0001.png"
+    image = Image.open(path)
+    image.resize((36, 36)).save(path)
+    assert dataset_of(folder)[1]["image"].shape == (12, 12, 3)
+    image.resize((20, 12)).save(path)
+    with pytest.raises(NerfgenError, match=r"0001\.png: 20×12 pixels are of another shape than the 12×12"):
+        dataset_of(folder)[1]
