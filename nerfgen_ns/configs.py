@@ -129,7 +129,6 @@ nerfgen_tiny = MethodSpecification(
                 num_samples=16,
                 num_eval_samples=16,
                 grid_resolution=48,
-                mirrored_share=0.5,
                 eval_num_rays_per_chunk=4096,
             ),
         ),

@@ -67,7 +67,7 @@ def ablations(
                 Variant("without hard-surface loss", ("--pipeline.model.hard-surface-loss-mult", "0")),
                 Variant("without mask loss", ("--pipeline.model.mask-loss-mult", "0")),
                 Variant("without background field", ("--pipeline.model.use-background-field", "False")),
-                Variant("without the mirror", ("--pipeline.model.mirrored-share", "0")),
+                Variant("with the mirror", ("--pipeline.model.mirrored-share", "0.5")),
             ),
         ),
         Ablation(

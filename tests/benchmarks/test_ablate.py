@@ -34,12 +34,12 @@ def test_every_switch_is_an_option_of_the_method_and_changes_it() -> None:
             assert same == (not variant.options), variant.name
 
 
-def test_each_loss_and_the_mirror_are_switched_off() -> None:
+def test_each_loss_is_switched_off_and_the_mirror_on() -> None:
     _, hard, mask, background, mirror = ablations(256, (), 96, ())["losses"].variants
     assert chosen_model(hard).hard_surface_loss_mult == 0 < chosen_model(mask).hard_surface_loss_mult
     assert chosen_model(mask).mask_loss_mult == 0 < chosen_model(hard).mask_loss_mult
     assert not chosen_model(background).use_background_field and chosen_model(hard).use_background_field
-    assert chosen_model(mirror).mirrored_share == 0 < chosen_model(hard).mirrored_share
+    assert chosen_model(hard).mirrored_share == 0 < chosen_model(mirror).mirrored_share
 
 
 def test_the_defaults_are_a_row_of_every_ablation_and_one_training_for_all(small_heads: Path) -> None:
