@@ -37,7 +37,7 @@ demo: $(INSTALLED)
 	nerfgen demo --output-dir $(DEMO_DIR)
 
 test: $(INSTALLED)
-	python -m pytest
+	python -m pytest -n auto --dist loadfile
 
 lint: $(INSTALLED) types
 	ruff check .

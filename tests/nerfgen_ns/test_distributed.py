@@ -74,7 +74,8 @@ def run_steps(trainer: NerfgenTrainer, rank: int, world_size: int) -> dict[str, 
 
     def keep_gradients(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         for group in optimizer.param_groups:
-            for parameter in group["params"]:
+            # A Muon step spends the gradients of its matrices, and is followed by one of Adam.
+            for parameter in (value for value in group["params"] if value.grad is not None):
                 gradient = parameter.grad.to_dense() if parameter.grad.is_sparse else parameter.grad
                 found["gradients"].setdefault(names[parameter], gradient.clone())
 

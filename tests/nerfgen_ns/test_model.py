@@ -6,6 +6,8 @@ import torch
 from nerfstudio.data.scene_box import OrientedBox, SceneBox
 from small_models import IDENTITIES, batch_for, make_camera, make_model, make_rays
 
+from nerfgen_ns.model_config import NerfgenModelConfig
+
 SAMPLERS = ["class", "pdf", "uniform"]
 
 

@@ -22,15 +22,15 @@ from nerfgen_ns.rendered_photographs import write_rendered_photographs
 from nerfgen_ns.rigid_motions import move_cameras
 from nerfgen_ns.run import Run, load_run
 
-CONFIG = FitConfig(steps=80, rays=64, prior_weight=0.0, background_weight=1.0, code_noise=0.0)
+CONFIG = FitConfig(steps=150, rays=64, prior_weight=0.0, background_weight=1.0, code_noise=0.0)
 
 
 @pytest.fixture
 def run(trained_config: Path) -> Run:
-    """A class of very different objects: what an untrained network makes of codes far apart."""
+    """A class of very different objects: what an untrained network makes of codes apart."""
     run = load_run(trained_config)
     torch.manual_seed(0)
-    run.model.latent_table.codes.weight.data.normal_(std=3.0)
+    run.model.latent_table.codes.weight.data.normal_(std=1.0)
     return run
 
 
