@@ -176,5 +176,3 @@ def _check_identities(transforms: Path, frames: list[dict[str, Any]]) -> None:
             f'{transforms}: {len(identities)} of {len(frames)} frames have an "identity"; '
             "give one to each frame or to none"
         )
-    if identities and not any(all(type(identity) is kind for identity in identities) for kind in (int, str)):
-        raise UsageError(f'{transforms}: not every "identity" is a whole number, or every one a name')

@@ -117,8 +117,8 @@ def test_landmarks_of_another_number_are_named(seen_heads: Path, changed: Change
     ("identities", "line"),
     [
         ([0, 1, None], '2 of 3 frames have an "identity"'),
-        ([0, "anna", 1], 'not every "identity" is a whole number'),
-        ([[0], [1], [2]], 'not every "identity" is a whole number'),
+        ([0, "anna", 1], 'let "identity" be a whole number'),
+        ([[0], [1], [2]], 'let "identity" be a whole number'),
     ],
 )
 def test_identities_of_several_kinds_are_refused(
