@@ -20,6 +20,7 @@ from nerfgen_ns.capture.pictured import ClassShape, Overlay, matte_tint, overlay
 from nerfgen_ns.capture.preflight import Concern, preflight
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.files import read_json, write_text
+from nerfgen_ns.page_template import page_template
 
 PAGE = "report.html"
 MOST_PICTURED = 240
@@ -124,7 +125,7 @@ def write_report_page(folder: Path, inspection: Inspection | None = None) -> Pat
     overview = inspection.overview
     write_text(
         folder / PAGE,
-        _template().render(
+        page_template("nerfgen_ns.capture", "report.html.j2").render(
             title=overview.class_name,
             overview=overview,
             rejected=len(rejected),
@@ -141,20 +142,6 @@ def write_report_page(folder: Path, inspection: Inspection | None = None) -> Pat
         ),
     )
     return folder / PAGE
-
-
-def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("nerfgen_ns.capture"),
-        # File names and class names are other people's: all of them are escaped.
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")
 
 
 def _read_optional(path: Path) -> dict[str, Any]:

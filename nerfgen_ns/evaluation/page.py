@@ -11,6 +11,7 @@ from nerfgen_ns.evaluation.figures import without_value
 from nerfgen_ns.evaluation.protocol import Figure, ProtocolResult
 from nerfgen_ns.files import write_text
 from nerfgen_ns.machine import machine_sentence
+from nerfgen_ns.page_template import page_template
 from nerfgen_ns.pictures import data_url
 
 MOST_ROWS = 400
@@ -61,7 +62,7 @@ def write_page(path: Path, report: dict[str, Any], outcome: Outcome) -> None:
     ]
     write_text(
         path,
-        _template().render(
+        page_template("nerfgen_ns.evaluation", "evaluation.html.j2", figure=_figure).render(
             report=report,
             sections=sections,
             outcome=outcome,
@@ -69,21 +70,6 @@ def write_page(path: Path, report: dict[str, Any], outcome: Outcome) -> None:
             most_rows=MOST_ROWS,
         ),
     )
-
-
-def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("nerfgen_ns.evaluation"),
-        # File names are other people's: all of them are escaped.
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["figure"] = _figure
-    return environment.get_template("evaluation.html.j2")
 
 
 def _figure(value: Any) -> str:
