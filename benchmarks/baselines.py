@@ -1,4 +1,4 @@
-"""What a view looks like without any model, scored as models are: `benchmarks.views.score`.
+"""What a view looks like without any model, scored as models are: `views_with_truth.score`.
 
 Each baseline takes the training photographs with their true cameras; none has seen the view.
 """
@@ -17,8 +17,8 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from benchmarks.mean_surface import MeanSurface, PinholeCamera, mean_landmarks, surface_of_landmarks, warp
-from benchmarks.views import Figures, Rendered, Renderer, View, mean_scores
 from nerfgen_ns.datamanagers.transforms import read_frames, transforms_path
+from nerfgen_ns.evaluation.views_with_truth import Figures, Rendered, Renderer, ViewWithTruth, mean_scores
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Baseline:
     note: str
     """What it does, and where its depth comes from."""
     figures: Figures
-    """See `benchmarks.views.score`; none where `note` says why there are none."""
+    """See `views_with_truth.score`; none where `note` says why there are none."""
 
 
 def measure_baselines(
     data: Path,
-    photographs: Sequence[View],
-    views: Sequence[View],
+    photographs: Sequence[ViewWithTruth],
+    views: Sequence[ViewWithTruth],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Baseline]:
     """Score all baselines.
@@ -81,7 +81,7 @@ def measure_baselines(
     ]
 
 
-def mean_image(photographs: Sequence[View]) -> Renderer:
+def mean_image(photographs: Sequence[ViewWithTruth]) -> Renderer:
     """The same for every view: the mean photograph, and the mean depth where any photograph has one."""
     rgb = torch.stack([view.image for view in photographs]).mean(dim=0)
     depth = None
@@ -94,11 +94,11 @@ def mean_image(photographs: Sequence[View]) -> Renderer:
     return lambda view: Rendered(rgb, depth)
 
 
-def nearest_in_pose(photographs: Sequence[View]) -> Renderer:
+def nearest_in_pose(photographs: Sequence[ViewWithTruth]) -> Renderer:
     """The photograph of another identity whose camera is turned the least against the view's."""
     rotations = torch.cat([view.camera.camera_to_worlds[:, :3, :3] for view in photographs])
 
-    def render(view: View) -> Rendered:
+    def render(view: ViewWithTruth) -> Rendered:
         # The trace of RᵀR' falls with the angle between both.
         near = (rotations * view.camera.camera_to_worlds[:, :3, :3]).sum(dim=(1, 2))
         own = torch.tensor([photograph.identity == view.identity for photograph in photographs])
@@ -108,22 +108,22 @@ def nearest_in_pose(photographs: Sequence[View]) -> Renderer:
     return render
 
 
-def own_photograph(photographs: Sequence[View]) -> Renderer:
+def own_photograph(photographs: Sequence[ViewWithTruth]) -> Renderer:
     """The identity's own photograph, whatever the view's camera."""
     by_identity = {view.identity: view for view in photographs}
 
-    def render(view: View) -> Rendered:
+    def render(view: ViewWithTruth) -> Rendered:
         own = by_identity[view.identity]
         return Rendered(own.image, _filled(own.depth))
 
     return render
 
 
-def warped_photograph(photographs: Sequence[View], surface: MeanSurface) -> Renderer:
+def warped_photograph(photographs: Sequence[ViewWithTruth], surface: MeanSurface) -> Renderer:
     """The identity's own photograph on the mean surface, seen by the view's camera."""
     by_identity = {view.identity: view for view in photographs}
 
-    def render(view: View) -> Rendered:
+    def render(view: ViewWithTruth) -> Rendered:
         own = by_identity[view.identity]
         rgb, depth = warp(own.image.numpy(), surface, pinhole(own.camera), pinhole(view.camera))
         depth_map = torch.from_numpy(depth.astype(np.float32))
@@ -132,7 +132,7 @@ def warped_photograph(photographs: Sequence[View], surface: MeanSurface) -> Rend
     return render
 
 
-def fitted_surface(data: Path, photographs: Sequence[View]) -> MeanSurface | None:
+def fitted_surface(data: Path, photographs: Sequence[ViewWithTruth]) -> MeanSurface | None:
     """The mean surface of the photographs' landmarks; None where the frames have no `landmarks2d`."""
     root = transforms_path(data).parent
     frames = {root / frame["file_path"]: frame for frame in read_frames(transforms_path(data))}

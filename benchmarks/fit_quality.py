@@ -21,7 +21,7 @@ from rich.table import Table
 from nerfgen_ns.cli.progress import progress_bar
 from nerfgen_ns.datamanagers.transforms import read_frames, transforms_path
 from nerfgen_ns.errors import exit_with_one_line
-from nerfgen_ns.evaluation.known_identities import evaluate_views
+from nerfgen_ns.evaluation.views_with_truth import evaluate_views
 from nerfgen_ns.files import read_json, write_json
 from nerfgen_ns.fitting.config import FitConfig
 from nerfgen_ns.fitting.fit import fit

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import RECORD, record_of_run, shown_path
-from nerfgen_ns.evaluation.known_identities import evaluate_views
+from nerfgen_ns.evaluation.views_with_truth import evaluate_views
 from nerfgen_ns.files import write_json
 from nerfgen_ns.gallery import identity_sheet, turning_sheet
 from nerfgen_ns.pictures import write_image

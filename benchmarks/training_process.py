@@ -6,7 +6,7 @@ import multiprocessing
 import resource
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from benchmarks.new_views import NewViews
 from benchmarks.pace import Pace
 from benchmarks.products import synchronise
 from benchmarks.trainings import OwnTraining, ReferenceTraining, Training, TrainingSettings
 from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.evaluation.photographs import row_of_identity
+from nerfgen_ns.evaluation.views_with_truth import Rendered, ViewWithTruth, mean_scores, read_views
 from nerfgen_ns.turntable import path_around, turned_cameras
 
 
@@ -127,11 +130,9 @@ class Server:
         self.training = job.make()
         self.pace = Pace(self.training.device, job.settings.seconds, self._serve_until_told_to_train)
         self._connection = connection
-        self._views = (
-            None
-            if job.test is None
-            else NewViews(job.test, job.settings.data, job.settings.downscale_factor, job.views)
-        )
+        factor = job.settings.downscale_factor
+        self._views = [] if job.test is None else read_views(job.test, factor, most=job.views)
+        self._rows = row_of_identity(job.settings.data)
         self._answers: dict[str, Callable[..., Any]] = {
             "new_view_psnr": self._new_view_psnr,
             "frames_per_second": self._frames_per_second,
@@ -168,8 +169,7 @@ class Server:
         }
 
     def _new_view_psnr(self) -> float:
-        assert self._views is not None
-        return self._views.psnr(self.training.render)
+        return psnr_on(self._views, lambda view: self.training.render(self._rows[view.identity], view.camera))
 
     def _frames_per_second(self, size: int, count: int) -> float:
         photographs = self.training.cameras
@@ -187,3 +187,10 @@ class Server:
         if self.training.device.type == "cuda":
             megabytes["device"] = torch.cuda.max_memory_allocated() / 2**20
         return megabytes
+
+
+def psnr_on(
+    views: Sequence[ViewWithTruth], render: Callable[[ViewWithTruth], Float[Tensor, "height width 3"]]
+) -> float:
+    """Mean PSNR in dB inside the mattes of views."""
+    return mean_scores(lambda view: Rendered(render(view).cpu()), views)["foreground_psnr"]

@@ -22,11 +22,17 @@ from benchmarks.ablation.data import first_photographs
 from benchmarks.ablation.variants import Variant
 from benchmarks.camera_cost import moved_camera, paired_cameras
 from benchmarks.machine import RECORD, record_of_run
-from benchmarks.views import Figures, View, mean_scores, model_renderer, read_views
 from nerfgen_ns.camera_alignment import align_collection, align_identity, rotation_errors
 from nerfgen_ns.configs import nerfgen, nerfgen_hq, nerfgen_tiny
 from nerfgen_ns.datamanagers.transforms import transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.evaluation.views_with_truth import (
+    Figures,
+    ViewWithTruth,
+    mean_scores,
+    model_renderer,
+    read_views,
+)
 from nerfgen_ns.files import read_json, write_json
 from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.run import Run, load_run
@@ -124,12 +130,12 @@ def judge(
     """What a run makes of the photographs that it was trained on, and of new views of the same identities.
 
     Returns:
-        `steps`; the figures of `benchmarks.views.score` with the prefixes `reconstruction_` and `new_views_`;
+        `steps`; the figures of `views_with_truth.score` with the prefixes `reconstruction_` and `new_views_`;
         where cameras are fitted also `rotation_error`, the median in degrees, and `one_alignment_` figures of
         new views: see `nerfgen_ns.camera_alignment`.
     """
     factor = training.downscale_factor
-    photographs = read_views(run.data, factor, judging.identities)
+    photographs = read_views(run.data, factor, judging.identities, trained_on=True)
     new_views = read_views(judging.test, factor, judging.identities, judging.views)
     figures: Figures = {"steps": run.step + 1}
     figures |= _prefixed("reconstruction", mean_scores(model_renderer(run), photographs))
@@ -138,11 +144,11 @@ def judge(
         return figures | _prefixed("new_views", mean_scores(model_renderer(run), new_views, progress))
     collection = align_collection(pairs.true, pairs.fitted)
 
-    def by_own_camera(view: View) -> Cameras:
+    def by_own_camera(view: ViewWithTruth) -> Cameras:
         row = pairs.row_of_identity[view.identity]
         return moved_camera(view.camera, align_identity(pairs.true[row], pairs.fitted[row], collection))
 
-    def by_one_alignment(view: View) -> Cameras:
+    def by_one_alignment(view: ViewWithTruth) -> Cameras:
         return moved_camera(view.camera, collection)
 
     figures["rotation_error"] = float(np.median(rotation_errors(pairs.fitted, pairs.true)))

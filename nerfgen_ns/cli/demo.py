@@ -175,7 +175,7 @@ class Stages:
         write_json(product, self.training.run())
 
     def _measure(self, product: Path) -> None:
-        from nerfgen_ns.evaluation.known_identities import evaluate_views
+        from nerfgen_ns.evaluation.views_with_truth import evaluate_views
         from nerfgen_ns.files import read_json, write_json
 
         with progress_bar("Rendering reconstructions") as progress:

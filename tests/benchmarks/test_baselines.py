@@ -17,11 +17,11 @@ from benchmarks.baselines import (
     pinhole,
     warped_photograph,
 )
-from benchmarks.views import View, read_views, score
+from nerfgen_ns.evaluation.views_with_truth import ViewWithTruth, read_views, score
 
 
 @pytest.fixture(scope="module")
-def photographs(small_heads: Path) -> list[View]:
+def photographs(small_heads: Path) -> list[ViewWithTruth]:
     return read_views(small_heads / "train")
 
 
@@ -41,7 +41,7 @@ def with_landmarks(small_heads: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
-def test_the_mean_image_is_the_mean_and_the_same_for_every_view(photographs: list[View]) -> None:
+def test_the_mean_image_is_the_mean_and_the_same_for_every_view(photographs: list[ViewWithTruth]) -> None:
     renderer = mean_image(photographs)
     first, second = renderer(photographs[0]), renderer(photographs[1])
     assert first.rgb is second.rgb
@@ -49,23 +49,25 @@ def test_the_mean_image_is_the_mean_and_the_same_for_every_view(photographs: lis
     assert first.depth is not None and torch.isfinite(first.depth).all()
 
 
-def test_the_nearest_photograph_is_never_the_own_one(photographs: list[View]) -> None:
+def test_the_nearest_photograph_is_never_the_own_one(photographs: list[ViewWithTruth]) -> None:
     renderer = nearest_in_pose(photographs)
     for view in photographs:
         assert not torch.equal(renderer(view).rgb, view.image)
 
 
-def test_the_nearest_photograph_is_that_of_the_nearest_camera(photographs: list[View]) -> None:
+def test_the_nearest_photograph_is_that_of_the_nearest_camera(photographs: list[ViewWithTruth]) -> None:
     stranger = replace(photographs[2], identity=99)
     assert torch.equal(nearest_in_pose(photographs)(stranger).rgb, photographs[2].image)
 
 
-def test_the_own_photograph_is_the_identitys(photographs: list[View], small_heads: Path) -> None:
+def test_the_own_photograph_is_the_identitys(photographs: list[ViewWithTruth], small_heads: Path) -> None:
     for view in read_views(small_heads / "test"):
         assert torch.equal(own_photograph(photographs)(view).rgb, photographs[view.identity].image)
 
 
-def test_the_warp_to_the_own_camera_is_the_photograph(photographs: list[View], with_landmarks: Path) -> None:
+def test_the_warp_to_the_own_camera_is_the_photograph(
+    photographs: list[ViewWithTruth], with_landmarks: Path
+) -> None:
     views = read_views(with_landmarks)
     surface = fitted_surface(with_landmarks, views)
     assert surface is not None
@@ -89,6 +91,8 @@ def test_all_baselines_are_scored_alike(with_landmarks: Path, small_heads: Path)
         assert all(np.isfinite(value) for value in baseline.figures.values())
 
 
-def test_without_landmarks_the_warp_says_what_is_missing(small_heads: Path, photographs: list[View]) -> None:
+def test_without_landmarks_the_warp_says_what_is_missing(
+    small_heads: Path, photographs: list[ViewWithTruth]
+) -> None:
     last = measure_baselines(small_heads / "train", photographs, read_views(small_heads / "test"))[-1]
     assert last.figures == {} and "landmarks2d" in last.note

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from benchmarks import pace as pace_module
-from benchmarks.new_views import NewViews
 from benchmarks.pace import Pace
 from benchmarks.reference import ReferenceSettings
+from benchmarks.training_process import psnr_on
 from benchmarks.trainings import OwnTraining, ReferenceTraining, Training, TrainingSettings
+from nerfgen_ns.evaluation.views_with_truth import read_views
 
 CPU = torch.device("cpu")
 
@@ -88,17 +89,9 @@ def test_the_reference_draws_its_pixels_evenly(make_prepared, tmp_path):
     assert training.manager.config.pixel_sampler.background_redraw_fraction == 0.0
 
 
-def test_new_views_are_judged_with_the_row_of_their_identity_inside_the_matte(make_prepared):
-    data = make_prepared(identities=[7, 3, 5, 9])
-    views = NewViews(make_prepared(name="test", identities=[3, 9, 7, 5]), data, 1, count=2)
-    shown = []
-
-    def render(row, camera):
-        shown.append(row)
-        matte = torch.from_numpy(views.dataset.get_numpy_matte(views.chosen[len(shown) - 1]) > 127)
-        truth = torch.from_numpy(views.dataset.get_numpy_image(views.chosen[len(shown) - 1]) / 255.0)
+def test_new_views_are_judged_inside_their_mattes(make_prepared):
+    def render(view):
         # Wrong by a tenth inside the matte, which is 20 dB, and by anything outside.
-        return torch.where(matte[..., None], truth + 0.1, torch.zeros(())).float()
+        return torch.where(view.matte[..., None] > 0.5, view.image + 0.1, torch.zeros(()))
 
-    assert views.psnr(render) == pytest.approx(20.0, abs=1e-3)
-    assert shown == [0, 2]  # Identities 3 and 7 of 3, 5, 7, 9.
+    assert psnr_on(read_views(make_prepared()), render) == pytest.approx(20.0, abs=1e-3)

@@ -1,6 +1,5 @@
 """Cars before white: training, figures and pictures without a single matte to train on."""
 
-import copy
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +7,12 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
-from nerfgen_ns.evaluation.known_identities import evaluate_views
 from nerfgen_ns.evaluation.photographs import open_dataset
+from nerfgen_ns.evaluation.views_with_truth import evaluate_views
 from nerfgen_ns.gallery import identity_sheet, morph, turning, turning_sheet
 from nerfgen_ns.run import Run, load_run
 from nerfgen_ns.synthetic.dataset import write_dataset
+from tests.helpers.short_trainings import short_config, train
 
 CARS, SIZE, STEPS = 12, 32, 250
 STEP = 16 + 4
@@ -29,20 +29,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Run:
-    from nerfgen_ns.configs import nerfgen_tiny
-
     torch.manual_seed(0)
-    config = copy.deepcopy(nerfgen_tiny.config)
-    config.pipeline.datamanager.data = folder / "train"
+    config = short_config(folder / "train", folder / "outputs", STEPS)
     config.pipeline.model.use_background_field = False  # type: ignore[attr-defined]
-    config.output_dir = folder / "outputs"
-    config.experiment_name, config.timestamp = "cars", "run"
-    config.max_num_iterations, config.vis = STEPS, "tensorboard"
-    config.save_config()
-    trainer = config.setup(local_rank=0, world_size=1)
-    trainer.setup()
-    trainer.train()
-    return load_run(config.get_base_dir() / "config.yml")
+    return load_run(train(config))
 
 
 def test_density_forms_where_the_cars_are_and_nowhere_else(run: Run, folder: Path) -> None:
@@ -62,7 +52,7 @@ def test_density_forms_where_the_cars_are_and_nowhere_else(run: Run, folder: Pat
 def test_figures_hold_what_the_mattes_that_are_there_allow(run: Run, folder: Path) -> None:
     assert evaluate_views(run, folder / "train").keys() == {"views", "psnr"}
     judged = evaluate_views(run, folder / "test")
-    assert judged.keys() == {"views", "psnr", "foreground_psnr", "depth_correlation"}
+    assert judged.keys() == {"views", "psnr", "foreground_psnr", "depth_correlation", "silhouette_iou"}
     assert np.isfinite(list(judged.values())).all()
     assert judged["depth_correlation"] > 0.5
 

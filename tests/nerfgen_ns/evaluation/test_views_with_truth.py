@@ -15,8 +15,8 @@ from nerfgen_ns.errors import UsageError
 from nerfgen_ns.evaluation.depth_maps import shrink_depth, z_depth
 from nerfgen_ns.evaluation.depth_metrics import depth_correlation
 from nerfgen_ns.evaluation.image_metrics import foreground_psnr
-from nerfgen_ns.evaluation.known_identities import evaluate_views
 from nerfgen_ns.evaluation.photographs import open_dataset, row_of_identity
+from nerfgen_ns.evaluation.views_with_truth import evaluate_views
 from nerfgen_ns.run import load_run
 from nerfgen_ns.synthetic.dataset import write_dataset
 from nerfgen_ns.turntable import look_at_origin
@@ -79,7 +79,12 @@ def truth_as_run(folder: Path, test_folder: Path, downscale_factor: int) -> Any:
         to_z = z_depth(torch.ones(int(camera.height), int(camera.width)), camera)
         along_rays = torch.from_numpy(shrink_depth(depth, downscale_factor)) / to_z
         image = torch.from_numpy(dataset.get_numpy_image(row) / np.float32(255))
-        return {"rgb": image + 0.01, "depth": along_rays.nan_to_num(posinf=9.0)[..., None]}
+        matte = torch.from_numpy(dataset.get_numpy_matte(row) / np.float32(255))[..., None]
+        return {
+            "rgb": image + 0.01,
+            "depth": along_rays.nan_to_num(posinf=9.0)[..., None],
+            "accumulation": matte,
+        }
 
     return SimpleNamespace(data=folder, render=render)
 
@@ -91,6 +96,7 @@ def test_the_truth_scores_perfectly(heads: Path, downscale_factor: int) -> None:
     assert figures["psnr"] == pytest.approx(40.0, abs=0.01)
     assert figures["foreground_psnr"] == pytest.approx(40.0, abs=0.01)
     assert figures["depth_correlation"] == pytest.approx(1.0, abs=1e-5)
+    assert figures["silhouette_iou"] == 1.0
 
 
 def test_numbers_of_identities_are_followed_not_places(heads: Path, tmp_path: Path) -> None:
@@ -102,9 +108,9 @@ def test_numbers_of_identities_are_followed_not_places(heads: Path, tmp_path: Pa
     assert asked == [2, 2]
 
 
-def test_max_views_spreads_over_the_folder(heads: Path, tmp_path: Path) -> None:
+def test_the_views_spread_over_the_folder(heads: Path, tmp_path: Path) -> None:
     asked: list[int] = []
-    assert evaluate_views(load_stub(heads, asked), heads, max_views=2)["views"] == 2
+    assert evaluate_views(load_stub(heads, asked), heads, most=2)["views"] == 2
     assert asked == [0, 1]
 
 
@@ -112,7 +118,9 @@ def load_stub(folder: Path, asked: list[int]) -> Any:
     def render(row: int, camera: Cameras) -> dict[str, torch.Tensor]:
         asked.append(row)
         shape = (int(camera.height), int(camera.width))
-        return {"rgb": torch.zeros(*shape, 3), "depth": torch.rand(*shape, 1)}
+        return {
+            name: torch.rand(*shape, size) for name, size in (("rgb", 3), ("depth", 1), ("accumulation", 1))
+        }
 
     return SimpleNamespace(data=folder, render=render)
 

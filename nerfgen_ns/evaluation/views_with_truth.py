@@ -1,4 +1,4 @@
-"""Views with their truth, and the one way in which renders are scored, of models as of baselines."""
+"""Views of known identities with their truth, and how near renders of models or baselines come to them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from nerfgen_ns.datamanagers.data_parser import number_photographs
+from nerfgen_ns.datamanagers.transforms import transforms_path
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.evaluation.depth_maps import z_depth
 from nerfgen_ns.evaluation.depth_metrics import depth_correlation
@@ -24,8 +26,8 @@ from nerfgen_ns.run import Run
 
 
 @dataclass(frozen=True)
-class View:
-    """One photograph with its truth."""
+class ViewWithTruth:
+    """One photograph with what is known of it."""
 
     path: Path
     """Its file."""
@@ -35,8 +37,8 @@ class View:
     """Its camera, of shape (1,), of the size that the view is judged at."""
     image: Float[Tensor, "height width 3"]
     """Colours in [0, 1]."""
-    matte: Float[Tensor, "height width"]
-    """Soft foreground in [0, 1]."""
+    matte: Float[Tensor, "height width"] | None
+    """Soft foreground in [0, 1]; None where it has none."""
     depth: Float[Tensor, "height width"] | None
     """z-depth in the camera's frame, infinite on the background; None where it is not known."""
 
@@ -53,7 +55,7 @@ class Rendered:
     """In [0, 1]; None: it makes none."""
 
 
-Renderer = Callable[[View], Rendered]
+Renderer = Callable[[ViewWithTruth], Rendered]
 Figures = dict[str, float]
 
 
@@ -62,7 +64,8 @@ def read_views(
     downscale_factor: int = 1,
     identities: Collection[int] | None = None,
     most: int | None = None,
-) -> list[View]:
+    trained_on: bool = False,
+) -> list[ViewWithTruth]:
     """The photographs of a prepared folder with their truth, sorted by identity.
 
     Args:
@@ -70,11 +73,14 @@ def read_views(
         downscale_factor: how many times smaller than stored the views are.
         identities: only views that show these.
         most: at most so many, evenly spread.
+        trained_on: whether a run was trained on the folder: its own corrections of the cameras then apply.
 
     Raises:
-        UsageError: nothing is left, or a view has no matte.
+        UsageError: nothing is left.
     """
     test_folder = open_test_folder(folder, folder.name, downscale_factor)
+    if trained_on:
+        number_photographs(test_folder.dataset.cameras)
     shown = [
         number
         for number, frame in enumerate(test_folder.frames)
@@ -86,30 +92,32 @@ def read_views(
     return [_view(test_folder, shown[place * len(shown) // count]) for place in range(count)]
 
 
-def _view(folder: TestFolder, number: int) -> View:
-    path, matte = folder.dataset.image_filenames[number], folder.matte(number)
-    if matte is None:
-        raise UsageError(f"{path}: has no matte, inside which it would be judged")
-    return View(
-        path,
+def _view(folder: TestFolder, number: int) -> ViewWithTruth:
+    return ViewWithTruth(
+        folder.dataset.image_filenames[number],
         folder.frames[number].get("identity", number),
         folder.camera(number),
         torch.from_numpy(folder.dataset.get_numpy_image(number) / np.float32(255)),
-        matte,
+        folder.matte(number),
         None if folder.missing("depth", [number]) else folder.depth(number),
     )
 
 
-def model_renderer(run: Run, camera_of: Callable[[View], Cameras] | None = None) -> Renderer:
+def model_renderer(run: Run, camera_of: Callable[[ViewWithTruth], Cameras] | None = None) -> Renderer:
     """Renders of a run, each view with the row of its identity.
 
     Args:
         run: a trained run, the identities of whose data are numbered as those of the views.
         camera_of: the view's camera in the run's class frame, where that is another than the views'.
+
+    Raises:
+        UsageError: from the renderer, for a view of an identity that the run was not trained on.
     """
     rows = row_of_identity(run.data)
 
-    def render(view: View) -> Rendered:
+    def render(view: ViewWithTruth) -> Rendered:
+        if view.identity not in rows:
+            raise UsageError(f"{view.path}: shows identity {view.identity}, which the run was not trained on")
         camera = view.camera if camera_of is None else camera_of(view)
         outputs = run.render(rows[view.identity], camera)
         depth = z_depth(outputs["depth"][..., 0].cpu(), camera.to("cpu"))
@@ -118,18 +126,18 @@ def model_renderer(run: Run, camera_of: Callable[[View], Cameras] | None = None)
     return render
 
 
-def score(rendered: Rendered, view: View) -> Figures:
+def score(rendered: Rendered, view: ViewWithTruth) -> Figures:
     """How near a render comes to a view.
 
     Returns:
-        `psnr` of the whole image and `foreground_psnr` inside the matte, in dB; `depth_correlation` inside
-        the matte where both depths are known, 0 for a depth that is constant and thus tells nothing;
-        `silhouette_iou` where there is an accumulation.
+        `psnr` of the whole image in dB; where the view has a matte, `foreground_psnr` inside it;
+        `depth_correlation` inside it where both depths are known, 0 for a depth that is constant and thus
+        tells nothing; `silhouette_iou` where there is an accumulation.
     """
-    figures = {
-        "psnr": float(psnr(rendered.rgb, view.image)),
-        "foreground_psnr": foreground_psnr(rendered.rgb, view.image, view.matte),
-    }
+    figures = {"psnr": float(psnr(rendered.rgb, view.image))}
+    if view.matte is None:
+        return figures
+    figures["foreground_psnr"] = foreground_psnr(rendered.rgb, view.image, view.matte)
     if rendered.depth is not None and view.depth is not None:
         correlation = depth_correlation(rendered.depth, view.depth, view.matte)
         figures["depth_correlation"] = 0.0 if math.isnan(correlation) else correlation
@@ -139,7 +147,7 @@ def score(rendered: Rendered, view: View) -> Figures:
 
 
 def mean_scores(
-    renderer: Renderer, views: Sequence[View], progress: Callable[[int, int], None] | None = None
+    renderer: Renderer, views: Sequence[ViewWithTruth], progress: Callable[[int, int], None] | None = None
 ) -> Figures:
     """The mean of each figure of `score` over the views where it is defined.
 
@@ -162,3 +170,30 @@ def mean_scores(
         if defined and math.isfinite(sum(defined)):
             means[name] = float(np.mean(defined))
     return means
+
+
+def evaluate_views(
+    run: Run,
+    folder: Path,
+    downscale_factor: int = 1,
+    most: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float | int]:
+    """Render views of a folder, each with the row of its identity, and compare them with the truth.
+
+    Args:
+        run: a trained run. The folder's identities are numbered as those of the run's own data.
+        folder: a prepared folder; frames may name their z-depth under `depth_path`.
+        downscale_factor: how many times smaller than stored the views are rendered and judged.
+        most: at most so many views, evenly spread.
+        progress: called with the number of views done and their total.
+
+    Returns:
+        `views`, their number, and the means of `score` over them.
+
+    Raises:
+        UsageError: a view shows an identity that the run was not trained on.
+    """
+    own = transforms_path(folder).resolve() == transforms_path(run.data).resolve()
+    views = read_views(folder, downscale_factor, most=most, trained_on=own)
+    return {"views": len(views), **mean_scores(model_renderer(run), views, progress)}
