@@ -1,6 +1,5 @@
 """A run of nerfgen-tiny, a few steps long, on three small heads, and calls of the command line."""
 
-import copy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,15 +37,6 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_config(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The config.yml of a run on `heads`, which tests must leave as it is."""
-    from nerfgen_ns.configs import nerfgen_tiny
+    from tests.helpers.short_trainings import short_config, train
 
-    config = copy.deepcopy(nerfgen_tiny.config)
-    config.pipeline.datamanager.data = heads
-    config.output_dir = tmp_path_factory.mktemp("outputs")
-    config.experiment_name, config.timestamp = "heads", "run"
-    config.max_num_iterations, config.vis = 4, "tensorboard"
-    config.save_config()
-    trainer = config.setup(local_rank=0, world_size=1)
-    trainer.setup()
-    trainer.train()
-    return config.get_base_dir() / "config.yml"
+    return train(short_config(heads, tmp_path_factory.mktemp("outputs"), 4))

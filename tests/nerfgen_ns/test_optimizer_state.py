@@ -1,32 +1,18 @@
 """Checkpoints with the optimisers' state and without."""
 
-import copy
 from pathlib import Path
 
 import pytest
 import torch
 
-from nerfgen_ns.configs import nerfgen_tiny
 from nerfgen_ns.row_adam import RowAdam
 from nerfgen_ns.run import read_checkpoint
 from nerfgen_ns.trainer import NerfgenTrainer
+from tests.helpers.short_trainings import set_up, short_config
 
 
 def trainer_of(folder: Path, output_dir: Path, **changes) -> NerfgenTrainer:
-    config = copy.deepcopy(nerfgen_tiny.config)
-    config.data = config.pipeline.datamanager.data = folder
-    config.pipeline.datamanager.train_num_rays_per_batch = 32
-    config.pipeline.model.grid_resolution = 8
-    config.output_dir, config.experiment_name, config.timestamp = output_dir, "test", "run"
-    config.machine.device_type = "cpu"
-    config.max_num_iterations, config.training_minutes = 3, 100.0
-    config.vis = "tensorboard"
-    config.logging.local_writer.enable = False
-    for name, value in changes.items():
-        setattr(config, name, value)
-    trainer = config.setup()
-    trainer.setup()
-    return trainer
+    return set_up(short_config(folder, output_dir, 3, small=True), training_minutes=100.0, **changes)
 
 
 @pytest.fixture

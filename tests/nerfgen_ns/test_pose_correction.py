@@ -1,6 +1,5 @@
 """The pose correction: what it does to rays, what it learns from, and that a run goes on with it."""
 
-import copy
 import math
 
 import pytest
@@ -8,7 +7,6 @@ import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 
-from nerfgen_ns.configs import nerfgen_tiny
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig, number_photographs
 from nerfgen_ns.datamanagers.rays import PixelRays
 from nerfgen_ns.model import NerfgenModel
@@ -19,6 +17,7 @@ from nerfgen_ns.pose_correction import (
     pose_loss,
     turn_in_degrees,
 )
+from tests.helpers.short_trainings import set_up, short_config
 
 PHOTOGRAPHS = 6
 
@@ -198,27 +197,10 @@ def test_a_known_disturbance_is_found_from_colours_alone():
 
 @pytest.fixture
 def config(make_prepared, tmp_path):
-    config = copy.deepcopy(nerfgen_tiny.config)
-    config.data = config.pipeline.datamanager.data = make_prepared()
-    config.pipeline.datamanager.train_num_rays_per_batch = 32
-    config.pipeline.model.grid_resolution = 8
+    config = short_config(make_prepared(), tmp_path / "out", 8, small=True)
     config.pipeline.model.pose_correction = True
     config.optimizers["pose_correction"]["scheduler"].start = 0.25
-    config.output_dir, config.experiment_name, config.timestamp = tmp_path / "out", "test", "run"
-    config.machine.device_type = "cpu"
-    config.max_num_iterations, config.training_minutes = 8, None
-    config.vis = "tensorboard"
-    config.logging.local_writer.enable = False
     return config
-
-
-def set_up(config, **changes):
-    config = copy.deepcopy(config)
-    for name, value in changes.items():
-        setattr(config, name, value)
-    trainer = config.setup()
-    trainer.setup()
-    return trainer
 
 
 def test_cameras_are_corrected_after_a_share_of_the_budget(config):

@@ -1,8 +1,6 @@
 """Panels and scalars of a training: what they hold, and that nerfstudio's writers and the viewer get them."""
 
 import copy
-import random
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,11 +11,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, EventAccumulator
 
 from nerfgen_ns import training_panels
-from nerfgen_ns.configs import nerfgen_tiny
 from nerfgen_ns.pictures import GAP, LABEL_WIDTH, data_url, resize, to_bytes
 from nerfgen_ns.run import Run
 from nerfgen_ns.trainer import NerfgenTrainer
 from nerfgen_ns.training_panels import EVENT, draw_panel, put_panel, shown_identities, writer
+from tests.helpers.short_trainings import seed_everything, set_up, short_config
 
 SIZE = 16
 PHOTOGRAPH, RECONSTRUCTION, MATTE, ACCUMULATION, LEFT, FRONTAL, RIGHT, DEPTH, NORMALS = range(9)
@@ -36,23 +34,12 @@ def _small_and_alone():
 
 def train(heads: Path, output_dir: Path, vis: str) -> NerfgenTrainer:
     """A run of five steps, the same whatever `vis` is, with a panel at steps 2 and 4."""
-    for seed in (random.seed, np.random.seed, torch.manual_seed):
-        seed(0)
+    seed_everything()
     writer.EVENT_WRITERS.clear()
-    config = copy.deepcopy(nerfgen_tiny.config)
-    config.pipeline.datamanager.data = heads
-    config.output_dir, config.experiment_name, config.timestamp = output_dir, "heads", "run"
-    config.max_num_iterations, config.training_minutes, config.vis = STEPS, None, vis
+    config = short_config(heads, output_dir, STEPS, vis=vis)
     config.steps_per_eval_image, config.logging.steps_per_log = EVERY, 1
-    config.machine.device_type = "cpu"
-    config.logging.local_writer.enable = False
-    config.viewer.quit_on_train_completion = True
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        config.viewer.websocket_port = free.getsockname()[1]
     config.save_config()
-    trainer = config.setup(local_rank=0, world_size=1)
-    trainer.setup()
+    trainer = set_up(config)
     trainer.train()
     return trainer
 

@@ -1,6 +1,5 @@
 """A prepared folder with the cameras that a run has learned."""
 
-import copy
 import json
 from pathlib import Path
 
@@ -10,28 +9,20 @@ import torch
 
 from nerfgen_ns.capture.cameras import Cameras, project
 from nerfgen_ns.capture.from_run import prepare_from_run
-from nerfgen_ns.configs import nerfgen_tiny
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.files import read_json
 from nerfgen_ns.pose_correction import PoseCorrection
+from tests.helpers.short_trainings import set_up, short_config
 
 MOTION = torch.tensor([0.03, -0.05, 0.02, 0.01, -0.02, 0.04])
 
 
 def train(data: Path, output_dir: Path, corrected: bool = True) -> Path:
     """The config.yml of a run whose cameras have moved by MOTION, the odd ones the other way."""
-    config = copy.deepcopy(nerfgen_tiny.config)
-    config.data = config.pipeline.datamanager.data = data
-    config.pipeline.datamanager.train_num_rays_per_batch = 32
-    config.pipeline.model.grid_resolution = 8
+    config = short_config(data, output_dir, 1, small=True)
     config.pipeline.model.pose_correction = corrected
-    config.output_dir, config.experiment_name, config.timestamp = output_dir, "test", "run"
-    config.machine.device_type, config.vis = "cpu", "tensorboard"
-    config.max_num_iterations, config.training_minutes = 1, None
-    config.logging.local_writer.enable = False
     config.save_config()
-    trainer = config.setup()
-    trainer.setup()
+    trainer = set_up(config)
     if corrected:
         motions = trainer.pipeline.model.pose_correction.motions.weight
         motions.data.copy_(motions_of(len(motions)))

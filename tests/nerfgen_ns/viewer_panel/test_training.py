@@ -1,45 +1,30 @@
 """Training with the viewer open and the panel in use."""
 
 import copy
-import random
-import socket
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from nerfstudio.configs.base_config import ViewerConfig
 
 from nerfgen_ns.configs import nerfgen_tiny
 from nerfgen_ns.trainer import NerfgenTrainer
+from tests.helpers.short_trainings import seed_everything, set_up, short_config
 
 
-def set_up(heads: Path, output_dir: Path, vis: str) -> NerfgenTrainer:
+def viewed_trainer(heads: Path, output_dir: Path, vis: str) -> NerfgenTrainer:
     """A run of a few steps, the same whatever `vis` is."""
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
-    config = copy.deepcopy(nerfgen_tiny.config)
-    config.pipeline.datamanager.data = heads
-    config.output_dir, config.experiment_name, config.timestamp = output_dir, "heads", "run"
-    config.max_num_iterations, config.training_minutes, config.vis = 4, None, vis
-    config.machine.device_type = "cpu"
-    config.logging.local_writer.enable = False
-    config.viewer.quit_on_train_completion = True
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        config.viewer.websocket_port = free.getsockname()[1]
+    seed_everything()
+    config = short_config(heads, output_dir, 4, vis=vis)
     config.save_config()
-    trainer = config.setup(local_rank=0, world_size=1)
-    trainer.setup()
-    return trainer
+    return set_up(config)
 
 
 def test_training_is_the_same_with_the_panel_in_use(heads, tmp_path):
-    plain = set_up(heads, tmp_path / "plain", "tensorboard")
+    plain = viewed_trainer(heads, tmp_path / "plain", "tensorboard")
     plain.train()
-    viewed = set_up(heads, tmp_path / "viewed", "viewer+tensorboard")
+    viewed = viewed_trainer(heads, tmp_path / "viewed", "viewer+tensorboard")
     panel = viewed.pipeline.model.viewer_panel
     panel._controls.source.value = "sample"
     panel._controls.background.value = "none"
@@ -59,7 +44,7 @@ def test_training_is_the_same_with_the_panel_in_use(heads, tmp_path):
 
 
 def test_a_run_without_the_viewer_has_a_panel_that_holds_nothing(heads, tmp_path):
-    assert set_up(heads, tmp_path, "tensorboard").pipeline.model.viewer_panel._controls is None
+    assert viewed_trainer(heads, tmp_path, "tensorboard").pipeline.model.viewer_panel._controls is None
 
 
 @pytest.mark.parametrize(
