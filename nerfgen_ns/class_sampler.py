@@ -35,8 +35,8 @@ class ClassOccupancy(nn.Module):
 
     def cells(self, positions: Float[Tensor, "*batch 3"]) -> Int[Tensor, "*batch"]:
         """The flat number of each position's cell; positions outside fall into the nearest."""
-        x, y, z = ((positions * 0.5 + 0.5) * self.resolution).long().clamp_(0, self.resolution - 1).unbind(-1)
-        return (x * self.resolution + y) * self.resolution + z
+        places = ((positions * 0.5 + 0.5) * self.resolution).long()
+        return self._flat(places.clamp_(0, self.resolution - 1))
 
     def forward(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         """1 where the class is, else 0."""
@@ -60,8 +60,11 @@ class ClassOccupancy(nn.Module):
     def centres(self) -> tuple[Float[Tensor, "cells 3"], Int[Tensor, "cells"]]:
         """The middles of all occupied cells, and the cells' flat numbers."""
         places = self.occupied.nonzero()
-        flat = (places[:, 0] * self.resolution + places[:, 1]) * self.resolution + places[:, 2]
-        return (places + 0.5) * (2.0 / self.resolution) - 1.0, flat
+        return (places + 0.5) * (2.0 / self.resolution) - 1.0, self._flat(places)
+
+    def _flat(self, places: Int[Tensor, "*batch 3"]) -> Int[Tensor, "*batch"]:
+        x, y, z = places.unbind(-1)
+        return (x * self.resolution + y) * self.resolution + z
 
     @torch.no_grad()
     def update(self, positions: Float[Tensor, "*batch 3"], weights: Float[Tensor, "*batch"]) -> None:

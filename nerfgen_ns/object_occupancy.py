@@ -29,21 +29,19 @@ class ObjectOccupancy:
         self._field = field
         self._occupancy = occupancy
         self._terms: LatentTerms | None = None
-        self._versions: list[int] = []
+        self._state: list[tuple[int, torch.device]] = []
         self._grid = occupancy
 
     @torch.no_grad()
     def __call__(self, terms: LatentTerms) -> ClassOccupancy:
         """The grid of the object of these latent terms, which are of a single code."""
-        versions = [tensor._version for tensor in self._sources()]
-        known = self._terms is not None and all(map(torch.equal, self._terms, terms))
-        if not known or versions != self._versions:
+        sources: list[Tensor] = [*self._field.parameters(), self._occupancy.occupied]
+        state = [(tensor._version, tensor.device) for tensor in sources]
+        # In this order: codes on two devices cannot be compared.
+        if state != self._state or self._terms is None or not all(map(torch.equal, self._terms, terms)):
             self._grid = self._find(terms)
-            self._terms, self._versions = terms, versions
+            self._terms, self._state = terms, state
         return self._grid
-
-    def _sources(self) -> list[Tensor]:
-        return [*self._field.parameters(), self._occupancy.occupied]
 
     def _find(self, terms: LatentTerms) -> ClassOccupancy:
         centres, cells = self._occupancy.centres()

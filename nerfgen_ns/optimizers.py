@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,14 +55,8 @@ class Muon(torch.optim.Adam):
             group |= {"momentum": momentum, "iterations": iterations, "shrinkage": shrinkage}
 
     @torch.no_grad()
-    def step(  # type: ignore[override]
-        self, closure: Callable[[], float] | None = None
-    ) -> float | None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Take one step. The gradients of the matrices are spent: they are None afterwards."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
         for group in self.param_groups:
             matrices: list[Tensor] = [
                 parameter
@@ -75,7 +69,6 @@ class Muon(torch.optim.Adam):
                 self._step_matrices(matrices, group)
         # Adam passes over parameters without a gradient.
         super().step()
-        return loss
 
     def _step_matrices(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
         momenta = [self._momentum(matrix) for matrix in matrices]

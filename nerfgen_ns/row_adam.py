@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,19 +38,12 @@ class RowAdam(torch.optim.SparseAdam):
         self._places: dict[Parameter, Int[Tensor, "table_rows"]] = {}
 
     @torch.no_grad()
-    def step(  # type: ignore[override]
-        self, closure: Callable[[], float] | None = None
-    ) -> float | None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Take one step."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:
                     self._step_rows(table, group)
-        return loss
 
     def _step_rows(self, table: Parameter, group: dict[str, Any]) -> None:
         assert table.grad is not None

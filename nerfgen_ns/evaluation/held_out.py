@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nerfgen_ns.evaluation.comparison_pictures import compared
-from nerfgen_ns.evaluation.image_scores import image_figures, open_lpips, score_images, view_records
 from nerfgen_ns.evaluation.protocol import Evaluation, Progress, ProtocolResult
+from nerfgen_ns.evaluation.reconstruction import judge_reconstructions
 
 
 class HeldOutPhotographs:
@@ -34,19 +33,6 @@ class HeldOutPhotographs:
     def run(self, setting: Evaluation, progress: Progress) -> ProtocolResult:
         """Fit, render, compare."""
         assert setting.renders is not None
-        views = setting.renders.of(["new photographs"])
-        renders = setting.renders.render(views, progress)
-        lpips = open_lpips(setting.weights.lpips)
-        scores = score_images(renders, lpips)
-        return ProtocolResult(
-            protocol=self.name,
-            source="LOLNeRF (CVPR 2022), reconstruction of held-out images",
-            settings={
-                "photographs": len(views),
-                "fit_steps": setting.renders.fit.steps,
-                "downscale_factor": setting.downscale_factor,
-            },
-            figures=image_figures(renders, scores, lpips),
-            views=view_records(renders, scores),
-            pictures=compared(renders, [own["psnr"] for own in scores], "PSNR", "dB"),
-        )
+        source = "LOLNeRF (CVPR 2022), reconstruction of held-out images"
+        settings = {"fit_steps": setting.renders.fit.steps}
+        return judge_reconstructions(self.name, source, "new photographs", settings, setting, progress)

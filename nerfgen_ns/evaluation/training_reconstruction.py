@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nerfgen_ns.evaluation.comparison_pictures import compared
-from nerfgen_ns.evaluation.image_scores import image_figures, open_lpips, score_images, view_records
 from nerfgen_ns.evaluation.protocol import Evaluation, Progress, ProtocolResult
+from nerfgen_ns.evaluation.reconstruction import judge_reconstructions
 
 
 class TrainingReconstruction:
@@ -29,19 +28,6 @@ class TrainingReconstruction:
     def run(self, setting: Evaluation, progress: Progress) -> ProtocolResult:
         """Render, compare."""
         assert setting.renders is not None
-        views = setting.renders.of(["training photographs"])
-        renders = setting.renders.render(views, progress)
-        lpips = open_lpips(setting.weights.lpips)
-        scores = score_images(renders, lpips)
-        return ProtocolResult(
-            protocol=self.name,
-            source="LOLNeRF (CVPR 2022), reconstruction of training images",
-            settings={
-                "photographs": len(views),
-                "of": len(setting.renders.folder.chosen),
-                "downscale_factor": setting.downscale_factor,
-            },
-            figures=image_figures(renders, scores, lpips),
-            views=view_records(renders, scores),
-            pictures=compared(renders, [own["psnr"] for own in scores], "PSNR", "dB"),
-        )
+        source = "LOLNeRF (CVPR 2022), reconstruction of training images"
+        settings = {"of": len(setting.renders.folder.chosen)}
+        return judge_reconstructions(self.name, source, "training photographs", settings, setting, progress)
