@@ -159,9 +159,13 @@ def find_prepared(data: Path) -> Path:
     A plain folder of photographs is prepared once into the user's cache folder and never written to.
 
     Raises:
-        UsageError: there is no such folder, or nothing in it can be used.
+        UsageError: there is no such folder, it cannot be read, or nothing in it can be used.
     """
-    if data.suffix == ".json" or (data / "transforms.json").exists():
+    try:
+        has_cameras = data.suffix == ".json" or (data / "transforms.json").exists()
+    except OSError as error:
+        raise UsageError(f"{data}: cannot be read ({error.strerror}); make it readable") from error
+    if has_cameras:
         if not data.exists():
             raise UsageError(
                 f"{data}: no such file; --data takes a prepared folder or a folder of photographs"

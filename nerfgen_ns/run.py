@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ from nerfstudio.utils.eval_utils import eval_setup
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
+from nerfgen_ns.checkpoints import newest_checkpoint
 from nerfgen_ns.code_run_config import CodeRunConfig
-from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.errors import UsageError
 from nerfgen_ns.model import NerfgenModel
 from nerfgen_ns.model_config import NerfgenModelConfig
 
@@ -72,7 +72,7 @@ def load_run(load_config: Path) -> Run:
         UsageError: it is not a run of nerfgen, or it has no checkpoint.
         NerfgenError: the checkpoint is damaged.
     """
-    find_checkpoint(read_config(load_config))
+    newest_checkpoint(read_config(load_config).get_checkpoint_dir())
     with quiet_console():
         config, pipeline, _, step = eval_setup(
             load_config,
@@ -116,28 +116,11 @@ def follow_moved_run(config: Any, load_config: Path) -> Any:
     return config
 
 
-def find_checkpoint(config: TrainerConfig) -> Path:
-    """The newest checkpoint of a run.
-
-    Raises:
-        UsageError: there is none.
-        NerfgenError: it is damaged.
-    """
-    folder = config.get_checkpoint_dir()
-    checkpoints = sorted(folder.glob("step-*.ckpt"))
-    if not checkpoints:
-        raise UsageError(f"{folder}: no checkpoint here; train the run first, or longer")
-    if not zipfile.is_zipfile(checkpoints[-1]):
-        raise NerfgenError(
-            f"{checkpoints[-1]}: the checkpoint is damaged; delete it to use the one before, or train again"
-        )
-    return checkpoints[-1]
-
-
 def read_checkpoint(config: TrainerConfig) -> dict[str, Any]:
-    """The contents of a run's newest checkpoint; see `find_checkpoint` for what it raises."""
+    """The contents of a run's newest checkpoint; see `newest_checkpoint` for what it raises."""
     # Mapped: of the latent table, which may be large, only what is looked at is read.
-    return torch.load(find_checkpoint(config), map_location="cpu", weights_only=True, mmap=True)
+    path = newest_checkpoint(config.get_checkpoint_dir())
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def count_identities(config: TrainerConfig) -> int:

@@ -6,8 +6,9 @@ import pickle
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from nerfgen_ns.allocator import keep_freed_memory
+from nerfgen_ns.checkpoints import newest_checkpoint
 from nerfgen_ns.distributed.ranks import says_first
 from nerfgen_ns.distributed.row_gradients import RankOptimizers
 from nerfgen_ns.errors import NerfgenError, UsageError, exit_with_one_line
@@ -63,15 +65,20 @@ class NerfgenTrainerConfig(TrainerConfig):
     be it stuck, evaluating all photographs, or paused from the viewer."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """`ns-viewer` puts a configuration of the viewer of its own in place of the run's.
+        """Look at what nerfstudio's commands put into the configuration of a run that they have loaded.
 
-        nerfstudio's defaults let the viewer listen to the whole network, and draw photographs too small to
-        click on: what the command line does not say stays as it is in the run.
+        `ns-viewer` puts a configuration of the viewer of its own in place of the run's. nerfstudio's defaults
+        let the viewer listen to the whole network, and draw photographs too small to click on: what the
+        command line does not say stays as it is in the run. Before they read a checkpoint, all of them say
+        in which folder: without a whole one there, the command ends with one line.
         """
         if name == "viewer" and name in self.__dict__:
             said = " ".join(sys.argv).replace("_", "-")
             kept = [option for option in KEPT_OPTIONS if f"--viewer.{option.replace('_', '-')}" not in said]
             value = replace(value, **{option: getattr(self.viewer, option) for option in kept})
+        if name == "load_dir" and name in self.__dict__ and value is not None:
+            with exit_with_one_line():
+                newest_checkpoint(value)
         super().__setattr__(name, value)
 
     def save_config(self) -> None:
@@ -165,7 +172,7 @@ class NerfgenTrainer(Trainer):
         return optimizers
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
-        """Read the data and make the model; an interruption here has nothing to save."""
+        """Read the data and make the model; a run that fails or is interrupted here leaves nothing behind."""
         if self.device == "cpu":
             keep_freed_memory()
         # The viewer keeps its camera paths in this folder: let it be the run's, not the photographs'.
@@ -174,7 +181,22 @@ class NerfgenTrainer(Trainer):
             super().setup(test_mode)
         except KeyboardInterrupt:
             print("\nnerfgen: interrupted before training began", file=sys.stderr)
+            self._remove_folder()
             raise SystemExit(INTERRUPTED) from None
+        except BaseException:
+            self._remove_folder()
+            raise
+
+    def _remove_folder(self) -> None:
+        """Remove the run folder if it holds config.yml alone, and those above it that are then empty."""
+        files = [path.name for path in self.base_dir.glob("*")]
+        if not comms.is_main_process() or files != ["config.yml"]:
+            return
+        (self.base_dir / "config.yml").unlink()
+        within = takewhile(lambda folder: folder != self.config.output_dir, self.base_dir.parents)
+        with suppress(OSError):
+            for folder in (self.base_dir, *within):
+                folder.rmdir()
 
     def train(self) -> None:
         """Train; an interruption from the keyboard saves what is trained and says how to go on."""
@@ -223,10 +245,13 @@ class NerfgenTrainer(Trainer):
             try:
                 super()._load_checkpoint()
             except CHECKPOINT_ERRORS as error:
-                place = self.config.load_dir or self.config.load_checkpoint
+                folder = self.config.load_dir
                 raise UsageError(
-                    f"{place}: holds no whole checkpoint to go on from; --load-dir takes the folder "
+                    f"{folder}: holds no whole checkpoint to go on from; --load-dir takes the folder "
                     "nerfstudio_models of a run"
+                    if folder is not None
+                    else f"{self.config.load_checkpoint}: is no whole checkpoint to go on from; "
+                    "--load-checkpoint takes a .ckpt file of a run"
                 ) from error
         if self._start_step > 0 and (said := start_anew(self.optimizers)):
             CONSOLE.log(said)

@@ -1,38 +1,18 @@
 """The trainer: the budget, checkpoints and interruptions."""
 
-import copy
 from pathlib import Path
 
 import pytest
 import torch
 
-from nerfgen_ns.configs import nerfgen_tiny
 from nerfgen_ns.trainer import BudgetDecay, BudgetDecayConfig, NerfgenTrainer, NerfgenTrainerConfig
+from tests.helpers.short_trainings import set_up, short_config
 
 
 @pytest.fixture
 def config(make_prepared, tmp_path) -> NerfgenTrainerConfig:
     """A run of three steps on tiny images."""
-    config = copy.deepcopy(nerfgen_tiny.config)
-    config.data = config.pipeline.datamanager.data = make_prepared()
-    config.pipeline.datamanager.train_num_rays_per_batch = 32
-    config.pipeline.model.grid_resolution = 8
-    config.output_dir, config.experiment_name, config.timestamp = tmp_path / "out", "test", "run"
-    config.machine.device_type = "cpu"
-    config.max_num_iterations = 3
-    config.training_minutes = None
-    config.vis = "tensorboard"
-    config.logging.local_writer.enable = False
-    return config
-
-
-def set_up(config: NerfgenTrainerConfig, **changes) -> NerfgenTrainer:
-    config = copy.deepcopy(config)
-    for name, value in changes.items():
-        setattr(config, name, value)
-    trainer = config.setup()
-    trainer.setup()
-    return trainer
+    return short_config(make_prepared(), tmp_path / "out", 3, small=True)
 
 
 def checkpoints_of(trainer: NerfgenTrainer) -> list[str]:
@@ -213,3 +193,49 @@ def test_a_checkpoint_of_another_configuration_ends_the_command_with_one_line(co
     assert exit_.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and "another configuration" in lines[0]
+
+
+@pytest.mark.parametrize("content", [None, b"cut off"])
+def test_a_file_that_is_no_checkpoint_ends_the_command_with_one_line(config, tmp_path, capsys, content):
+    file = tmp_path / "file.ckpt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SystemExit) as exit_:
+        set_up(config, load_checkpoint=file)
+    assert exit_.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and str(file) in lines[0] and "--load-checkpoint" in lines[0]
+
+
+@pytest.mark.parametrize(("content", "status"), [(None, 2), ([], 2), (["step-000000007.ckpt"], 1)])
+def test_a_run_is_shown_only_with_a_whole_checkpoint(config, capsys, content, status):
+    """nerfstudio's commands for finished runs set `load_dir` on the configuration that they have read."""
+    folder = config.get_checkpoint_dir()
+    if content is not None:
+        folder.mkdir(parents=True)
+        for name in content:
+            (folder / name).write_bytes(b"cut off")
+    with pytest.raises(SystemExit) as exit_:
+        config.load_dir = folder
+    assert exit_.value.code == status
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and str(folder) in lines[0]
+
+
+def test_a_run_that_never_began_leaves_nothing_behind(config, tmp_path, capsys):
+    config.save_config()
+    config.pipeline.model.identity = 99
+    with pytest.raises(SystemExit):
+        set_up(config)
+    assert "identity 99 does not exist" in capsys.readouterr().err
+    assert list(config.output_dir.iterdir()) == []
+
+
+def test_a_run_that_began_stays_when_going_on_from_it_fails(config):
+    trainer = set_up(config)
+    config.save_config()
+    trainer.save_checkpoint(1)
+    config.pipeline.model.identity = 99
+    with pytest.raises(SystemExit):
+        set_up(config)
+    assert {path.name for path in trainer.base_dir.iterdir()} >= {"config.yml", "nerfstudio_models"}

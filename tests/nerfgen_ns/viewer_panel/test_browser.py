@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nerfgen_ns.run import CODES_IN_CHECKPOINT, find_checkpoint, read_checkpoint, read_config
+from nerfgen_ns.checkpoints import newest_checkpoint
+from nerfgen_ns.run import CODES_IN_CHECKPOINT, read_checkpoint, read_config
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def colourful_config(trained_config, tmp_path) -> Path:
     """The config.yml of the run with codes as far apart as those of a long training."""
     config = read_config(trained_config)
-    checkpoint, name = read_checkpoint(config), find_checkpoint(config).name
+    checkpoint, name = read_checkpoint(config), newest_checkpoint(config.get_checkpoint_dir()).name
     checkpoint["pipeline"][CODES_IN_CHECKPOINT] *= 500.0
     config.output_dir = tmp_path
     config.get_checkpoint_dir().mkdir(parents=True)
