@@ -129,6 +129,10 @@ nerfgen_tiny = MethodSpecification(
                 num_samples=16,
                 num_eval_samples=16,
                 grid_resolution=48,
+                # Measured by benchmarks.ablate: heavier losses of the shape take steps away from the colours.
+                background_weight=0.3,
+                mask_loss_mult=0.1,
+                hard_surface_loss_mult=0.03,
                 eval_num_rays_per_chunk=4096,
             ),
         ),

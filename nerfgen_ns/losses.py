@@ -8,9 +8,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def rgb_loss(rgb: Float[Tensor, "rays 3"], pixels: Float[Tensor, "rays 3"]) -> Float[Tensor, ""]:
-    """Mean squared error of the composited colour against the pixel; both in [0, 1]."""
-    return F.mse_loss(rgb, pixels)
+def rgb_loss(
+    rgb: Float[Tensor, "rays 3"],
+    pixels: Float[Tensor, "rays 3"],
+    matte: Float[Tensor, "rays 1"] | None = None,
+    background_weight: float = 1.0,
+) -> Float[Tensor, ""]:
+    """Mean squared error of the composited colour against the pixel; both in [0, 1].
+
+    Args:
+        rgb: composited colours.
+        pixels: what they should be.
+        matte: the pixels' matte in [0, 1]; without it all pixels weigh the same.
+        background_weight: of a pixel outside the matte, where one inside has 1.
+    """
+    if matte is None or background_weight == 1.0:
+        return F.mse_loss(rgb, pixels)
+    return ((matte + background_weight * (1.0 - matte)) * (rgb - pixels).square()).mean()
 
 
 def mask_loss(accumulation: Float[Tensor, "rays 1"], matte: Float[Tensor, "rays 1"]) -> Float[Tensor, ""]:

@@ -190,9 +190,24 @@ class NerfgenModel(Model):
         The hard-surface value is taken from the metrics where it is there: it is computed once a step.
         """
         config = self.config
-        losses = {"rgb_loss": config.rgb_loss_mult * rgb_loss(outputs["rgb"], batch["image"])}
-        if "matte" in batch and config.mask_loss_mult > 0:
-            losses["mask_loss"] = config.mask_loss_mult * mask_loss(outputs["accumulation"], batch["matte"])
+        return self.weighted_losses(
+            outputs, batch, config.mask_loss_mult, config.background_weight, metrics_dict
+        )
+
+    def weighted_losses(
+        self,
+        outputs: dict[str, Tensor],
+        batch: dict[str, Tensor],
+        mask_loss_mult: float,
+        background_weight: float,
+        metrics_dict: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """The losses of `get_loss_dict` with other weights of mattes and backgrounds."""
+        config = self.config
+        colours = rgb_loss(outputs["rgb"], batch["image"], batch.get("matte"), background_weight)
+        losses = {"rgb_loss": config.rgb_loss_mult * colours}
+        if "matte" in batch and mask_loss_mult > 0:
+            losses["mask_loss"] = mask_loss_mult * mask_loss(outputs["accumulation"], batch["matte"])
         if "weights" in outputs and config.hard_surface_loss_mult > 0:
             value = (metrics_dict or {}).get("hard_surface")
             if value is None:

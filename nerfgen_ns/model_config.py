@@ -52,6 +52,9 @@ class NerfgenModelConfig(ModelConfig):
     """How densely the class sampler samples outside the occupied cells, where it is 1 inside."""
     rgb_loss_mult: float = 1.0
     """Weight of the mean squared error of the colour."""
+    background_weight: float = 1.0
+    """Weight of the colours outside the matte, where those inside have 1. Object and background share one
+    code, and what it says of the one is lost to the other."""
     mask_loss_mult: float = 1.0
     """Weight of the mean squared error of the accumulation against the matte, where there are mattes."""
     hard_surface_loss_mult: float = 0.1

@@ -10,6 +10,12 @@ AblationName = Literal["losses", "images", "latent", "cameras"]
 CameraSource = Literal["true", "exact landmarks", "MediaPipe's landmarks"]
 DEFAULTS = "as it is"
 """The variant that differs from the defaults in nothing, and that is trained once for all ablations."""
+HEAVIER_LOSSES = (
+    *("--pipeline.model.background-weight", "1"),
+    *("--pipeline.model.mask-loss-mult", "1"),
+    *("--pipeline.model.hard-surface-loss-mult", "0.1"),
+)
+"""The weights that `nerfgen` and `nerfgen-hq` begin with."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ def ablations(
                 Variant("without hard-surface loss", ("--pipeline.model.hard-surface-loss-mult", "0")),
                 Variant("without mask loss", ("--pipeline.model.mask-loss-mult", "0")),
                 Variant("without background field", ("--pipeline.model.use-background-field", "False")),
+                Variant("heavier losses of the shape", HEAVIER_LOSSES),
                 Variant("with the mirror", ("--pipeline.model.mirrored-share", "0.5")),
             ),
         ),

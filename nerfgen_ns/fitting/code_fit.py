@@ -99,14 +99,8 @@ def photograph_loss(
     model: NerfgenModel, outputs: dict[str, Tensor], batch: dict[str, Tensor], config: FitConfig
 ) -> Float[Tensor, ""]:
     """The model's own losses, with the weights that the configuration gives to mattes and backgrounds."""
-    if "matte" in batch:
-        # A square root on both sides of a squared difference is its weight.
-        share = batch["matte"] + config.background_weight * (1.0 - batch["matte"])
-        outputs = {**outputs, "rgb": outputs["rgb"] * share.sqrt()}
-        batch = {**batch, "image": batch["image"] * share.sqrt()}
-    losses = model.get_loss_dict(outputs, batch)
-    if config.mask_loss_mult is not None and "mask_loss" in losses:
-        losses["mask_loss"] = losses["mask_loss"] * (config.mask_loss_mult / model.config.mask_loss_mult)
+    mask_loss_mult = model.config.mask_loss_mult if config.mask_loss_mult is None else config.mask_loss_mult
+    losses = model.weighted_losses(outputs, batch, mask_loss_mult, config.background_weight)
     return torch.stack(list(losses.values())).sum()
 
 

@@ -12,7 +12,7 @@ from benchmarks import ablate
 from benchmarks.ablation import reference, runs
 from benchmarks.ablation.runs import Judging, Training, judged, method_config, trained
 from benchmarks.ablation.variants import DEFAULTS, Variant, ablations
-from nerfgen_ns.configs import nerfgen_tiny
+from nerfgen_ns.configs import nerfgen, nerfgen_tiny
 from nerfgen_ns.errors import NerfgenError, UsageError
 
 
@@ -35,10 +35,13 @@ def test_every_switch_is_an_option_of_the_method_and_changes_it() -> None:
 
 
 def test_each_loss_is_switched_off_and_the_mirror_on() -> None:
-    _, hard, mask, background, mirror = ablations(256, (), 96, ())["losses"].variants
+    _, hard, mask, background, heavier, mirror = ablations(256, (), 96, ())["losses"].variants
     assert chosen_model(hard).hard_surface_loss_mult == 0 < chosen_model(mask).hard_surface_loss_mult
     assert chosen_model(mask).mask_loss_mult == 0 < chosen_model(hard).mask_loss_mult
     assert not chosen_model(background).use_background_field and chosen_model(hard).use_background_field
+    for name in ("mask_loss_mult", "hard_surface_loss_mult", "background_weight"):
+        weights = [getattr(model, name) for model in (chosen_model(background), chosen_model(heavier))]
+        assert weights[0] < weights[1] == getattr(nerfgen.config.pipeline.model, name)
     assert chosen_model(hard).mirrored_share == 0 < chosen_model(mirror).mirrored_share
 
 

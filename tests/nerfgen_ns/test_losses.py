@@ -8,6 +8,13 @@ import torch
 from nerfgen_ns.losses import hard_surface_loss, mask_loss, rgb_loss
 
 
+def test_a_background_weighs_what_it_is_said_to():
+    rgb, pixels = torch.zeros(3, 3), torch.ones(3, 3)
+    matte = torch.tensor([[1.0], [0.5], [0.0]])
+    assert rgb_loss(rgb, pixels, matte, 0.2).item() == pytest.approx((1.0 + 0.6 + 0.2) / 3)
+    assert rgb_loss(rgb, pixels, matte).item() == rgb_loss(rgb, pixels, None, 0.2).item() == 1.0
+
+
 def test_rgb_loss_is_the_mean_squared_error_over_rays_and_channels():
     rgb = torch.tensor([[0.0, 0.5, 1.0], [1.0, 1.0, 1.0]])
     pixels = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 0.5]])

@@ -6,6 +6,7 @@ import torch
 from nerfstudio.data.scene_box import OrientedBox, SceneBox
 from small_models import IDENTITIES, batch_for, make_camera, make_model, make_rays
 
+from nerfgen_ns.losses import rgb_loss
 from nerfgen_ns.model_config import NerfgenModelConfig
 
 SAMPLERS = ["class", "pdf", "uniform"]
@@ -69,6 +70,8 @@ def test_losses_carry_their_weights_and_need_a_matte_and_samples():
     weighted, once = model.get_loss_dict(outputs, batch), plain.get_loss_dict(outputs, batch)
     for name, weight in (("rgb_loss", 2.0), ("mask_loss", 3.0), ("hard_surface_loss", 4.0)):
         torch.testing.assert_close(weighted[name], weight * once[name])
+    light = make_model(background_weight=0.5).get_loss_dict(outputs, batch)["rgb_loss"]
+    assert light == rgb_loss(outputs["rgb"], batch["image"], batch["matte"], 0.5) < once["rgb_loss"]
     del batch["matte"], outputs["weights"]
     assert model.get_loss_dict(outputs, batch).keys() == {"rgb_loss"}
 
