@@ -55,3 +55,9 @@ def test_a_mean_is_over_the_views_where_a_figure_is_defined(seen_heads: Path) ->
     figures = mean_scores(lambda view: Rendered(view.image + 0.1), [first, nobody])
     assert figures["foreground_psnr"] == pytest.approx(20.0, abs=1e-3)
     assert mean_scores(lambda view: Rendered(view.image), [first, second]) == {}
+
+
+def test_photographs_that_trained_tell_their_number_for_the_correction_of_their_cameras(heads: Path) -> None:
+    views = read_views(heads, identities=[1, 2], trained_on=True)
+    assert [int(view.camera.metadata["photograph"]) for view in views] == [1, 2]  # type: ignore[index]
+    assert "photograph" not in (read_views(heads)[0].camera.metadata or {})
