@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -120,6 +121,7 @@ def train(place: Place) -> None:
 
     with silent(sys.stderr, place.rank > 0):
         config = read_command_line()
+    say_when_ended(place)
     with tempfile.TemporaryDirectory() as nowhere:
         try:
             join(config, place)
@@ -134,6 +136,18 @@ def train(place: Place) -> None:
                 "the last checkpoint with --load-dir"
             ) from error
     dist.destroy_process_group()
+
+
+def say_when_ended(place: Place) -> None:
+    """Let torch's launcher, which ends all ranks when one has failed, not end this one without a word."""
+
+    def end(signal_number: int, frame: Any) -> None:
+        raise NerfgenError(
+            f"rank {place.rank} was ended, as is done when another of the {place.world_size} processes has "
+            "failed, which says itself why; go on from the last checkpoint with --load-dir"
+        )
+
+    signal.signal(signal.SIGTERM, end)
 
 
 @contextlib.contextmanager
