@@ -179,13 +179,12 @@ class NerfgenTrainer(Trainer):
         self.config.data = None
         try:
             super().setup(test_mode)
-        except KeyboardInterrupt:
+        except BaseException as error:
+            self._remove_folder()
+            if not isinstance(error, KeyboardInterrupt):
+                raise
             print("\nnerfgen: interrupted before training began", file=sys.stderr)
-            self._remove_folder()
             raise SystemExit(INTERRUPTED) from None
-        except BaseException:
-            self._remove_folder()
-            raise
 
     def _remove_folder(self) -> None:
         """Remove the run folder if it holds config.yml alone, and those above it that are then empty."""
