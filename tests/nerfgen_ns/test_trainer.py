@@ -239,3 +239,16 @@ def test_a_run_that_began_stays_when_going_on_from_it_fails(config):
     with pytest.raises(SystemExit):
         set_up(config)
     assert {path.name for path in trainer.base_dir.iterdir()} >= {"config.yml", "nerfstudio_models"}
+
+
+def test_an_interruption_before_training_says_so_and_leaves_nothing_behind(config, monkeypatch, capsys):
+    def interrupt(*_) -> None:
+        raise KeyboardInterrupt
+
+    config.save_config()
+    monkeypatch.setattr("nerfstudio.engine.trainer.Trainer.setup", interrupt)
+    with pytest.raises(SystemExit) as exit_:
+        set_up(config)
+    assert exit_.value.code == 130
+    assert "interrupted before training began" in capsys.readouterr().err
+    assert list(config.output_dir.iterdir()) == []
