@@ -21,11 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import RECORD, record_of_run, shown_path
+from nerfgen_ns.evaluation.subjects import evenly
 from nerfgen_ns.evaluation.views_with_truth import evaluate_views
 from nerfgen_ns.files import write_json
 from nerfgen_ns.gallery import identity_sheet, turning_sheet
 from nerfgen_ns.pictures import write_image
 from nerfgen_ns.run import load_run
+
+SHOWN_IDENTITIES = 8
 
 
 @dataclass
@@ -78,8 +81,7 @@ class Quality:
         for name, value in figures.items():
             table.add_row(name.replace("_", " "), f"{value:.4g}")
         Console().print(table)
-        count = min(8, len(run.codes))
-        shown = [place * len(run.codes) // count for place in range(count)]
+        shown = evenly(range(len(run.codes)), SHOWN_IDENTITIES)
         write_image(self.output_dir / "sheet.png", identity_sheet(run, shown, 128))
         write_image(self.output_dir / "turning.png", turning_sheet(run, shown, 128))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from nerfgen_ns.evaluation.test_folder import TestFolder
 from nerfgen_ns.evaluation.training_folder import TrainingFolder
@@ -13,6 +13,7 @@ Kind = Literal["training photographs", "seen identities", "new identities", "new
 """Photographs that the run was trained on, each shown by its row; other views of those identities; views of
 new identities, fitted to other photographs of them; photographs that are themselves what is fitted."""
 KINDS: tuple[Kind, ...] = ("training photographs", "seen identities", "new identities", "new photographs")
+Anything = TypeVar("Anything")
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def views_of(folder: TestFolder, training: TrainingFolder, most: int | None = No
     return [view for kind in KINDS for view in evenly(views[kind], most)]
 
 
-def evenly(views: Sequence[View], most: int | None) -> list[View]:
-    """At most so many of the views, evenly spread; None: all."""
-    count = min(most or len(views), len(views))
-    return [views[place * len(views) // count] for place in range(count)]
+def evenly(these: Sequence[Anything], most: int | None) -> list[Anything]:
+    """At most so many of these, evenly spread; None: all."""
+    count = min(most or len(these), len(these))
+    return [these[place * len(these) // count] for place in range(count)]
 
 
 def queries_of(folder: TestFolder, identity: int | str) -> list[int]:

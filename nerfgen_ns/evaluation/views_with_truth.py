@@ -21,6 +21,7 @@ from nerfgen_ns.evaluation.depth_metrics import depth_correlation
 from nerfgen_ns.evaluation.geometry_metrics import silhouette_iou
 from nerfgen_ns.evaluation.image_metrics import foreground_psnr, psnr
 from nerfgen_ns.evaluation.photographs import row_of_identity
+from nerfgen_ns.evaluation.subjects import evenly
 from nerfgen_ns.evaluation.test_folder import TestFolder, open_test_folder
 from nerfgen_ns.run import Run
 
@@ -88,8 +89,7 @@ def read_views(
     ]
     if not shown:
         raise UsageError(f"{folder}: shows none of the identities that are judged")
-    count = min(most or len(shown), len(shown))
-    return [_view(test_folder, shown[place * len(shown) // count]) for place in range(count)]
+    return [_view(test_folder, number) for number in evenly(shown, most)]
 
 
 def _view(folder: TestFolder, number: int) -> ViewWithTruth:
