@@ -3,8 +3,10 @@
 It is made from the prepared folder alone and can be made again at any time.
 """
 
+import os
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,8 +183,8 @@ def _cards(folder: Path, inspection: Inspection, notes: dict[str, list[str]]) ->
     canonical = _read_optional(folder / "canonical_landmarks.json")
     shape = ClassShape.of(canonical) if canonical else None
     landmarks = open_landmarks(folder)
-    cards = []
-    for place, frame in frames_of(folder / "transforms.json", pictured):
+
+    def card(place: int, frame: dict[str, Any]) -> Card:
         if landmarks is not None:
             frame["landmarks"] = landmarks[place].tolist()
         source, matte = overview.source[place], overview.matte[place]
@@ -194,25 +196,28 @@ def _cards(folder: Path, inspection: Inspection, notes: dict[str, list[str]]) ->
             if tag in tags[place]:
                 remarks.append(f"like {overview.source[others[place]]}")
         yaw, pitch, roll = overview.angles[place].tolist()
-        cards.append(
-            Card(
-                place=place,
-                source=source,
-                identity=int(overview.identity[place]),
-                width=frame["w"],
-                height=frame["h"],
-                error=_number(overview.error[place]),
-                yaw=yaw,
-                pitch=pitch,
-                roll=roll,
-                focal=float(overview.focal[place]),
-                picture=picture(folder / overview.image[place]),
-                tint=matte_tint(folder / matte) if matte else None,
-                overlay=overlay(frame, shape),
-                tags=tags[place],
-                notes=remarks,
-            )
+        return Card(
+            place=place,
+            source=source,
+            identity=int(overview.identity[place]),
+            width=frame["w"],
+            height=frame["h"],
+            error=_number(overview.error[place]),
+            yaw=yaw,
+            pitch=pitch,
+            roll=roll,
+            focal=float(overview.focal[place]),
+            picture=picture(folder / overview.image[place]),
+            tint=matte_tint(folder / matte) if matte else None,
+            overlay=overlay(frame, shape),
+            tags=tags[place],
+            notes=remarks,
         )
+
+    # Most of a card's time goes into reading and writing images, which threads do side by side.
+    places, frames = zip(*frames_of(folder / "transforms.json", pictured), strict=True)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        cards = list(threads.map(card, places, frames))
     return sorted(cards, key=lambda card: -1.0 if card.error is None else card.error, reverse=True)
 
 
