@@ -1,4 +1,4 @@
-"""The cameras that a run has learned, as a prepared folder: `nerfgen prepare --from-run`."""
+"""The cameras that a run tells of its photographs, as a prepared folder: `nerfgen prepare --from-run`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +17,9 @@ from nerfgen_ns.capture.pictured import ClassShape
 from nerfgen_ns.capture.report_page import write_report_page
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from nerfgen_ns.fitting.find import Stages
 
 MOTIONS_IN_CHECKPOINT = "_model.pose_correction.motions.weight"
 PATHS = ("file_path", "mask_path", "depth_path", "semantic_path")
@@ -31,6 +34,8 @@ class RefinedFolder:
 
     path: Path
     """The prepared folder."""
+    refitted: bool
+    """Whether the cameras were found anew; otherwise they are those that training learned."""
     change: Float[np.ndarray, "n"]
     """By how many degrees each camera was turned."""
     error_before: float | None
@@ -39,8 +44,11 @@ class RefinedFolder:
     """The same with the new cameras."""
 
 
-def prepare_from_run(load_config: Path, output_dir: Path) -> RefinedFolder:
-    """Write a prepared folder with the cameras as a run has corrected them.
+def prepare_from_run(load_config: Path, output_dir: Path, stages: Stages | None = None) -> RefinedFolder:
+    """Write a prepared folder with the cameras that a run tells of its photographs.
+
+    Those of a run that corrected its poses are the corrected ones. Of any other they are found anew, see
+    `nerfgen_ns.fitting.training_cameras`.
 
     Images and mattes are linked; transforms.json is that of the run's data with the new matrices and, per
     frame, `pose_change` in degrees. Where there are canonical landmarks the reprojection errors are computed
@@ -49,28 +57,28 @@ def prepare_from_run(load_config: Path, output_dir: Path) -> RefinedFolder:
     Args:
         load_config: the run's config.yml.
         output_dir: the folder to make.
+        stages: shows progress.
 
     Raises:
-        UsageError: the run did not correct its poses, its data has changed since, or something else lies at
-            `output_dir`.
+        UsageError: the run's data has changed since, its identities are all the same, or something else lies
+            at `output_dir`.
         NerfgenError: the checkpoint is damaged, or the folder cannot be written.
     """
+    from nerfgen_ns.datamanagers.data_parser import find_prepared
     from nerfgen_ns.datamanagers.transforms import transforms_path
     from nerfgen_ns.run import read_checkpoint, read_config
 
     config = read_config(load_config)
     checkpoint = read_checkpoint(config)
-    motions = checkpoint["pipeline"].get(MOTIONS_IN_CHECKPOINT)
-    if motions is None:
-        raise UsageError(
-            f"{load_config}: this run kept its cameras as they were; train with "
-            "--pipeline.model.pose-correction True"
-        )
     manager: Any = config.pipeline.datamanager
-    source = transforms_path(manager.data or manager.dataparser.data)
+    source = transforms_path(find_prepared(manager.data or manager.dataparser.data))
     _check_output(output_dir, source.parent)
     transforms = read_json(source)
-    names, cameras = _corrected_cameras(source, motions, load_config)
+    motions = checkpoint["pipeline"].get(MOTIONS_IN_CHECKPOINT)
+    if motions is None:
+        names, cameras = _refitted_cameras(load_config, stages)
+    else:
+        names, cameras = _corrected_cameras(source, motions, load_config)
     frames = {str(source.parent / frame["file_path"]): frame for frame in transforms["frames"]}
     errors_before = [frame.get("reprojection_rmse") for frame in transforms["frames"]]
     change = {}
@@ -84,6 +92,7 @@ def prepare_from_run(load_config: Path, output_dir: Path) -> RefinedFolder:
     errors_after = _reproject(source.parent, transforms)
     result = RefinedFolder(
         path=output_dir,
+        refitted=motions is None,
         change=np.array([change[name] for name in frames]),
         error_before=None if errors_after is None else float(np.median(np.array(errors_before, float))),
         error_after=None if errors_after is None else float(np.median(errors_after)),
@@ -123,9 +132,25 @@ def _corrected_cameras(
         )
     correction = PoseCorrection(len(motions))
     correction.motions.weight.data.copy_(motions)
-    cameras = np.tile(np.eye(4), (len(motions), 1, 1))
-    cameras[:, :3] = correction.move_cameras(outputs.cameras.camera_to_worlds.double()).numpy()
-    return [str(name) for name in outputs.image_filenames], cameras
+    cameras = correction.move_cameras(outputs.cameras.camera_to_worlds.double())
+    return [str(name) for name in outputs.image_filenames], _as_4x4(cameras.numpy())
+
+
+def _refitted_cameras(
+    load_config: Path, stages: Stages | None
+) -> tuple[list[str], Float[np.ndarray, "n 4 4"]]:
+    """The same for a run that kept its cameras as they were."""
+    from nerfgen_ns.fitting.find import silent
+    from nerfgen_ns.fitting.training_cameras import refit_cameras
+    from nerfgen_ns.run import load_run
+
+    with (stages or silent)("finding cameras") as progress:
+        names, cameras = refit_cameras(load_run(load_config), progress=progress)
+    return names, _as_4x4(cameras.numpy())
+
+
+def _as_4x4(matrices: Float[np.ndarray, "n 3 4"]) -> Float[np.ndarray, "n 4 4"]:
+    return np.concatenate([matrices, np.tile([[[0.0, 0.0, 0.0, 1.0]]], (len(matrices), 1, 1))], axis=1)
 
 
 def _reproject(folder: Path, transforms: dict[str, Any]) -> Float[np.ndarray, "n"] | None:
@@ -190,6 +215,7 @@ def _report(folder: Path, result: RefinedFolder, run: dict[str, Any]) -> dict[st
         "median_error": None,  # the cameras do not come from landmarks any more
         "from_run": {
             **run,
+            "refitted": result.refitted,
             "pose_change": {
                 "mean": float(change.mean()),
                 "median": float(np.median(change)),

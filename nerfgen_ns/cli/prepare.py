@@ -24,8 +24,9 @@ class Prepare(PrepareConfig):
     transforms.json of nerfstudio or Blender, or a folder of one of these for each object. Nothing is written
     into it."""
     from_run: OptionalFile = None
-    """Instead of --data, the config.yml of a run trained with --pipeline.model.pose-correction True: its
-    photographs once more, with the cameras as it has corrected them. No other option goes with it."""
+    """Instead of --data, the config.yml of a run: its photographs once more, with better cameras. They are
+    found anew, together with new codes and with the run's networks held still; of a run trained with
+    --pipeline.model.pose-correction True they are those that it has learned. No other option goes with it."""
     shard: str | None = None
     """Do a part of the work, i/n: the i-th of n, counted from 1. Machines that share the folders do one each,
     in any order or at the same time; then the same call without this option puts them together."""
@@ -86,6 +87,7 @@ class Prepare(PrepareConfig):
         import numpy as np
 
         from nerfgen_ns.capture.from_run import prepare_from_run
+        from nerfgen_ns.cli.progress import progress_bar
 
         own = ("output_dir", "from_run")
         for field in fields(self):
@@ -93,8 +95,11 @@ class Prepare(PrepareConfig):
                 option = "--" + field.name.replace("_", "-")
                 raise UsageError(f"{option}: does not go with --from-run, which keeps what the run was given")
         assert self.from_run is not None
-        refined = prepare_from_run(self.from_run, self.output_dir)
-        print(f"{len(refined.change)} cameras, turned by {np.median(refined.change):.2f}° in the median")
+        refined = prepare_from_run(self.from_run, self.output_dir, progress_bar)
+        how = "found anew" if refined.refitted else "as the run learned them"
+        print(
+            f"{len(refined.change)} cameras {how}, turned by {np.median(refined.change):.2f}° in the median"
+        )
         if refined.error_before is not None:
             print(
                 f"median reprojection error {refined.error_before:.2f} pixels before, "

@@ -73,9 +73,7 @@ def find(run: Run, images: Sequence[Path], config: FitConfig, work: Path, stages
         NerfgenError: no photograph can be used.
     """
     config.check()
-    space = LatentSpace.of(run.codes)
-    if len(space.deviations) == 0:
-        raise UsageError("the run's identities are all the same: train it on more photographs, or longer")
+    space = latent_space_of(run)
     gathered = gather(images, run, config, work)
     photographs = sorted(gathered.photographs, key=lambda photograph: photograph.identity)
     if run.model.device.type == "cpu":
@@ -114,6 +112,18 @@ def _views(run: Run, photographs: Sequence[Photograph], config: FitConfig, folde
     every = torch.arange(len(dataset))
     identities = torch.tensor([photograph.identity for photograph in photographs])
     return Views(PixelStore(dataset, every.numpy()), every, dataset.cameras, identities)
+
+
+def latent_space_of(run: Run) -> LatentSpace:
+    """The space in which codes are sought.
+
+    Raises:
+        UsageError: the latent table has no spread.
+    """
+    space = LatentSpace.of(run.codes)
+    if len(space.deviations) == 0:
+        raise UsageError("the run's identities are all the same: train it on more photographs, or longer")
+    return space
 
 
 def looked_at_factor(run: Run, config: FitConfig) -> int:

@@ -10,8 +10,10 @@ import torch
 from nerfgen_ns.capture.cameras import Cameras, project
 from nerfgen_ns.capture.from_run import prepare_from_run
 from nerfgen_ns.errors import UsageError
+from nerfgen_ns.evaluation.photographs import open_dataset
 from nerfgen_ns.files import read_json
 from nerfgen_ns.pose_correction import PoseCorrection
+from nerfgen_ns.rigid_motions import move_cameras, rotation_matrices
 from tests.helpers.short_trainings import set_up, short_config
 
 MOTION = torch.tensor([0.03, -0.05, 0.02, 0.01, -0.02, 0.04])
@@ -74,6 +76,7 @@ def test_the_folder_has_the_run_s_cameras_and_the_same_photographs(make_prepared
     with_landmarks(data)
     output = tmp_path / "refined"
     result = prepare_from_run(train(data, tmp_path / "out"), output)
+    assert not result.refitted
     frames = read_json(output / "transforms.json")["frames"]
     order = np.argsort([frame["identity"] for frame in frames], kind="stable")
     np.testing.assert_allclose(matrices(output)[order], moved(matrices(data)[order]), atol=1e-5)
@@ -120,11 +123,31 @@ def test_what_something_else_made_is_left_alone(make_prepared, tmp_path):
         prepare_from_run(config, data)
 
 
-def test_a_run_that_kept_its_cameras_is_refused(make_prepared, tmp_path):
-    config = train(make_prepared([(24, 24)] * 4), tmp_path / "out", corrected=False)
-    with pytest.raises(UsageError, match="kept its cameras as they were; train with"):
-        prepare_from_run(config, tmp_path / "refined")
-    assert not (tmp_path / "refined").exists()
+def test_the_cameras_of_a_run_that_kept_them_are_found_anew(make_prepared, tmp_path, monkeypatch):
+    data = make_prepared([(24, 24)] * 12, identities=[*range(11, 0, -1), 1])
+    config, told = train(data, tmp_path / "out", corrected=False), []
+    before = matrices(data)
+
+    def turned(run, progress):
+        """Each camera turned by as many degrees as its photograph's file is numbered."""
+        dataset = open_dataset(run.data)
+        numbers = [int(path.stem) for path in dataset.image_filenames]
+        turns = torch.deg2rad(torch.tensor([[0.0, 0.0, float(number)] for number in numbers]))
+        motions = torch.cat([rotation_matrices(turns), torch.zeros(len(numbers), 3, 1)], dim=-1).double()
+        told.append(progress)
+        return list(map(str, dataset.image_filenames)), move_cameras(
+            dataset.cameras.camera_to_worlds.double(), motions
+        )
+
+    monkeypatch.setattr("nerfgen_ns.fitting.training_cameras.refit_cameras", turned)
+    result = prepare_from_run(config, tmp_path / "refined")
+    assert result.refitted
+    assert len(told) == 1
+    np.testing.assert_allclose(result.change, np.arange(12), atol=0.05)
+    after = matrices(tmp_path / "refined")
+    np.testing.assert_allclose(after[0], before[0], atol=1e-6)
+    report = read_json(tmp_path / "refined" / "report.json")["from_run"]
+    assert report["refitted"] is True
 
 
 def test_data_that_has_changed_since_is_refused(make_prepared, tmp_path):

@@ -104,12 +104,12 @@ def test_cameras_of_a_run_go_with_no_other_option(tmp_path, monkeypatch, capsys)
 
     from nerfgen_ns.capture import from_run
 
-    refined = from_run.RefinedFolder(tmp_path / "out", np.array([0.5, 1.5, 2.5]), 2.0, 1.75)
-    monkeypatch.setattr(from_run, "prepare_from_run", lambda load_config, output_dir: refined)
+    refined = from_run.RefinedFolder(tmp_path / "out", True, np.array([0.5, 1.5, 2.5]), 2.0, 1.75)
+    monkeypatch.setattr(from_run, "prepare_from_run", lambda load_config, output_dir, stages: refined)
     arguments = ["--output-dir", str(tmp_path / "out"), "--from-run", str(tmp_path / "config.yml")]
     tyro.cli(command.Prepare, args=arguments).run()
     printed = capsys.readouterr().out
-    assert "3 cameras, turned by 1.50° in the median" in printed
+    assert "3 cameras found anew, turned by 1.50° in the median" in printed
     assert "2.00 pixels before, 1.75 after" in printed
     with pytest.raises(UsageError, match="--size: does not go with --from-run"):
         tyro.cli(command.Prepare, args=[*arguments, "--size", "128"]).run()
