@@ -124,7 +124,7 @@ class CameraCost:
         rows = [truth.row_of_identity[identity] for identity in pairs.row_of_identity]
         start = truth.true.copy()
         start[rows] = align_collection(pairs.fitted, pairs.true).move_cameras(pairs.fitted)
-        _, found = refit_cameras(run, torch.from_numpy(start[:, :3]))
+        _, found = refit_cameras(run, start=torch.from_numpy(start[:, :3]))
         start[:, :3] = found.numpy()
         return error_figures("rotation error of the fitted, found anew", start[rows], pairs.true)
 

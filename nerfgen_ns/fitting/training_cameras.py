@@ -19,7 +19,10 @@ from nerfgen_ns.run import Run
 
 
 def refit_cameras(
-    run: Run, start: Float[Tensor, "photographs 3 4"] | None = None, progress: Progress | None = None
+    run: Run,
+    config: FitConfig | None = None,
+    start: Float[Tensor, "photographs 3 4"] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[str], Float[Tensor, "photographs 3 4"]]:
     """Find the cameras of a run's photographs together with new codes, all of them from the table's mean.
 
@@ -29,6 +32,7 @@ def refit_cameras(
 
     Args:
         run: a trained run; it stays as it is. Photographs set aside in training are found as well.
+        config: see `fit_codes`; with `downscale_factor` the photographs are looked at as it says.
         start: where the search begins, in the run's class frame; if None, at the cameras of the data.
         progress: called with the number of steps done and their total.
 
@@ -38,7 +42,7 @@ def refit_cameras(
     Raises:
         UsageError: the data has changed so that it cannot be read, or the latent table has no spread.
     """
-    config = FitConfig()
+    config = config or FitConfig()
     space = latent_space_of(run)
     dataset = open_dataset(run.data, looked_at_factor(run, config))
     cameras = dataset.cameras

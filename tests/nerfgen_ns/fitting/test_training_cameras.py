@@ -11,10 +11,13 @@ from nerfgen_ns.errors import UsageError
 from nerfgen_ns.evaluation.photographs import open_dataset
 from nerfgen_ns.files import read_json, write_json
 from nerfgen_ns.fitting.camera_corrections import CameraSpread
+from nerfgen_ns.fitting.config import FitConfig
 from nerfgen_ns.fitting.training_cameras import refit_cameras
 from nerfgen_ns.rendered_photographs import write_rendered_photographs
 from nerfgen_ns.rigid_motions import move_cameras
 from nerfgen_ns.run import Run, load_run
+
+CONFIG = FitConfig(steps=150, rays=64, prior_weight=0.0, background_weight=1.0, code_noise=0.0)
 
 
 @pytest.fixture
@@ -41,21 +44,21 @@ def distances(run: Run, cameras: torch.Tensor) -> torch.Tensor:
 
 def test_cameras_that_are_off_come_nearer(run: Run) -> None:
     off = displaced(run)
-    names, found = refit_cameras(run, off)
+    names, found = refit_cameras(run, CONFIG, off)
     assert names == [str(path) for path in open_dataset(run.data).image_filenames]
     assert (distances(run, found) < 0.7 * distances(run, off)).all()
 
 
 def test_the_search_begins_at_the_cameras_of_the_data(run: Run) -> None:
     off = displaced(run)
-    _, expected = refit_cameras(run, off)
+    _, expected = refit_cameras(run, CONFIG, off)
     path = transforms_path(run.data)
     transforms = read_json(path)
     for frame, camera in zip(transforms["frames"], off.tolist(), strict=True):
         frame["transform_matrix"] = [*camera, [0.0, 0.0, 0.0, 1.0]]
     write_json(path, transforms)
     told: list[tuple[int, int]] = []
-    _, found = refit_cameras(run, progress=lambda done, total: told.append((done, total)))
+    _, found = refit_cameras(run, CONFIG, progress=lambda done, total: told.append((done, total)))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0.0)
     assert told[-1][0] == told[-1][1] > 0
 
