@@ -93,7 +93,9 @@ class CameraCost:
                     )
         table = Table("measured", *figures)
         for name in dict.fromkeys(name for values in figures.values() for name in values):
-            table.add_row(name, *(f"{values[name]:.4g}" for values in figures.values()))
+            table.add_row(
+                name, *(f"{values[name]:.4g}" if name in values else "" for values in figures.values())
+            )
         Console().print(table)
         write_json(self.output_dir / "camera_cost.json", figures)
 
