@@ -30,6 +30,8 @@ NEAR_EDGE = 1.0
 """Landmarks may lie this many pixels beyond the photograph: half a pixel is a matter of convention."""
 SYSTEMATIC = 0.02
 """So large a part of the points outside their photographs is no slip of the pen."""
+FEWEST_TO_TELL, NEARLY_ALL = 3, 0.9
+"""So large a part of so many photographs, or more, whose objects lie on their side is none either."""
 
 
 @dataclass
@@ -78,6 +80,7 @@ def read_landmark_file(path: Path, photographs: Sequence[Path]) -> FileLandmarks
     confidence = np.zeros((len(entries.images), scheme.count))
     landmarks[entries.image, entries.landmark] = entries.points
     confidence[entries.image, entries.landmark] = entries.confidence
+    _check_upright(entries, scheme, landmarks)
     # One more row at the end, which nothing was written to, is that of photographs without landmarks.
     rows = {name: row for row, name in enumerate(entries.images)}
     chosen = [rows.get(photograph.name, -1) for photograph in photographs]
@@ -158,6 +161,25 @@ def _check_places(entries: LandmarkEntries, seen: Mapping[str, tuple[int, int] |
         f"{entries.where(first)}: ({x:g}, {y:g}) lies outside the photograph, which has {width}×{height} "
         f"pixels{_and_more(outside)}; leave out landmarks that are not seen, and count pixels of the upright "
         "photograph"
+    )
+
+
+def _check_upright(
+    entries: LandmarkEntries, scheme: LandmarkScheme, landmarks: Float[np.ndarray, "images m 2"]
+) -> None:
+    """Refuse a collection in which left and right lie above each other nearly everywhere."""
+    if scheme.mirror_partners is None:
+        return
+    apart = np.abs(landmarks - landmarks[:, scheme.mirror_partners])
+    across, up = np.nansum(apart, axis=1).T
+    paired = across + up > 0
+    lying = np.flatnonzero(paired & (up > across))
+    if paired.sum() < FEWEST_TO_TELL or len(lying) < NEARLY_ALL * paired.sum():
+        return
+    first = np.flatnonzero(entries.image == lying[0])[0]
+    raise UsageError(
+        f"{entries.where(first)}: left and right lie above each other, here and in {len(lying) - 1} more of "
+        f"{paired.sum()} photographs; swap x and y if they changed places, or turn the photographs upright"
     )
 
 

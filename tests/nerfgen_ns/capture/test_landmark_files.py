@@ -137,6 +137,16 @@ def test_a_wrong_csv_file_is_named_with_the_row(tmp_path, photographs, lines, co
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_objects_that_nearly_all_lie_on_their_side_are_refused_with_the_row(tmp_path, photographs):
+    upright = [f"{name}.png,{line[2:]}" for name in "abc" for line in rows() if line.startswith("a,")]
+    fields = [line.split(",") for line in upright]
+    swapped = [f"{image},{name},{y},{x}" for image, name, x, y in fields]
+    with pytest.raises(UsageError, match=r"row 2: 'a.png', left_eye: left and right lie .* 2 more of 3"):
+        read_landmark_file(csv_file(tmp_path, swapped), photographs)
+    mixed = csv_file(tmp_path, [*swapped[:10], *upright[10:]])
+    assert read_landmark_file(mixed, photographs).usable.all()
+
+
 @pytest.mark.parametrize("header", ["image,landmark,x", "a.png,0,1,2", "image,landmark,x,y,z", ""])
 def test_a_wrong_header_is_named_with_what_it_has_to_be(tmp_path, photographs, header):
     with pytest.raises(UsageError, match=r"row 1 .*image,landmark,x,y\[,confidence\]"):
