@@ -1,6 +1,6 @@
 """Time and memory of a training step against what may grow.
 
-    python -m benchmarks.scale --output-path scale.json --plot-path scale.png
+    python -m benchmarks.scale --output-path scale.json --plot-path scale.png --results-path RESULTS.md
 
 Five axes, each with all else held: rows of the latent table, image size, width of the foreground network,
 rays a step, and pixels in memory or in a file. The trainings of an axis stand side by side in one process and
@@ -21,14 +21,20 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.machine import RECORD, record_of_run, record_sentence
+from benchmarks.results_file import write_section
 from benchmarks.scale_case import Case, Training, peak_bytes
 from nerfgen_ns.files import replace_file, write_json
 
 Axis = Literal["rows", "image_size", "width", "rays", "pixels_in_file"]
+Figures = dict[Axis, list[dict[str, Any]]]
+SUBJECT = "Scale of a training step"
+COLUMNS = ("axis", "value", "ms a step", "ratio", "peak MB", "ratio")
 
 
 @dataclass
@@ -57,14 +63,21 @@ class Scale:
     """Where to write the figures as JSON."""
     plot_path: Path | None = None
     """Where to draw them, as .png, .svg or .pdf."""
+    results_path: Path | None = None
+    """Markdown file of results; what it says of this kind of device is replaced."""
 
     def run(self) -> None:
         """Measure, print a table, write the figures, draw them."""
+        begin = time.perf_counter()
         figures = {axis: self._measure(axis) for axis in self.axes}
+        record = record_of_run(begin)
         Console().print(table_of(figures))
         if self.output_path is not None:
             settings = {"base": asdict(self.base), "turns": self.turns, "steps": self.steps}
-            write_json(self.output_path, {"settings": settings, **figures})
+            write_json(self.output_path, {"settings": settings, RECORD: record, **figures})
+        if self.results_path is not None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            write_section(self.results_path, SUBJECT, device, section_of(figures, record))
         if self.plot_path is not None:
             with replace_file(self.plot_path) as temporary:
                 draw(figures, temporary)
@@ -121,27 +134,34 @@ def turn_by_turn(cases: list[Case], turns: int, steps: int) -> list[list[float]]
     return times
 
 
-def table_of(figures: dict[Axis, list[dict[str, Any]]]) -> Table:
-    """The figures for people."""
-    table = Table("axis", "value", "ms a step", "ratio", "peak MB", "ratio", title="A training step")
+def table_of(figures: Figures) -> Table:
+    """The figures for a terminal."""
+    table = Table(*COLUMNS, title="A training step")
     for axis, results in figures.items():
         for result in results:
-            table.add_row(
-                axis.replace("_", " "),
-                result["value"],
-                f"{result['milliseconds_a_step']:.2f}",
-                f"{result['time_ratio']:.3f}",
-                *(
-                    (f"{result['peak_megabytes']:.0f}", f"{result['memory_ratio']:.3f}")
-                    if "peak_megabytes" in result
-                    else ("", "")
-                ),
-            )
+            table.add_row(*cells_of(axis, result))
         table.add_section()
     return table
 
 
-def draw(figures: dict[Axis, list[dict[str, Any]]], path: Path) -> None:
+def section_of(figures: Figures, record: dict[str, Any]) -> str:
+    """The figures as Markdown, with what was run."""
+    rows = [cells_of(axis, result) for axis, results in figures.items() for result in results]
+    lines = [COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1)), *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{record_sentence(record)}\n\n{table}\n\nRatios are to the first row of each axis."
+
+
+def cells_of(axis: Axis, result: dict[str, Any]) -> tuple[str, ...]:
+    """One row of the table, a cell for each of `COLUMNS`."""
+    memory = ("", "")
+    if "peak_megabytes" in result:
+        memory = (f"{result['peak_megabytes']:.0f}", f"{result['memory_ratio']:.3f}")
+    time_a_step = (f"{result['milliseconds_a_step']:.2f}", f"{result['time_ratio']:.3f}")
+    return (axis.replace("_", " "), result["value"], *time_a_step, *memory)
+
+
+def draw(figures: Figures, path: Path) -> None:
     """Time above, memory below, a column for each axis."""
     from matplotlib.figure import Figure
 
