@@ -15,7 +15,7 @@ from nerfgen_ns.run import load_run
 from nerfgen_ns.turntable import turned_cameras, usual_angles
 
 YAWS = (-40.0, 0.0, 40.0)
-LABEL_CHARACTERS = 18
+LABEL_CHARACTERS = 17
 
 
 def variants_sheet(
