@@ -111,13 +111,13 @@ class _ConditionalMlp(torch.autograd.Function):
                 if needed[4]:
                     of_skip_term = _by_group(gradient, skip_term).sum(1)
                 if needed[5]:
-                    of_skip_weight = torch.mm(gradient.T, encoded)
+                    of_skip_weight = _weight_gradient(gradient, encoded)
                 if needed[0]:
                     of_encoded = torch.mm(gradient, skip_weight)
             gradient = torch.mm(gradient, weight)
             torch.ops.aten.threshold_backward.grad_input(gradient, below, 0, grad_input=gradient)
         of_input_term = _by_group(gradient, input_term).sum(1) if needed[1] else None
-        of_input_weight = torch.mm(gradient.T, encoded) if needed[2] else None
+        of_input_weight = _weight_gradient(gradient, encoded) if needed[2] else None
         if needed[0]:
             through_input = torch.mm(gradient, input_weight)
             of_encoded = through_input if of_encoded is None else of_encoded.add_(through_input)
@@ -130,6 +130,13 @@ class _ConditionalMlp(torch.autograd.Function):
             of_skip_weight,
             *of_parameters,
         )
+
+
+def _weight_gradient(
+    gradient: Float[Tensor, "points width"], encoded: Float[Tensor, "points encoded"]
+) -> Float[Tensor, "width encoded"]:
+    # Where fewer values enter than leave, this order of the product took half the time on a processor.
+    return torch.mm(encoded.T, gradient).T.contiguous()
 
 
 def _by_group(points: Float[Tensor, "points width"], term: Float[Tensor, "groups width"]) -> Tensor:
