@@ -7,6 +7,9 @@ from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.model_components.ray_samplers import Sampler
 from torch import Tensor, nn
 
+RIM, INTERIOR = 0.5, 0.7
+"""Share of occupied cells around a position at which the class ends, and from which it is all there."""
+
 
 class ClassOccupancy(nn.Module):
     """Which cells of [−1, 1]³ hold a visible surface of any identity, or lie next to one that does.
@@ -32,6 +35,7 @@ class ClassOccupancy(nn.Module):
         self.threshold = threshold
         self.register_buffer("weights", torch.ones(resolution, resolution, resolution))
         self.register_buffer("occupied", torch.ones(resolution, resolution, resolution))
+        self._surroundings: tuple[int, Tensor] | None = None
 
     def cells(self, positions: Float[Tensor, "*batch 3"]) -> Int[Tensor, "*batch"]:
         """The flat number of each position's cell; positions outside fall into the nearest."""
@@ -56,6 +60,23 @@ class ClassOccupancy(nn.Module):
             cells = cells * self.resolution + places.clamp_(0, self.resolution - 1).int()
         assert isinstance(cells, Tensor)
         return self.occupied.view(-1)[cells]
+
+    def presence(self, positions: Float[Tensor, "rays samples 3"]) -> Float[Tensor, "rays samples"]:
+        """1 among occupied cells, falling smoothly to 0 in the outer half of the margin around them.
+
+        Behind what photographs show, a field holds anything. Cut off by the grid's cells it has stairs, and
+        cells that lie alone show debris: here what surrounds a position decides.
+        """
+        version = self.occupied._version
+        if self._surroundings is None or self._surroundings[0] != version:
+            self._surroundings = (version, _share_around(self.occupied))
+        surroundings = self._surroundings[1].to(positions.device)
+        # grid_sample takes the last axis for x, which is the grid's first, and divides its work by rays.
+        places = positions.flip(-1)[:, :, None, None]
+        grids = surroundings.expand(len(positions), 1, -1, -1, -1)
+        share = F.grid_sample(grids, places, padding_mode="border", align_corners=False)[:, 0, :, 0, 0]
+        part = ((share - RIM) / (INTERIOR - RIM)).clamp(0.0, 1.0)
+        return part * part * (3.0 - 2.0 * part)
 
     def centres(self) -> tuple[Float[Tensor, "cells 3"], Int[Tensor, "cells"]]:
         """The middles of all occupied cells, and the cells' flat numbers."""
@@ -83,6 +104,14 @@ class ClassOccupancy(nn.Module):
 def with_margin(occupied: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
     """Occupied cells, and those that touch one."""
     return F.max_pool3d(occupied[None, None], kernel_size=3, stride=1, padding=1)[0, 0]
+
+
+def _share_around(occupied: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
+    """Share of occupied cells among those up to two cells away along each axis, near ones counting more."""
+    share = occupied[None, None]
+    for _ in range(2):
+        share = F.avg_pool3d(share, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+    return share[0, 0]
 
 
 class ClassSampler(Sampler):

@@ -128,6 +128,8 @@ class ClassRenderer(RayRenderer):
         samples = self.sampler(rays, edges, occupied, num_samples=self.num_samples)
         positions = positions_of(samples)
         density, colours = self.field(positions, terms)
+        if not self.training:
+            density = density * self.occupancy.presence(positions)
         weights = rendering_weights(density, samples.deltas[..., 0])
         if self.training:
             self._last = (positions.detach(), weights.detach())

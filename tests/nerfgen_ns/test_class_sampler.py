@@ -29,6 +29,10 @@ def bounds_of(sampler: ClassSampler, rays: RayBundle) -> tuple[torch.Tensor, tor
     return frustums.starts[..., 0], frustums.ends[..., 0]
 
 
+def presence_at(grid: ClassOccupancy, positions: torch.Tensor) -> torch.Tensor:
+    return grid.presence(positions[:, None])[:, 0]
+
+
 def test_inverse_transform_known_answers():
     importance = torch.tensor([[1.0, 3.0]])
     edges = torch.tensor([[0.0, 1.0, 2.0]])
@@ -129,3 +133,48 @@ def test_positions_outside_the_box_fall_into_the_nearest_cell():
     assert grid.cells(outside) == grid.cells(inside)
     corners = grid.cells(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
     assert corners.tolist() == [0, 4**3 - 1]
+
+
+def test_all_of_a_full_grid_is_present_up_to_the_corners_of_the_box():
+    positions = torch.cat([torch.rand(100, 3) * 2 - 1, torch.ones(1, 3), -torch.ones(1, 3)])
+    assert torch.equal(presence_at(make_grid(), positions), torch.ones(102))
+
+
+def test_presence_falls_smoothly_to_nothing_where_the_class_ends():
+    grid = make_grid(resolution=16)
+    grid.occupied[8:] = 0.0  # The class ends at x = 0; a cell is 0.125 wide.
+    positions = torch.zeros(401, 3)
+    positions[:, 0] = torch.linspace(-1.0, 1.0, 401)
+    presence = presence_at(grid, positions)
+    assert (presence[positions[:, 0] < -0.125] == 1.0).all()
+    assert (presence[positions[:, 0] > 0.001] == 0.0).all()
+    steps = presence[:-1] - presence[1:]
+    assert (steps >= 0).all() and steps.max() < 0.2
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_presence_is_by_the_same_axes_as_the_grid(axis):
+    grid = make_grid(resolution=16)
+    grid.occupied.transpose(0, axis)[:8] = 0.0
+    positions = (torch.rand(500, 3) * 2 - 1) * 0.9
+    deep = positions[:, axis].abs() > 0.125
+    assert torch.equal(presence_at(grid, positions)[deep], grid(positions)[deep])
+
+
+def test_surfaces_found_in_training_are_present_and_a_lost_cell_is_not():
+    grid = make_grid(resolution=16)
+    grid.weights.zero_()
+    grid.weights[4] = 1.0
+    grid.weights[12, 8, 8] = 1.0
+    grid.mark()
+    centres = (torch.tensor([[4, 8, 8], [12, 8, 8]]) + 0.5) / 8 - 1
+    assert torch.equal(grid(centres), torch.ones(2))
+    assert torch.equal(presence_at(grid, centres), torch.tensor([1.0, 0.0]))
+
+
+def test_presence_follows_the_grid():
+    grid, middle = make_grid(), torch.zeros(1, 3)
+    assert presence_at(grid, middle) == 1.0
+    grid.weights.zero_()
+    grid.mark()
+    assert presence_at(grid, middle) == 0.0

@@ -40,6 +40,24 @@ def test_a_camera_that_looks_past_the_class_sees_the_background():
     torch.testing.assert_close(outputs["normals"], torch.full((6, 8, 3), 0.5))
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_the_class_ends_softly_in_pictures_and_in_training_is_left_as_the_field_has_it(training):
+    model = make_model(sampler="class", num_samples=64).train(training)
+    model.ray_renderer.occupancy.occupied[:, 4:] = 0.0  # Nothing of the class lies above y = 0.
+    rays = make_rays(101, cam_idx=0)
+    rays.origins[:, 1] = torch.linspace(-0.2, 0.05, 101)
+    rays.directions[:] = torch.tensor([0.0, 0.0, -1.0])
+    with torch.no_grad():
+        accumulation = model(rays)["accumulation"][:, 0]
+    above = rays.origins[:, 1] > 0.001
+    assert accumulation[0] > 0.3
+    if training:
+        assert (accumulation[above] > 0.3).all()
+    else:
+        assert (accumulation[above] == 0).all()
+        assert accumulation.diff().abs().max() < 0.1
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_step_of_training_reaches_the_networks_and_the_rows_of_the_batch_alone(sampler):
     model = make_model(sampler=sampler).train()
