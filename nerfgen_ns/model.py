@@ -31,7 +31,7 @@ from nerfgen_ns.latent_table import LatentTable
 from nerfgen_ns.losses import hard_surface_loss, mask_loss, rgb_loss
 from nerfgen_ns.mirroring import draw_mirrored, mirror_codes, mirror_rays
 from nerfgen_ns.model_config import NerfgenModelConfig
-from nerfgen_ns.normals import surface_normals
+from nerfgen_ns.normals import normal_colours
 from nerfgen_ns.pose_correction import DRIFT_STEPS, PoseCorrection, pose_loss, turn_in_degrees
 from nerfgen_ns.rendering import RayRenderer, make_ray_renderer
 from nerfgen_ns.viewer_panel.panel import ViewerPanel
@@ -143,8 +143,7 @@ class NerfgenModel(Model):
             outputs["weights"] = weights
         else:
             positions = ray_bundle.origins + ray_bundle.directions * pixels.depth
-            normals = surface_normals(self.foreground_field, positions, terms)
-            outputs["normals"] = 0.5 + 0.5 * normals * (pixels.accumulation > 0.5)
+            outputs["normals"] = normal_colours(self.foreground_field, positions, terms, pixels.accumulation)
         return outputs
 
     def _background(

@@ -7,6 +7,23 @@ from torch import Tensor
 
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
 
+VISIBLE = 0.5
+"""Accumulation from which a ray is taken to end on a surface."""
+
+
+def normal_colours(
+    field: ForegroundField,
+    positions: Float[Tensor, "rays 3"],
+    terms: LatentTerms,
+    accumulation: Float[Tensor, "rays 1"],
+) -> Float[Tensor, "rays 3"]:
+    """The normals where rays end on a surface as colours in [0, 1], and middle grey elsewhere."""
+    (seen,) = (accumulation[:, 0] > VISIBLE).nonzero(as_tuple=True)
+    own_terms = LatentTerms(*(term if len(term) == 1 else term[seen] for term in terms))
+    normals = torch.zeros_like(positions)
+    normals[seen] = surface_normals(field, positions[seen], own_terms)
+    return 0.5 + 0.5 * normals
+
 
 def surface_normals(
     field: ForegroundField, positions: Float[Tensor, "rays 3"], terms: LatentTerms

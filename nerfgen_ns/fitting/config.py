@@ -11,7 +11,7 @@ from nerfgen_ns.errors import UsageError
 class FitConfig:
     """How new photographs are fitted. One step looks at every photograph."""
 
-    steps: int = 550
+    steps: int = 450
     """Steps of the latent codes."""
     rays: int = 32
     """Pixels that a step looks at in each photograph."""
