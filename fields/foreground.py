@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp, dense_layer
@@ -17,6 +17,10 @@ class LatentTerms(NamedTuple):
 
     input: Float[Tensor, "*rays width"]
     skip: Float[Tensor, "*rays width"]
+
+    def of_rays(self, chosen: Int[Tensor, "chosen"]) -> "LatentTerms":
+        """Those of some rays; what is of one code for all rays stays so."""
+        return LatentTerms(*(term if len(term) == 1 else term[chosen] for term in self))
 
 
 def activate_density(raw: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:

@@ -19,9 +19,8 @@ def normal_colours(
 ) -> Float[Tensor, "rays 3"]:
     """The normals where rays end on a surface as colours in [0, 1], and middle grey elsewhere."""
     (seen,) = (accumulation[:, 0] > VISIBLE).nonzero(as_tuple=True)
-    own_terms = LatentTerms(*(term if len(term) == 1 else term[seen] for term in terms))
     normals = torch.zeros_like(positions)
-    normals[seen] = surface_normals(field, positions[seen], own_terms)
+    normals[seen] = surface_normals(field, positions[seen], terms.of_rays(seen))
     return 0.5 + 0.5 * normals
 
 

@@ -106,9 +106,8 @@ class ClassRenderer(RayRenderer):
         one_object = len(terms.input) == 1
         edges, occupied = self.sampler.look_up(ray_bundle, self._object(terms) if one_object else None)
         (hits,) = (occupied.amax(dim=-1) > 0).nonzero(as_tuple=True)
-        hit_terms = LatentTerms(*(term if len(term) == 1 else term[hits] for term in terms))
         hit_pixels, weights = self._render(
-            ray_bundle[hits], hit_terms, background[hits], edges[hits], occupied[hits]
+            ray_bundle[hits], terms.of_rays(hits), background[hits], edges[hits], occupied[hits]
         )
         assert ray_bundle.fars is not None
         empty = background.new_zeros(len(background), 1)
@@ -173,7 +172,7 @@ class OccupancyRenderer(RayRenderer):
             alpha_thre=0.0,
         )
         starts, ends = samples.frustums.starts[:, 0], samples.frustums.ends[:, 0]
-        own_terms = LatentTerms(*(term if len(term) == 1 else term[ray_of_sample] for term in terms))
+        own_terms = terms.of_rays(ray_of_sample)
         density, colours = self.field(samples.frustums.get_positions()[:, None], own_terms)
         weights, _, _ = nerfacc.render_weight_from_density(
             starts, ends, density[:, 0], ray_indices=ray_of_sample, n_rays=rays
