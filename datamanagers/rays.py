@@ -47,7 +47,8 @@ class PixelRays(nn.Module):
         y = -(row[:, None] + 0.5 - cameras.cy[image]) / fy
         in_camera = torch.cat([x, y, -torch.ones_like(x)], dim=-1)
         camera_to_world = cameras.camera_to_worlds[image]
-        direction = torch.einsum("rij,rj->ri", camera_to_world[:, :, :3], in_camera)
+        # Not a matrix product: within an autocast that would round rays to half precision.
+        direction = (camera_to_world[:, :, :3] * in_camera[:, None]).sum(dim=-1)
         return RayBundle(
             origins=camera_to_world[:, :, 3],
             directions=F.normalize(direction, dim=-1),

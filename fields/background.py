@@ -1,13 +1,12 @@
 """The background field: one colour a ray, given a latent code."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from nerfgen_ns.fields.conditional_mlp import conditional_mlp, dense_layer
 from nerfgen_ns.fields.encoding import PositionalEncoding
-from nerfgen_ns.fields.precision import product_dtype
+from nerfgen_ns.fields.precision import dense, product_dtype
 
 
 class BackgroundField(nn.Module):
@@ -20,7 +19,7 @@ class BackgroundField(nn.Module):
         width: units of each hidden layer.
         layers: number of layers, the output layer included.
         octaves: frequencies of the encoding of the direction.
-        use_bf16: compute the matrix products in bf16 (see `field_precision`).
+        use_bf16: compute the matrix products in bf16 (see `product_dtype`).
     """
 
     def __init__(
@@ -44,11 +43,11 @@ class BackgroundField(nn.Module):
         """
         dtype = product_dtype(directions, self.use_bf16)
         encoded = self.encoding(directions).to(dtype)
-        of_direction, of_code = self.input.weight.to(dtype).split([encoded.shape[1], codes.shape[1]], dim=1)
+        of_direction, of_code = self.input.weight.split([encoded.shape[1], codes.shape[1]], dim=1)
         outputs = conditional_mlp(
             encoded,
-            F.linear(codes.to(dtype), of_code, self.input.bias.to(dtype)),
-            of_direction,
+            dense(codes, of_code, self.input.bias, dtype),
+            of_direction.to(dtype),
             [dense_layer(linear, dtype) for linear in (*self.hidden, self.rgb_head)],
         )
         return torch.sigmoid(outputs.float())

@@ -49,9 +49,11 @@ def conditional_mlp(
         skip_weight: W_x of that layer.
     """
     parameters = [part for layer in layers for part in layer]
-    outputs = _ConditionalMlp.apply(
-        encoded, input_term, input_weight, skip_layer, skip_term, skip_weight, *parameters
-    )
+    # The caller chose one number format for all: an autocast would change that of some products.
+    with torch.autocast(encoded.device.type, enabled=False):
+        outputs = _ConditionalMlp.apply(
+            encoded, input_term, input_weight, skip_layer, skip_term, skip_weight, *parameters
+        )
     assert isinstance(outputs, Tensor)
     return outputs
 
@@ -140,4 +142,6 @@ def _weight_gradient(
 
 
 def _by_group(points: Float[Tensor, "points width"], term: Float[Tensor, "groups width"]) -> Tensor:
-    return points.view(len(term), -1, points.shape[-1])
+    # Both counts are written out: of no points in no groups, as where nothing is seen, -1 has no meaning.
+    groups = len(term)
+    return points.view(groups, len(points) // max(groups, 1), points.shape[-1])

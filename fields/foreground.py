@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp, dense_layer
 from nerfgen_ns.fields.encoding import PositionalEncoding
-from nerfgen_ns.fields.precision import field_precision, product_dtype
+from nerfgen_ns.fields.precision import dense, product_dtype
 
 
 class LatentTerms(NamedTuple):
@@ -45,7 +45,7 @@ class ForegroundField(nn.Module):
         layers: number of hidden layers.
         skip_layer: the hidden layer (counted from 0) that γ(x) and z enter again; at least 1.
         octaves: frequencies of the positional encoding.
-        use_bf16: compute the matrix products in bf16 (see `field_precision`).
+        use_bf16: compute the matrix products in bf16 (see `product_dtype`).
     """
 
     def __init__(
@@ -77,8 +77,11 @@ class ForegroundField(nn.Module):
 
     def latent_terms(self, codes: Float[Tensor, "*rays latent"]) -> LatentTerms:
         """W_z·z + b of both layers that the code enters."""
-        with field_precision(codes.device, self.use_bf16):
-            return LatentTerms(self.input_latent(codes), self.skip_latent(codes))
+        dtype = product_dtype(codes, self.use_bf16)
+        first, skip = self.input_latent, self.skip_latent
+        return LatentTerms(
+            dense(codes, first.weight, first.bias, dtype), dense(codes, skip.weight, skip.bias, dtype)
+        )
 
     def forward(
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,7 +20,8 @@ def rendering_weights(
         lengths: δ, the length of ray that each sample stands for.
     """
     optical_depth = density * lengths
-    before = torch.cumsum(optical_depth, dim=-1) - optical_depth
+    # The exclusive sum is taken as such: cumsum less its own term may come out negative, and Σ wᵢ above 1.
+    before = F.pad(optical_depth[..., :-1], (1, 0)).cumsum(dim=-1)
     return torch.exp(-before) * -torch.expm1(-optical_depth)
 
 
@@ -44,7 +46,8 @@ def composite(
     far: Float[Tensor, "rays 1"],
 ) -> Composite:
     """C = Σ wᵢcᵢ + (1 − Σ wᵢ)·background (LOLNeRF, section 3.3)."""
-    foreground = torch.einsum("rs,rsc->rc", weights, colours)
+    # Not a matrix product: within an autocast that would round colors to half precision.
+    foreground = (weights[..., None] * colours).sum(dim=-2)
     accumulation = weights.sum(dim=-1, keepdim=True)
     reached = (weights * distances).sum(dim=-1, keepdim=True)
     depth = reached / accumulation.clamp(min=1e-6)

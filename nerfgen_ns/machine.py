@@ -29,6 +29,31 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def cuda_problem() -> str | None:
+    """Say why torch cannot use a GPU that this machine has; None where it can, or where there is none.
+
+    A driver that is too old, a build of torch without CUDA or without kernels for the GPU: in each of these
+    cases torch would use the processor without a word, or fail at the first step.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return None
+    if torch.cuda.is_available():
+        try:
+            ones = torch.ones(64, 64, device="cuda")
+            return None if float((ones @ ones).sum()) == 64.0**3 else "its matrix products are wrong"
+        except RuntimeError as error:
+            return str(error).strip().splitlines()[0]
+    if not any(Path("/proc/driver/nvidia/gpus").glob("*")) and not any(Path("/dev").glob("nvidia[0-9]*")):
+        return None
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return str(error).strip().splitlines()[0]
+    return "torch finds no GPU"
+
+
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """The processor as the operating system names it."""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from nerfstudio.engine.callbacks import (
     TrainingCallbackAttributes,
     TrainingCallbackLocation,
 )
+from nerfstudio.model_components import renderers
 from nerfstudio.model_components.scene_colliders import AABBBoxCollider
 from nerfstudio.models.base_model import Model
 from nerfstudio.utils import colormaps
@@ -46,7 +47,9 @@ class NerfgenModel(Model):
         """Make the latent table, the fields and the sampler."""
         super().populate_modules()
         config = self.config
-        use_bf16 = config.use_bf16 and has_fast_bf16("cuda" if torch.cuda.is_available() else "cpu")
+        # nerfstudio makes the model on the processor and moves it; what it will run on it is told here.
+        device = torch.device(self.kwargs.get("device", "cpu"))
+        use_bf16 = config.use_bf16 and has_fast_bf16(device)
         metadata: Mapping[str, Any] = self.kwargs.get("metadata") or {}
         self.latent_table = LatentTable(
             metadata.get("num_identities", self.num_train_data), config.latent_dim, config.latent_init_std
@@ -73,8 +76,9 @@ class NerfgenModel(Model):
         self.collider = AABBBoxCollider(  # type: ignore[assignment]
             self.scene_box, near_plane=0.05
         )
-        self.ray_renderer: RayRenderer = make_ray_renderer(config, self.foreground_field, self.latent_table)
-        self.override_code: Tensor | None = None
+        self.ray_renderer: RayRenderer = make_ray_renderer(
+            config, self.foreground_field, self.latent_table, device
+        )
         self.viewer_panel = ViewerPanel()
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
@@ -114,7 +118,9 @@ class NerfgenModel(Model):
         assert isinstance(ray_bundle, RayBundle)
         if self.pose_correction is None:
             return super().forward(ray_bundle)
-        ray_bundle, motions = self.pose_correction.move_rays(ray_bundle)
+        # Products of rays keep their precision within an autocast.
+        with torch.autocast(self.device.type, enabled=False):
+            ray_bundle, motions = self.pose_correction.move_rays(ray_bundle)
         outputs = super().forward(ray_bundle)
         if self.training and motions is not None:
             outputs["motions"] = motions
@@ -123,38 +129,88 @@ class NerfgenModel(Model):
     def get_outputs(  # type: ignore[override]
         self, ray_bundle: RayBundle | Cameras
     ) -> dict[str, Tensor]:
-        """One value a ray: colours and accumulation in [0, 1], depth along the ray in the class's units.
+        """Render rays that say themselves whose they are, as nerfstudio's commands and its viewer do.
 
-        Outside training also "normals", of the class frame, as colours in [0, 1].
+        Which code a ray shows is decided in `codes_of_rays`, and what is behind the object in this order: the
+        viewer's panel, nerfstudio's background of a crop, the background field. See `render` for the outputs.
         """
         assert isinstance(ray_bundle, RayBundle)
         shown = self.viewer_panel.shown(ray_bundle)
-        override = shown.code if self.override_code is None else self.override_code
-        codes = codes_of_rays(self.latent_table, ray_bundle, override, self.config.identity)
-        background = self._background(ray_bundle.directions, codes, shown.background)
+        codes = codes_of_rays(self.latent_table, ray_bundle, shown.code, self.config.identity)
+        background = shown.background
+        if background is None and not self.training and renderers.BACKGROUND_COLOR_OVERRIDE is not None:
+            background = renderers.BACKGROUND_COLOR_OVERRIDE
+        return self.render(ray_bundle, codes, background)
+
+    def render(
+        self,
+        rays: RayBundle,
+        codes: Float[Tensor, "codes latent"],
+        background: Sequence[float] | Float[Tensor, "3"] | None = None,
+    ) -> dict[str, Tensor]:
+        """Render rays through the class as latent codes make it.
+
+        It changes nothing of the model: threads may share one in evaluation mode.
+
+        Args:
+            rays: of the class frame. Without near and far ends they get those of the class's box.
+            codes: one for all rays, or one each.
+            background: a color, red, green, blue in [0, 1], in place of the background field's.
+
+        Returns:
+            One value a ray: "rgb", "foreground" and "background", colors in [0, 1]; "accumulation" in [0, 1];
+            "depth" along the ray in the class's units. In training also "weights", of the samples; otherwise
+            also "normals", of the class frame, as colors in [0, 1].
+        """
+        if rays.nears is None or rays.fars is None:
+            rays = self.collider(rays)  # type: ignore[misc]
+        assert rays.nears is not None and rays.fars is not None
+        # nerfstudio gives whole numbers in places.
+        rays.nears, rays.fars = rays.nears.to(rays.origins), rays.fars.to(rays.origins)
+        behind = self._background(rays.directions, codes, background)
         if self.training and self.config.mirrored_share > 0:
-            mirrored = draw_mirrored(ray_bundle, self.config.mirrored_share)
-            ray_bundle = mirror_rays(ray_bundle, mirrored)
+            mirrored = draw_mirrored(rays, self.config.mirrored_share)
+            rays = mirror_rays(rays, mirrored)
             codes = mirror_codes(codes, mirrored, self.config.lopsided_share)
         terms = self.foreground_field.latent_terms(codes)
-        pixels, weights = self.ray_renderer(ray_bundle, terms, background)
-        outputs = {**pixels._asdict(), "background": background}
+        pixels, weights = self.ray_renderer(rays, terms, behind)
+        outputs = {**pixels._asdict(), "background": behind}
         if self.training:
             outputs["weights"] = weights
         else:
-            positions = ray_bundle.origins + ray_bundle.directions * pixels.depth
+            positions = rays.origins + rays.directions * pixels.depth
             outputs["normals"] = normal_colours(self.foreground_field, positions, terms, pixels.accumulation)
         return outputs
+
+    @torch.no_grad()
+    def render_camera(
+        self,
+        camera: Cameras,
+        code: Float[Tensor, "1 latent"],
+        background: Sequence[float] | None = None,
+    ) -> dict[str, Float[Tensor, "height width channels"]]:
+        """Render all pixels of a camera, of shape (1,), with one latent code; see `render`."""
+        rays = camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True)
+        height, width = rays.origins.shape[:2]
+        size = self.config.eval_num_rays_per_chunk
+        chunks = [
+            self.render(rays.get_row_major_sliced_ray_bundle(start, start + size), code, background)
+            for start in range(0, height * width, size)
+        ]
+        return {
+            name: torch.cat([chunk[name] for chunk in chunks]).view(height, width, -1) for name in chunks[0]
+        }
 
     def _background(
         self,
         directions: Float[Tensor, "rays 3"],
         codes: Float[Tensor, "codes latent"],
-        solid: tuple[float, float, float] | None,
+        color: Sequence[float] | Float[Tensor, "3"] | None,
     ) -> Float[Tensor, "rays 3"]:
-        if self.background_field is None or solid is not None:
-            return directions.new_tensor(solid or self.config.solid_background).expand(len(directions), 3)
-        return self.background_field(directions, codes)
+        if self.background_field is not None and color is None:
+            return self.background_field(directions, codes)
+        color = self.config.solid_background if color is None else color
+        return torch.as_tensor(color).to(directions).expand(len(directions), 3)
 
     @torch.no_grad()
     def get_outputs_for_camera(
@@ -255,9 +311,11 @@ class NerfgenModel(Model):
         """Load a checkpoint.
 
         A checkpoint of another configuration ends the command with one line that names what differs. The grid
-        of a sampler may differ: CUDA trains another than a CPU does, and without one samples fall evenly.
+        of a sampler may differ: the importance sampler takes over the volumetric one's, where it has as many
+        cells; otherwise samples may fall anywhere until it has learned its own.
         """
         own = self.state_dict()
+        state_dict = {**state_dict, **self.ray_renderer.converted(state_dict, "ray_renderer.")}
         fitting = {
             name: value
             for name, value in state_dict.items()

@@ -33,23 +33,23 @@ class NerfgenModelConfig(ModelConfig):
     """Layers of the background field, the output layer included."""
     background_octaves: int = 4
     """Octaves of the encoding of the ray direction in the background field."""
-    sampler: Literal["auto", "class", "occupancy", "pdf", "uniform"] = "auto"
-    """Where samples fall. class: in the cells where the class's rays found surfaces, on any device;
-    occupancy: nerfstudio's volumetric sampler over nerfacc's grid of the class-level density, on CUDA; pdf: a
-    uniform pass, then nerfstudio's PDF sampler over its weights; uniform: evenly; auto: occupancy on CUDA,
-    class elsewhere."""
+    sampler: Literal["auto", "importance", "volumetric", "pdf", "uniform"] = "auto"
+    """Where samples fall. importance: in the cells of an occupancy grid where rays of any identity found
+    surfaces, on any device; volumetric: nerfstudio's volumetric sampler over nerfacc's grid of the class's
+    density, on CUDA, where nvcc compiles its kernels at their first use; pdf: a uniform pass, then
+    nerfstudio's PDF sampler over its weights; uniform: evenly; auto: importance."""
     num_samples: int = 128
-    """Samples a ray in training; with pdf, of each of the two passes; with occupancy, at most."""
+    """Samples a ray in training; with pdf, of each of the two passes; with volumetric, at most."""
     num_eval_samples: int | None = None
     """Samples a ray in rendering; if not set, as in training."""
     grid_resolution: int = 64
-    """Cells along each side of the grid of the class and occupancy samplers."""
+    """Cells along each side of the grid of the importance and volumetric samplers."""
     occupancy_decay: float = 0.98
-    """What a cell of the class sampler's grid keeps of its rendering weight at each update."""
+    """What a cell of the importance sampler's grid keeps of its rendering weight at each update."""
     occupancy_threshold: float = 0.05
-    """Rendering weight from which a cell of the class sampler's grid counts as occupied."""
+    """Rendering weight from which a cell of the importance sampler's grid counts as occupied."""
     unoccupied_density: float = 0.02
-    """How densely the class sampler samples outside the occupied cells, where it is 1 inside."""
+    """How densely the importance sampler samples outside the occupied cells, where it is 1 inside."""
     rgb_loss_mult: float = 1.0
     """Weight of the mean squared error of the colour."""
     background_weight: float = 1.0

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor
 
-from nerfgen_ns.class_sampler import ClassOccupancy, with_margin
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
+from nerfgen_ns.occupancy_grid import OccupancyGrid, with_margin
 
 SMALLEST_OPTICAL_DEPTH = 0.005
 """Of a cell that counts as filled: less is not seen even where a dozen such cells lie behind each other."""
@@ -25,25 +25,26 @@ class ObjectOccupancy:
         occupancy: the grid of the class.
     """
 
-    def __init__(self, field: ForegroundField, occupancy: ClassOccupancy) -> None:
+    def __init__(self, field: ForegroundField, occupancy: OccupancyGrid) -> None:
         self._field = field
         self._occupancy = occupancy
-        self._terms: LatentTerms | None = None
-        self._state: list[tuple[int, torch.device]] = []
-        self._grid = occupancy
+        self._latest: tuple[LatentTerms, list[tuple[int, torch.device]], OccupancyGrid] | None = None
 
     @torch.no_grad()
-    def __call__(self, terms: LatentTerms) -> ClassOccupancy:
+    def __call__(self, terms: LatentTerms) -> OccupancyGrid:
         """The grid of the object of these latent terms, which are of a single code."""
         sources: list[Tensor] = [*self._field.parameters(), self._occupancy.occupied]
         state = [(tensor._version, tensor.device) for tensor in sources]
+        # Read once: another thread may put the grid of another object there at any time.
+        latest = self._latest
         # In this order: codes on two devices cannot be compared.
-        if state != self._state or self._terms is None or not all(map(torch.equal, self._terms, terms)):
-            self._grid = self._find(terms)
-            self._terms, self._state = terms, state
-        return self._grid
+        if latest is not None and latest[1] == state and all(map(torch.equal, latest[0], terms)):
+            return latest[2]
+        grid = self._find(terms)
+        self._latest = (terms, state, grid)
+        return grid
 
-    def _find(self, terms: LatentTerms) -> ClassOccupancy:
+    def _find(self, terms: LatentTerms) -> OccupancyGrid:
         centres, cells = self._occupancy.centres()
         density = self._field.density(centres[None], terms)[0]
         filled = torch.zeros_like(self._occupancy.occupied)

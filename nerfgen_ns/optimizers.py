@@ -53,6 +53,9 @@ class Muon(torch.optim.Adam):
         super().__init__(params, lr=lr, betas=(0.9, 0.99), eps=eps, fused=True)
         for group in self.param_groups:
             group |= {"momentum": momentum, "iterations": iterations, "shrinkage": shrinkage}
+        # A gradient scaler leaves unscaling, and passing over infinite gradients, to optimizers that say they
+        # can, as torch's fused Adam does; the matrices' steps cannot.
+        self._step_supports_amp_scaling = False
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

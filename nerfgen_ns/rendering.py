@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
 
 import nerfacc
 import torch
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.model_components.ray_samplers import PDFSampler, UniformSampler, VolumetricSampler
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
-from nerfgen_ns.class_sampler import ClassOccupancy, ClassSampler
 from nerfgen_ns.compositing import Composite, composite, rendering_weights
+from nerfgen_ns.errors import UsageError
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
 from nerfgen_ns.latent_table import LatentTable
 from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.object_occupancy import ObjectOccupancy
+from nerfgen_ns.occupancy_grid import ImportanceSampler, OccupancyGrid
 
 UPDATE_STEPS = 4
-"""Steps between two updates of the class sampler's grid."""
+"""Steps between two updates of the importance sampler's grid."""
 MARK_STEPS = 16
 """Steps between two markings of its occupied cells; marking costs more than updating."""
 
@@ -58,6 +62,10 @@ class RayRenderer(nn.Module):
     def after_step(self, step: int) -> None:
         """What a sampler learns from a training step; nothing, for most."""
 
+    def converted(self, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        """What a checkpoint of another sampler tells this one; its names begin with `prefix`."""
+        return {}
+
 
 class DenseRenderer(RayRenderer):
     """As many samples on every ray: evenly spread, or, with `refine`, by the weights of a first pass."""
@@ -83,15 +91,15 @@ class DenseRenderer(RayRenderer):
         return composite(weights, colours, middles_of(samples), background, ray_bundle.fars), weights
 
 
-class ClassRenderer(RayRenderer):
+class ImportanceRenderer(RayRenderer):
     """Samples where the class is; rendered rays that pass it by show their background and cost no more."""
 
     def __init__(self, field: ForegroundField, config: NerfgenModelConfig) -> None:
         super().__init__(field, config)
-        self.occupancy = ClassOccupancy(
+        self.occupancy = OccupancyGrid(
             config.grid_resolution, config.occupancy_decay, config.occupancy_threshold
         )
-        self.sampler = ClassSampler(self.occupancy, config.num_samples, floor=config.unoccupied_density)
+        self.sampler = ImportanceSampler(self.occupancy, config.num_samples, floor=config.unoccupied_density)
         self._object = ObjectOccupancy(field, self.occupancy)
         self._last: tuple[Tensor, Tensor] | None = None
 
@@ -141,9 +149,16 @@ class ClassRenderer(RayRenderer):
         if step % MARK_STEPS == 0:
             self.occupancy.mark()
 
+    def converted(self, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        """The cells that nerfacc's grid of the class has occupied, if it has as many."""
+        cells = state.get(f"{prefix}grid.binaries")
+        if cells is None or cells[0].shape != self.occupancy.occupied.shape:
+            return {}
+        return {f"{prefix}{part}occupancy.occupied": cells[0].float() for part in ("", "sampler.")}
 
-class OccupancyRenderer(RayRenderer):
-    """nerfstudio's `VolumetricSampler` over nerfacc's occupancy grid, which needs CUDA.
+
+class VolumetricRenderer(RayRenderer):
+    """nerfstudio's `VolumetricSampler` over nerfacc's occupancy grid, whose kernels need CUDA.
 
     The grid holds a class-level density: in each cell the largest of several identities, drawn anew.
     """
@@ -222,13 +237,58 @@ def middles_of(samples: RaySamples) -> Float[Tensor, "rays samples"]:
     return 0.5 * (samples.frustums.starts + samples.frustums.ends)[..., 0]
 
 
-def make_ray_renderer(config: NerfgenModelConfig, field: ForegroundField, table: LatentTable) -> RayRenderer:
-    """The renderer that the configuration's sampler asks for."""
-    sampler = config.sampler
-    if sampler == "auto":
-        sampler = "occupancy" if torch.cuda.is_available() else "class"
-    if sampler == "class":
-        return ClassRenderer(field, config)
-    if sampler == "occupancy":
-        return OccupancyRenderer(field, table, config)
-    return DenseRenderer(field, config, refine=sampler == "pdf")
+def make_ray_renderer(
+    config: NerfgenModelConfig, field: ForegroundField, table: LatentTable, device: torch.device
+) -> RayRenderer:
+    """The renderer that the configuration's sampler asks for.
+
+    A run that was trained with nerfacc's kernels is shown without them where they do not run; training
+    refuses that beforehand (`check_volumetric`).
+    """
+    if config.sampler == "volumetric":
+        try:
+            check_volumetric(device)
+        except UsageError as error:
+            CONSOLE.log(f"{error}. Pictures are made with the importance sampler instead.")
+        else:
+            return VolumetricRenderer(field, table, config)
+    if config.sampler in ("pdf", "uniform"):
+        return DenseRenderer(field, config, refine=config.sampler == "pdf")
+    return ImportanceRenderer(field, config)
+
+
+CUDA_13_HEADER = Path(__file__).with_name("nerfacc_cuda13.h")
+"""What nerfacc 0.5.2 needs of CUB and CUDA 13 no longer has; compilers take it by `NVCC_PREPEND_FLAGS`."""
+
+
+def check_volumetric(device: torch.device) -> None:
+    """Try nerfacc's kernels, which are compiled at their first call, on a device.
+
+    Raises:
+        UsageError: they do not run there; the line says why.
+    """
+    option = "--pipeline.model.sampler volumetric"
+    if device.type != "cuda":
+        raise UsageError(f"{option}: nerfacc's kernels need CUDA and the device is {device}; leave it out")
+    grid = nerfacc.OccGridEstimator(roi_aabb=[-1.0, -1.0, -1.0, 1.0, 1.0, 1.0], resolution=2).to(device)
+    grid.binaries.fill_(True)
+    origins = torch.tensor([[0.0, 0.0, 2.7]], device=device)
+    try:
+        grid.sampling(origins, origins * torch.tensor([1.0, 1.0, -1.0 / 2.7], device=device), far_plane=5.0)
+    # Compilers, drivers and libraries raise whatever they like.
+    except Exception as error:
+        raise UsageError(f"{option}: {_reason(error)}; or leave the option out") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why nerfacc's kernels do not run, and how to change that, in one line."""
+    text = str(error)
+    if "has no attribute 'ray_aabb_intersect'" in text or "has no attribute 'traverse_grids'" in text:
+        return "nvcc, which compiles nerfacc's kernels, is not on the PATH; install the CUDA toolkit"
+    if "Equality" in text:
+        return (
+            "nerfacc's kernels do not compile under CUDA 13, which lacks cub::Equality; set "
+            f"NVCC_PREPEND_FLAGS='-include {CUDA_13_HEADER}'"
+        )
+    lines = [line.strip() for line in text.splitlines() if "error" in line.lower()] or text.splitlines()
+    return f"nerfacc's kernels do not run ({(lines or [type(error).__name__])[0][:200]})"

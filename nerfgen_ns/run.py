@@ -54,15 +54,16 @@ class Run:
             camera: nerfstudio's cameras, of shape (1,).
 
         Raises:
-            UsageError: the identity does not exist.
+            UsageError: the identity does not exist, or the code has another size than the model's.
         """
-        before = self.model.override_code
-        table = self.model.latent_table
-        self.model.override_code = table.row(code) if isinstance(code, int) else code.to(self.model.device)
-        try:
-            return self.model.get_outputs_for_camera(camera.to(self.model.device))
-        finally:
-            self.model.override_code = before
+        model = self.model
+        chosen = model.latent_table.row(code) if isinstance(code, int) else code.to(model.device)
+        if chosen.shape != (1, model.config.latent_dim):
+            raise UsageError(
+                f"the latent code has {chosen.numel()} values, where this run's model takes "
+                f"{model.config.latent_dim}"
+            )
+        return model.render_camera(camera, chosen)
 
 
 def load_run(load_config: Path) -> Run:

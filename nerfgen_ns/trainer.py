@@ -12,6 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
@@ -26,8 +27,11 @@ from nerfgen_ns.checkpoints import newest_checkpoint
 from nerfgen_ns.distributed.ranks import says_first
 from nerfgen_ns.distributed.row_gradients import RankOptimizers
 from nerfgen_ns.errors import NerfgenError, UsageError, exit_with_one_line
+from nerfgen_ns.machine import cuda_problem
+from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.optimizer_state import left_out, size_line, start_anew
 from nerfgen_ns.pipeline import NerfgenPipeline
+from nerfgen_ns.rendering import check_volumetric
 
 INTERRUPTED = 130
 """Exit status of a training that was interrupted from the keyboard, as a shell gives it."""
@@ -173,6 +177,8 @@ class NerfgenTrainer(Trainer):
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Read the data and make the model; a run that fails or is interrupted here leaves nothing behind."""
+        with exit_with_one_line():
+            self._check_device()
         if self.device == "cpu":
             keep_freed_memory()
         # The viewer keeps its camera paths in this folder: let it be the run's, not the photographs'.
@@ -185,6 +191,22 @@ class NerfgenTrainer(Trainer):
                 raise
             print("\nnerfgen: interrupted before training began", file=sys.stderr)
             raise SystemExit(INTERRUPTED) from None
+
+    def _check_device(self) -> None:
+        """Say why a GPU is not used, and refuse what cannot work on the device.
+
+        Raises:
+            UsageError: the GPU, or the sampler that was chosen, does not work here.
+        """
+        model = self.config.pipeline.model
+        if self.device == "cpu":
+            # A GPU that works and was not asked for is left alone.
+            if not torch.cuda.is_available() and (problem := cuda_problem()):
+                CONSOLE.log(f"Training runs on the processor: the GPU cannot be used ({problem}).")
+        elif problem := cuda_problem() or (None if torch.cuda.is_available() else "this machine has no GPU"):
+            raise UsageError(f"--machine.device-type cuda: {problem}; call nerfgen doctor, or choose cpu")
+        if isinstance(model, NerfgenModelConfig) and model.sampler == "volumetric":
+            check_volumetric(torch.device(self.device))
 
     def _remove_folder(self) -> None:
         """Remove the run folder if it holds config.yml alone, and those above it that are then empty."""

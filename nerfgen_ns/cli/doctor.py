@@ -99,6 +99,18 @@ def _torch() -> str:
     return f"{torch.__version__}, {name}, {precision}"
 
 
+def _gpu() -> str:
+    import torch
+
+    from nerfgen_ns.machine import cuda_problem
+
+    if problem := cuda_problem():
+        raise RuntimeError(problem)
+    if not torch.cuda.is_available():
+        return "none; training runs on the processor"
+    return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+
+
 def _torchvision() -> str:
     import torch
     from torchvision.ops import nms
@@ -191,10 +203,12 @@ def _nerfacc() -> str:
     import nerfacc
     import torch
 
+    from nerfgen_ns.rendering import check_volumetric
+
     if not torch.cuda.is_available():
-        return f"{nerfacc.__version__}; not used on a CPU"
-    nerfacc.OccGridEstimator([-1.0, -1.0, -1.0, 1.0, 1.0, 1.0], resolution=4).to("cuda")
-    return f"{nerfacc.__version__} with CUDA"
+        return f"{nerfacc.__version__}; its kernels are not used on a processor"
+    check_volumetric(torch.device("cuda"))
+    return f"{nerfacc.__version__}, its kernels run"
 
 
 def _ffmpeg() -> str:
@@ -232,6 +246,10 @@ def _disk() -> str:
 
 
 TORCH = "pip install torch==2.11.0 torchvision==0.26.0"
+GPU = (
+    "update the driver, or install the torch that fits it (https://pytorch.org/get-started); "
+    "CUDA_VISIBLE_DEVICES= trains on the processor"
+)
 OPENCV = (
     "pip uninstall -y opencv-python opencv-contrib-python opencv-python-headless && "
     "pip install opencv-contrib-python-headless==4.11.0.86"
@@ -253,15 +271,18 @@ OPEN3D = (
 CHECKS = [
     Check("python", _python, "use CPython 3.10, 3.11 or 3.12"),
     Check("torch", _torch, TORCH),
+    Check("gpu", _gpu, GPU),
     Check("torchvision", _torchvision, f"install the one that belongs to your torch: {TORCH}"),
     Check("numpy", _numpy, "pip install 'numpy<2'"),
     Check("opencv", _opencv, OPENCV),
     Check("nerfstudio", _nerfstudio, "pip install 'nerfstudio>=1.1.5,<1.2', then nerfgen-ns beside it"),
-    Check("nerfacc", _nerfacc, "pip install nerfacc==0.5.2; on a GPU it needs the CUDA toolkit"),
     Check("disk", _disk, f"free {FREE_GIGABYTES:.0f} GB, or work on another disk"),
     Check("cache", _cache, "make it writable, or set XDG_CACHE_HOME to a folder that is"),
     Check("protobuf", _protobuf, "pip install 'protobuf<=3.20.3'", needed=False),
     Check("ffmpeg", _ffmpeg, f"for ns-render: {FFMPEG}", needed=False),
+    Check(
+        "nerfacc", _nerfacc, "for --pipeline.model.sampler volumetric alone: see what was found", needed=False
+    ),
     Check("open3d", _imports("open3d"), OPEN3D, needed=False),
     Check("viser", _imports("viser"), "for the viewer: pip install viser==0.2.7", needed=False),
     Check("wandb", _imports("wandb"), "for --vis wandb: pip install wandb", needed=False),

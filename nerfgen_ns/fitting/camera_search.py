@@ -11,7 +11,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nerfgen_ns.fitting.camera_corrections import CameraSpread
-from nerfgen_ns.fitting.code_fit import Progress, codes_at, fit_codes, frozen, render_rays
+from nerfgen_ns.fitting.code_fit import Progress, codes_at, fit_codes, frozen
 from nerfgen_ns.fitting.config import FitConfig
 from nerfgen_ns.fitting.sampling import Views, ViewSampler
 from nerfgen_ns.latent_space import LatentSpace
@@ -100,7 +100,7 @@ def view_errors(
         chunk = model.config.eval_num_rays_per_chunk
         for first in range(0, len(ray_bundle), chunk):
             part = slice(first, first + chunk)
-            outputs = render_rays(model, ray_bundle[part], codes[objects[part]])
+            outputs = model.render(ray_bundle[part], codes[objects[part]])
             error = (outputs["rgb"] - batch["image"][part]).square().mean(dim=-1)
             if "matte" in batch:
                 error = error + (outputs["accumulation"] - batch["matte"][part]).square()[:, 0]

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from nerfgen_ns.fitting.camera_corrections import CameraSpread
@@ -83,18 +82,6 @@ def codes_at(space: LatentSpace, amounts: Float[Tensor, "n directions"]) -> Floa
     return space.mean + (amounts * space.deviations) @ space.directions
 
 
-def render_rays(
-    model: NerfgenModel, ray_bundle: RayBundle, codes: Float[Tensor, "rays latent"]
-) -> dict[str, Tensor]:
-    """The model's outputs for rays that show a code each."""
-    before = model.override_code
-    model.override_code = codes
-    try:
-        return model(ray_bundle)
-    finally:
-        model.override_code = before
-
-
 def photograph_loss(
     model: NerfgenModel, outputs: dict[str, Tensor], batch: dict[str, Tensor], config: FitConfig
 ) -> Float[Tensor, ""]:
@@ -151,7 +138,7 @@ def _fit_part(
                 ray_bundle = move_rays(ray_bundle, spread.rigid_motions(moves)[view_of_ray])
             noisy = amounts + config.code_noise * torch.randn_like(amounts)
             codes = codes_at(space, noisy)[objects][view_of_ray]
-            outputs = render_rays(model, ray_bundle, codes)
+            outputs = model.render(ray_bundle, codes)
             loss = photograph_loss(model, outputs, batch, config)
             loss = loss + prior * (amounts.square().sum() + moves.square().sum())
             optimizer.zero_grad()

@@ -14,7 +14,6 @@ from nerfgen_ns.fitting.code_fit import (
     Progress,
     frozen,
     photograph_loss,
-    render_rays,
     set_learning_rate,
 )
 from nerfgen_ns.fitting.config import FitConfig
@@ -63,7 +62,7 @@ def tune(
         set_learning_rate(optimizer, LEARNING_RATE, step, config.tune_steps)
         chosen = torch.randperm(len(views))[:some]
         ray_bundle, batch, view_of_ray = ViewSampler(views.select(chosen), config.rays, model.device)()
-        outputs = render_rays(tuned, ray_bundle, own_codes[chosen.to(codes.device)][view_of_ray])
+        outputs = tuned.render(ray_bundle, own_codes[chosen.to(codes.device)][view_of_ray])
         loss = photograph_loss(tuned, outputs, batch, config)
         others = table[torch.randint(len(table), (some,), device=table.device)][view_of_ray]
         loss = loss + HELD_WEIGHT * _difference(tuned, model, ray_bundle, others)
@@ -79,12 +78,11 @@ def _difference(
     tuned: NerfgenModel, original: NerfgenModel, ray_bundle: RayBundle, codes: Float[Tensor, "rays latent"]
 ) -> Float[Tensor, ""]:
     """Mean squared difference of two models' colours and accumulations."""
-    jitter = torch.get_rng_state()
-    with frozen(original), torch.no_grad():
-        expected = render_rays(original, ray_bundle, codes)
-    # The same samples on the rays: what differs is the networks.
-    torch.set_rng_state(jitter)
-    outputs = render_rays(tuned, ray_bundle, codes)
+    devices = [original.device] if original.device.type == "cuda" else []
+    # The same samples on the rays, so what differs is the networks: the state is put back on every device.
+    with torch.random.fork_rng(devices), frozen(original), torch.no_grad():
+        expected = original.render(ray_bundle, codes)
+    outputs = tuned.render(ray_bundle, codes)
     return F.mse_loss(outputs["rgb"], expected["rgb"]) + F.mse_loss(
         outputs["accumulation"], expected["accumulation"]
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.model import NerfgenModel
-from nerfgen_ns.rendering import ClassRenderer
+from nerfgen_ns.rendering import ImportanceRenderer
 
 CHUNK = 1 << 14
 """Positions evaluated at a time: their activations stay in the processor's cache."""
@@ -59,12 +59,12 @@ def object_field(model: NerfgenModel, code: Float[Tensor, "*one latent"]) -> Obj
         return densities[0], colours[0]
 
     def near_class(positions: Tensor) -> Tensor:
-        assert isinstance(renderer, ClassRenderer)
+        assert isinstance(renderer, ImportanceRenderer)
         return renderer.occupancy(positions) > 0
 
     return ObjectField(
         density,
         density_and_colour,
-        near_class if isinstance(renderer, ClassRenderer) else None,
+        near_class if isinstance(renderer, ImportanceRenderer) else None,
         torch.device(model.device),
     )

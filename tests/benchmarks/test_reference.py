@@ -121,7 +121,7 @@ def test_the_background_equals_that_of_the_fast_field():
     torch.testing.assert_close(background, model.background_field(directions, codes), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("sampler", ["uniform", "class"])
+@pytest.mark.parametrize("sampler", ["uniform", "importance"])
 def test_pixels_and_losses_equal_those_of_the_fast_path(sampler):
     """The class sampler spreads samples evenly as long as its grid has learned nothing."""
     model, batch = make_model(sampler), make_batch()
@@ -138,7 +138,7 @@ def test_pixels_and_losses_equal_those_of_the_fast_path(sampler):
         torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("sampler", ["uniform", "class"])
+@pytest.mark.parametrize("sampler", ["uniform", "importance"])
 def test_gradients_equal_those_of_the_fast_path(sampler):
     model, batch = make_model(sampler), make_batch()
     reference = make_reference(model)

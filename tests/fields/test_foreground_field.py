@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms, activate_density
-from nerfgen_ns.fields.precision import field_precision, has_fast_bf16
+from nerfgen_ns.fields.precision import has_fast_bf16, product_dtype
 
 LATENT_DIM = 5
 
@@ -133,9 +133,36 @@ def test_bf16_is_used_only_when_asked_for():
     torch.testing.assert_close(rgb, exact_rgb, rtol=0.05, atol=0.01)
 
 
-def test_field_precision_leaves_what_is_in_force_alone_when_off():
-    with torch.autocast("cpu", dtype=torch.bfloat16), field_precision(torch.device("cpu"), False):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
-    with field_precision(torch.device("cpu"), True):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+def test_products_have_one_number_format_whatever_autocast_is_in_force():
+    points = torch.ones(2, 3)
+    assert product_dtype(points, use_bf16=True) == torch.bfloat16
+    assert product_dtype(points, use_bf16=False) == torch.float32
+    with torch.autocast("cpu", dtype=torch.float16):
+        assert product_dtype(points, use_bf16=True) == torch.bfloat16
+        assert product_dtype(points, use_bf16=False) == torch.float16
     assert has_fast_bf16("meta") is False
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("use_bf16", [False, True])
+def test_a_field_within_an_autocast_learns_what_it_learns_without(dtype, use_bf16):
+    field = ForegroundField(6, width=16, layers=3, skip_layer=1, octaves=2, use_bf16=use_bf16)
+    positions, codes = torch.rand(5, 4, 3), torch.rand(5, 6)
+
+    def gradient(enabled: bool) -> torch.Tensor:
+        field.zero_grad()
+        with torch.autocast("cpu", dtype=dtype, enabled=enabled):
+            density, colors = field(positions, field.latent_terms(codes))
+        assert density.dtype == colors.dtype == torch.float32
+        (density.mean() + colors.mean()).backward()
+        return torch.cat([parameter.grad.flatten() for parameter in field.parameters()])
+
+    torch.testing.assert_close(gradient(True), gradient(False), rtol=0.1, atol=2e-2)
+
+
+def test_a_field_without_points_gives_nothing_and_does_not_fail():
+    field = ForegroundField(6, width=16, layers=3, skip_layer=1, octaves=2)
+    density, colors = field(torch.zeros(0, 4, 3), field.latent_terms(torch.zeros(0, 6)))
+    assert density.shape == (0, 4) and colors.shape == (0, 4, 3)
+    (density.sum() + colors.sum()).backward()
+    assert all(not parameter.grad.any() for parameter in field.parameters())

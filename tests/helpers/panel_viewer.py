@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.viewer.utils import CameraState, get_camera
 from viser._gui_handles import UploadedFile
 
@@ -45,19 +46,18 @@ def press(viewer, control, value=None) -> None:
         callback(SimpleNamespace(client=viewer.client, target=control))
 
 
-def picture(model, name="rgb") -> torch.Tensor:
+def viewer_camera() -> Cameras:
     pose = torch.eye(4)[:3]
     pose[2, 3] = 2.7
-    camera = get_camera(CameraState(0.5, 1.0, pose, camera_type=1), 12, 12)  # type: ignore[arg-type]
-    return model.get_outputs_for_camera(camera)[name]
+    return get_camera(CameraState(0.5, 1.0, pose, camera_type=1), 12, 12)  # type: ignore[arg-type]
+
+
+def picture(model, name="rgb") -> torch.Tensor:
+    return model.get_outputs_for_camera(viewer_camera())[name]
 
 
 def picture_of(model, code) -> torch.Tensor:
-    model.override_code = code
-    try:
-        return picture(model)
-    finally:
-        model.override_code = None
+    return model.render_camera(viewer_camera(), code)["rgb"]
 
 
 def upload(viewer, panel, path) -> None:

@@ -24,9 +24,15 @@ def test_weights_equal_nerfstudio_s():
 
 
 def test_weights_are_shares_of_a_ray_however_dense_it_is():
-    for scale in (1e-4, 1.0, 1e4):
-        weights = rendering_weights(torch.rand(20, 30) * scale, torch.rand(20, 30))
-        assert (weights >= 0).all() and (weights.sum(dim=-1) <= 1 + 1e-5).all()
+    for scale in (1e-4, 1.0, 1e4, 1e8):
+        weights = rendering_weights(torch.rand(20, 300) * scale, torch.rand(20, 300))
+        assert (weights >= 0).all() and (weights.sum(dim=-1) <= 1 + 1e-6).all()
+
+
+def test_a_dense_sample_behind_a_thin_one_leaves_the_thin_one_its_share():
+    weights = rendering_weights(torch.tensor([[1.0, 1e9, 1.0]]), torch.ones(1, 3))
+    opaque = 1 - math.exp(-1)
+    torch.testing.assert_close(weights, torch.tensor([[opaque, 1 - opaque, 0.0]]))
 
 
 def test_thin_samples_keep_the_precision_of_their_weight():

@@ -42,7 +42,7 @@ def make_trainer(heads: Path, output_dir: Path, rank: int, world_size: int, **op
     # Learning rates that follow the clock are no two times the same.
     config.machine.device_type, config.training_minutes = "cpu", None
     model = config.pipeline.model
-    model.sampler, model.grid_resolution, model.num_samples, model.use_bf16 = "class", 16, 8, False
+    model.sampler, model.grid_resolution, model.num_samples, model.use_bf16 = "importance", 16, 8, False
     config.optimizers["pose_correction"]["scheduler"].start = 0.0
     model.pose_correction = options.pop("pose_correction", False)
     for name, value in options.items():

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from nerfgen_ns.class_sampler import ClassOccupancy
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
 from nerfgen_ns.object_occupancy import ObjectOccupancy
+from nerfgen_ns.occupancy_grid import OccupancyGrid
 
 
 class Ball(ForegroundField):
@@ -29,8 +29,8 @@ def terms_of_radius(radius: float) -> LatentTerms:
 
 
 def test_the_object_fills_its_cells_and_those_around_them(ball):
-    grid = ObjectOccupancy(ball, ClassOccupancy(16, decay=0.9, threshold=0.1))(terms_of_radius(0.5))
-    centres, _ = ClassOccupancy(16, decay=0.9, threshold=0.1).centres()
+    grid = ObjectOccupancy(ball, OccupancyGrid(16, decay=0.9, threshold=0.1))(terms_of_radius(0.5))
+    centres, _ = OccupancyGrid(16, decay=0.9, threshold=0.1).centres()
     filled = grid(centres) > 0
     distance = centres.norm(dim=-1)
     assert filled[distance < 0.5].all()
@@ -38,7 +38,7 @@ def test_the_object_fills_its_cells_and_those_around_them(ball):
 
 
 def test_an_object_fills_no_cell_outside_its_class(ball):
-    occupancy = ClassOccupancy(16, decay=0.9, threshold=0.1)
+    occupancy = OccupancyGrid(16, decay=0.9, threshold=0.1)
     occupancy.occupied[:8] = 0.0
     grid = ObjectOccupancy(ball, occupancy)(terms_of_radius(0.5))
     assert not grid.occupied[:8].any() and grid.occupied[8:].any()
@@ -46,7 +46,7 @@ def test_an_object_fills_no_cell_outside_its_class(ball):
 
 
 def test_the_grid_is_found_once_until_object_weights_or_class_change(ball):
-    occupancy = ClassOccupancy(16, decay=0.9, threshold=0.1)
+    occupancy = OccupancyGrid(16, decay=0.9, threshold=0.1)
     of_object = ObjectOccupancy(ball, occupancy)
     for _ in range(3):
         of_object(terms_of_radius(0.5))

@@ -104,7 +104,7 @@ def test_a_turn_leaves_the_middle_of_the_class_where_it_is_in_the_image():
         torch.testing.assert_close(seen, torch.tensor([-0.1, 0.2, -2.7]))
 
 
-@pytest.mark.parametrize("sampler", ["class", "pdf", "uniform"])
+@pytest.mark.parametrize("sampler", ["importance", "pdf", "uniform"])
 def test_colour_and_accumulation_both_tell_of_the_pose_of_the_photographs_in_the_batch(sampler):
     model = make_model(sampler=sampler, pose_correction=True, use_background_field=False).train()
     for name in ("rgb", "accumulation"):

@@ -1,6 +1,7 @@
 """Loading a run, rendering with it, and what is said where it cannot be loaded."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,12 +39,24 @@ def test_a_row_and_its_code_render_the_same_and_another_code_does_not(trained_co
     assert not torch.equal(by_row, run.render(run.codes[2:3] + 1.0, camera)["rgb"])
 
 
-def test_rendering_leaves_the_choice_of_identity_as_it_was(trained_config: Path) -> None:
+def test_an_identity_that_does_not_exist_and_a_code_of_another_size_are_refused(trained_config: Path) -> None:
     run = load_run(trained_config)
     with pytest.raises(UsageError, match="identity 3 does not exist: choose one from 0 to 2"):
         run.render(3, run.cameras[:1])
-    run.render(0, run.cameras[:1])
-    assert run.model.override_code is None
+    with pytest.raises(UsageError, match=r"4 values.*takes"):
+        run.render(run.codes[:1, :4], run.cameras[:1])
+
+
+def test_threads_that_share_a_run_each_see_what_they_ask_for(trained_config: Path) -> None:
+    run = load_run(trained_config)
+    codes = [(-1.0) ** row * (row + 1) * torch.ones(1, run.codes.shape[1]) for row in range(8)]
+    camera = run.cameras[:1]
+    alone = [run.render(code, camera)["rgb"] for code in codes]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda row: run.render(codes[row % 8], camera)["rgb"], range(48)))
+    for row, picture in enumerate(together):
+        torch.testing.assert_close(picture, alone[row % 8], rtol=0.0, atol=1e-5)
+    assert len({picture.mean().item() for picture in alone}) == 8
 
 
 def test_loading_prints_nothing(trained_config: Path, capfd: pytest.CaptureFixture[str]) -> None:

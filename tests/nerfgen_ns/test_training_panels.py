@@ -91,7 +91,7 @@ def test_drawing_leaves_the_model_training_and_draws_the_same_again(trained):
     trained.pipeline.train()
     first, second = draw_panel(trained, 1), draw_panel(trained, 2)
     np.testing.assert_array_equal(first, second)
-    assert trained.pipeline.model.training and trained.pipeline.model.override_code is None
+    assert trained.pipeline.model.training
 
 
 def test_what_the_model_makes_changes_with_its_weights_and_the_photographs_stay(trained):

@@ -1,4 +1,4 @@
-"""Samples where the class is: a grid of where the class's surfaces are, and a sampler that follows it."""
+"""Samples where the class is: a grid of the surfaces of all identities, and a sampler that follows it."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ RIM, INTERIOR = 0.5, 0.7
 """Share of occupied cells around a position at which the class ends, and from which it is all there."""
 
 
-class ClassOccupancy(nn.Module):
+class OccupancyGrid(nn.Module):
     """Which cells of [−1, 1]³ hold a visible surface of any identity, or lie next to one that does.
 
     An occupancy grid (Müller et al., "Instant NGP", 2022, appendix C) of a whole class: each cell keeps the
@@ -68,9 +68,10 @@ class ClassOccupancy(nn.Module):
         cells that lie alone show debris: here what surrounds a position decides.
         """
         version = self.occupied._version
-        if self._surroundings is None or self._surroundings[0] != version:
-            self._surroundings = (version, _share_around(self.occupied))
-        surroundings = self._surroundings[1].to(positions.device)
+        found = self._surroundings
+        if found is None or found[0] != version or found[1].device != self.occupied.device:
+            found = self._surroundings = (version, _share_around(self.occupied))
+        surroundings = found[1]
         # grid_sample takes the last axis for x, which is the grid's first, and divides its work by rays.
         places = positions.flip(-1)[:, :, None, None]
         grids = surroundings.expand(len(positions), 1, -1, -1, -1)
@@ -114,7 +115,7 @@ def _share_around(occupied: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
     return share[0, 0]
 
 
-class ClassSampler(Sampler):
+class ImportanceSampler(Sampler):
     """Draws samples evenly along the occupied parts of each ray, and a few elsewhere, on any device.
 
     Inverse transform sampling of a piecewise constant density, as in "NeRF" (ECCV 2020), section 5.2, but the
@@ -128,7 +129,7 @@ class ClassSampler(Sampler):
     """
 
     def __init__(
-        self, occupancy: ClassOccupancy, num_samples: int, num_bins: int = 48, floor: float = 0.02
+        self, occupancy: OccupancyGrid, num_samples: int, num_bins: int = 48, floor: float = 0.02
     ) -> None:
         super().__init__(num_samples=num_samples)
         self.occupancy = occupancy
@@ -137,7 +138,7 @@ class ClassSampler(Sampler):
 
     @torch.no_grad()
     def look_up(
-        self, ray_bundle: RayBundle, occupancy: ClassOccupancy | None = None
+        self, ray_bundle: RayBundle, occupancy: OccupancyGrid | None = None
     ) -> tuple[Float[Tensor, "rays bins+1"], Float[Tensor, "rays bins"]]:
         """Edges of evenly spaced bins between each ray's near and far, and the occupancy of each bin.
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from nerfstudio.cameras.rays import RayBundle
 
-from nerfgen_ns.class_sampler import ClassOccupancy, ClassSampler, inverse_transform
+from nerfgen_ns.occupancy_grid import ImportanceSampler, OccupancyGrid, inverse_transform
 
 
 def rays_along_x(count: int = 3) -> RayBundle:
@@ -20,16 +20,16 @@ def rays_along_x(count: int = 3) -> RayBundle:
     )
 
 
-def make_grid(resolution: int = 8, decay: float = 0.5, threshold: float = 0.1) -> ClassOccupancy:
-    return ClassOccupancy(resolution, decay, threshold)
+def make_grid(resolution: int = 8, decay: float = 0.5, threshold: float = 0.1) -> OccupancyGrid:
+    return OccupancyGrid(resolution, decay, threshold)
 
 
-def bounds_of(sampler: ClassSampler, rays: RayBundle) -> tuple[torch.Tensor, torch.Tensor]:
+def bounds_of(sampler: ImportanceSampler, rays: RayBundle) -> tuple[torch.Tensor, torch.Tensor]:
     frustums = sampler(rays).frustums
     return frustums.starts[..., 0], frustums.ends[..., 0]
 
 
-def presence_at(grid: ClassOccupancy, positions: torch.Tensor) -> torch.Tensor:
+def presence_at(grid: OccupancyGrid, positions: torch.Tensor) -> torch.Tensor:
     return grid.presence(positions[:, None])[:, 0]
 
 
@@ -49,7 +49,7 @@ def test_inverse_transform_passes_over_bins_without_importance():
 
 
 def test_a_full_grid_gives_evenly_spread_samples():
-    sampler = ClassSampler(make_grid(), num_samples=16).eval()
+    sampler = ImportanceSampler(make_grid(), num_samples=16).eval()
     starts, ends = bounds_of(sampler, rays_along_x())
     expected = torch.linspace(1.0, 3.0, 17).expand(3, -1)
     torch.testing.assert_close(starts, expected[:, :-1], atol=1e-5, rtol=0)
@@ -60,7 +60,7 @@ def test_a_full_grid_gives_evenly_spread_samples():
 def test_samples_fill_the_ray_from_near_to_far_without_gaps(training):
     grid = make_grid()
     grid.occupied.bernoulli_(0.3)
-    sampler = ClassSampler(grid, num_samples=16).train(training)
+    sampler = ImportanceSampler(grid, num_samples=16).train(training)
     starts, ends = bounds_of(sampler, rays_along_x(50))
     assert (ends >= starts).all()
     torch.testing.assert_close(starts[:, 1:], ends[:, :-1])
@@ -69,7 +69,7 @@ def test_samples_fill_the_ray_from_near_to_far_without_gaps(training):
 
 
 def test_jitter_moves_samples_in_training_only():
-    sampler = ClassSampler(make_grid(), num_samples=16)
+    sampler = ImportanceSampler(make_grid(), num_samples=16)
     starts, _ = bounds_of(sampler.train(), rays_along_x(2))
     assert not torch.equal(starts[0], starts[1])
     starts, _ = bounds_of(sampler.eval(), rays_along_x(2))
@@ -80,7 +80,7 @@ def test_samples_crowd_where_the_class_is_and_some_fall_elsewhere():
     grid = make_grid()
     grid.occupied.zero_()
     grid.occupied[5, 4, 4] = 1.0
-    starts, ends = bounds_of(ClassSampler(grid, num_samples=16, floor=0.02).eval(), rays_along_x())
+    starts, ends = bounds_of(ImportanceSampler(grid, num_samples=16, floor=0.02).eval(), rays_along_x())
     positions = -2 + 0.5 * (starts + ends)
     in_cell = (positions > 0.25) & (positions < 0.5)
     assert (in_cell.sum(dim=-1) >= 12).all()
