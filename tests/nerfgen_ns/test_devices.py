@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -133,6 +134,9 @@ def test_an_inversion_step_and_a_tuning_step_stay_on_their_device(
     space = LatentSpace(codes[0], codes[:2], codes[0, :2])
     monkeypatch.setattr(code_fit, "_parts", lambda *_: [torch.zeros(1, dtype=torch.long)])
     config = FitConfig(steps=1, tune_steps=1)
+    # Copies of fake tensors make the interpreter crash when they are collected.
+    other = model_of("nerfgen-tiny")
+    monkeypatch.setattr(tuning, "copy", SimpleNamespace(deepcopy=lambda _: other))
     forked: list[object] = []
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext(forked.extend(devices)))
     fitted = code_fit.fit_codes(model, space, views, config)
@@ -150,22 +154,27 @@ def test_an_optimizer_step_stays_on_its_device(
     weights.grad = torch.zeros(16, 16, device=GPU)
     if optimizer is RowAdam:
         indices, values = torch.zeros(1, 2, dtype=torch.long, device=GPU), torch.zeros(2, 16, device=GPU)
-        weights.grad = torch.sparse_coo_tensor(indices, values, (16, 16))
+        # torch has no fake sparse tensors.
         sparse = SimpleNamespace(indices=lambda: indices, values=lambda: values)
         monkeypatch.setattr(FakeTensor, "coalesce", lambda _: sparse, raising=False)
     stepping = optimizer([weights])
+    if optimizer is RowAdam:
+        # Which rows are new depends on values.
+        monkeypatch.setattr(stepping, "_places_of", lambda _, rows: rows)
+        stepping.state[weights] = {name: torch.zeros_like(weights) for name in ("exp_avg", "exp_avg_sq")}
     for _ in range(2):
         stepping.step()
     moments = [value for name, value in stepping.state[weights].items() if name != "step"]
     assert {value.device for value in moments if isinstance(value, torch.Tensor)} == {GPU}
 
 
-def test_the_field_of_an_object_stays_on_its_device(fake_gpu: None) -> None:
-    from nerfgen_ns.meshing.object_field import object_field
+def test_the_field_of_an_object_stays_on_its_device(fake_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    meshing = import_module("nerfgen_ns.meshing.object_field")
     from nerfgen_ns.meshing.surface_colours import colours_at, surface_colours
 
+    monkeypatch.setattr(meshing, "copy", SimpleNamespace(deepcopy=lambda field: field))
     model = model_of("nerfgen-tiny").eval()
-    field = object_field(model, torch.zeros(model.config.latent_dim))
+    field = meshing.object_field(model, torch.zeros(model.config.latent_dim))
     positions = np.zeros((5, 3), dtype=np.float32)
     assert field.density(torch.zeros(5, 3, device=GPU)).device == GPU
     assert field.near_class is not None and field.near_class(torch.zeros(5, 3, device=GPU)).device == GPU
