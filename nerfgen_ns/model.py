@@ -47,6 +47,8 @@ class NerfgenModel(Model):
         """Make the latent table, the fields and the sampler."""
         super().populate_modules()
         config = self.config
+        with exit_with_one_line():
+            config.check()
         # nerfstudio makes the model on the processor and moves it; what it will run on it is told here.
         device = torch.device(self.kwargs.get("device", "cpu"))
         use_bf16 = config.use_bf16 and has_fast_bf16(device)
@@ -165,8 +167,11 @@ class NerfgenModel(Model):
         if rays.nears is None or rays.fars is None:
             rays = self.collider(rays)  # type: ignore[misc]
         assert rays.nears is not None and rays.fars is not None
-        # nerfstudio gives whole numbers in places.
-        rays.nears, rays.fars = rays.nears.to(rays.origins), rays.fars.to(rays.origins)
+        if not self.training:
+            # Looking for the photograph nearest to a camera, nerfstudio gives whole numbers for the ends, and
+            # between a camera and itself no direction.
+            rays.nears, rays.fars = rays.nears.to(rays.origins), rays.fars.to(rays.origins)
+            rays.directions = rays.directions.nan_to_num()
         behind = self._background(rays.directions, codes, background)
         if self.training and self.config.mirrored_share > 0:
             mirrored = draw_mirrored(rays, self.config.mirrored_share)

@@ -8,6 +8,17 @@ from typing import Literal
 import tyro
 from nerfstudio.models.base_model import ModelConfig
 
+from nerfgen_ns.errors import UsageError
+
+LOWEST = {
+    "latent_dim": 1, "latent_init_std": 0.0, "width": 1, "layers": 2, "octaves": 0, "background_width": 1,
+    "background_layers": 2, "background_octaves": 0, "num_samples": 1, "num_eval_samples": 1,
+    "grid_resolution": 4, "occupancy_decay": 0.0, "unoccupied_density": 0.0, "rgb_loss_mult": 0.0,
+    "background_weight": 0.0, "mask_loss_mult": 0.0, "hard_surface_loss_mult": 0.0,
+    "pose_correction_mult": 0.0, "mirrored_share": 0.0, "lopsided_share": 0.0, "eval_num_rays_per_chunk": 1,
+}  # fmt: skip
+"""The smallest values with which there is a model."""
+
 
 @dataclass
 class NerfgenModelConfig(ModelConfig):
@@ -88,6 +99,23 @@ class NerfgenModelConfig(ModelConfig):
     collider_params: tyro.conf.Suppress[dict[str, float] | None] = None
     loss_coefficients: tyro.conf.Suppress[dict[str, float]] = field(default_factory=dict)
     prompt: tyro.conf.Suppress[str | None] = None
+
+    def check(self) -> None:
+        """Look for values that make no model.
+
+        Raises:
+            UsageError: there is one; the line names its option and the smallest value that works.
+        """
+        for name, lowest in LOWEST.items():
+            value = getattr(self, name)
+            if value is not None and value < lowest:
+                option = f"--pipeline.model.{name.replace('_', '-')}"
+                raise UsageError(f"{option} {value}: give {lowest} or more")
+        if not 1 <= self.skip_layer < self.layers:
+            raise UsageError(
+                f"--pipeline.model.skip-layer {self.skip_layer}: give 1 to {self.layers - 1}, for "
+                f"{self.layers} layers"
+            )
 
 
 def _model_class() -> type:

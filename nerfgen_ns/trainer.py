@@ -24,6 +24,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from nerfgen_ns.allocator import keep_freed_memory
 from nerfgen_ns.checkpoints import newest_checkpoint
+from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
 from nerfgen_ns.distributed.ranks import says_first
 from nerfgen_ns.distributed.row_gradients import RankOptimizers
 from nerfgen_ns.errors import NerfgenError, UsageError, exit_with_one_line
@@ -178,6 +179,7 @@ class NerfgenTrainer(Trainer):
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Read the data and make the model; a run that fails or is interrupted here leaves nothing behind."""
         with exit_with_one_line():
+            self._check_options()
             self._check_device()
         if self.device == "cpu":
             keep_freed_memory()
@@ -191,6 +193,35 @@ class NerfgenTrainer(Trainer):
                 raise
             print("\nnerfgen: interrupted before training began", file=sys.stderr)
             raise SystemExit(INTERRUPTED) from None
+
+    def _check_options(self) -> None:
+        """Look for numbers with which no training can go.
+
+        Raises:
+            UsageError: there is one.
+        """
+        config, manager = self.config, self.config.pipeline.datamanager
+        lowest = {
+            "--max-num-iterations": (config.max_num_iterations, 1),
+            "--steps-per-save": (config.steps_per_save, 0),
+            "--logging.max-buffer-size": (config.logging.max_buffer_size, 1),
+            "--logging.steps-per-log": (config.logging.steps_per_log, 1),
+            "--pipeline.datamanager.train-num-rays-per-batch": (manager.train_num_rays_per_batch, 1),
+            "--pipeline.datamanager.eval-num-rays-per-batch": (manager.eval_num_rays_per_batch, 1),
+        }
+        if isinstance(manager, NerfgenDataManagerConfig):
+            pixels = manager.pixel_sampler.pixels_per_image
+            lowest["--pipeline.datamanager.pixel-sampler.pixels-per-image"] = (pixels, 1)
+            lowest["--pipeline.datamanager.pixel-memory"] = (manager.pixel_memory, 0)
+        for group, parts in config.optimizers.items():
+            if isinstance(decay := parts["scheduler"], BudgetDecayConfig):
+                option = f"--optimizers.{group.replace('_', '-')}.scheduler.warmup-steps"
+                lowest[option] = (decay.warmup_steps, 0)
+        for option, (value, least) in lowest.items():
+            if value < least:
+                raise UsageError(f"{option} {value}: give {least} or more")
+        if config.training_minutes is not None and config.training_minutes <= 0:
+            raise UsageError(f"--training-minutes {config.training_minutes}: give more than 0")
 
     def _check_device(self) -> None:
         """Say why a GPU is not used, and refuse what cannot work on the device.

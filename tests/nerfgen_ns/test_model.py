@@ -1,5 +1,7 @@
 """The model: outputs, losses, the identity shown, checkpoints."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -212,13 +214,15 @@ def test_chunks_in_which_rays_of_many_identities_see_nothing_are_background(samp
     torch.testing.assert_close(outputs["rgb"], outputs["background"])
 
 
-def test_a_ray_between_two_cameras_with_whole_numbers_for_its_ends_is_rendered():
-    # As nerfstudio asks when it looks for the photograph nearest to a camera of a path.
+@pytest.mark.parametrize("direction", [1.0, math.nan])
+def test_rays_between_cameras_as_nerfstudio_looks_for_the_nearest_one_are_rendered(direction):
     for sampler in SAMPLERS:
         model = make_model(sampler=sampler).eval()
         rays = make_rays(1)
+        rays.directions = rays.directions * direction
         rays.nears, rays.fars = torch.tensor([[0.05]]), torch.tensor([[100]])
-        assert model.get_outputs(rays)["depth"].dtype == torch.float32
+        depth = model.get_outputs(rays)["depth"]
+        assert depth.dtype == torch.float32 and depth.isfinite().all()
 
 
 def test_a_background_color_that_nerfstudio_sets_for_a_crop_is_behind_the_object():
@@ -270,3 +274,15 @@ def test_an_identity_that_does_not_exist_ends_the_command_with_one_line(capsys):
         make_model().eval().get_outputs_for_camera(make_camera(cam_idx=IDENTITIES))
     assert exit_.value.code == 2
     assert capsys.readouterr().err == "nerfgen: identity 5 does not exist: choose one from 0 to 4\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("width", 0), ("layers", 1), ("skip_layer", 3), ("skip_layer", 0), ("grid_resolution", 1),
+     ("background_layers", 1), ("octaves", -1), ("eval_num_rays_per_chunk", 0), ("mask_loss_mult", -1.0)],
+)  # fmt: skip
+def test_a_value_that_makes_no_model_ends_the_command_with_one_line(option, value, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        make_model(**{option: value})
+    said = capsys.readouterr().err
+    assert f"--pipeline.model.{option.replace('_', '-')} {value}" in said and said.count("\n") == 1

@@ -252,3 +252,31 @@ def test_an_interruption_before_training_says_so_and_leaves_nothing_behind(confi
     assert exit_.value.code == 130
     assert "interrupted before training began" in capsys.readouterr().err
     assert list(config.output_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "change"),
+    [
+        ("--max-num-iterations 0", lambda config: setattr(config, "max_num_iterations", 0)),
+        ("--training-minutes 0", lambda config: setattr(config, "training_minutes", 0)),
+        ("--logging.max-buffer-size 0", lambda config: setattr(config.logging, "max_buffer_size", 0)),
+        (
+            "--pipeline.datamanager.pixel-sampler.pixels-per-image 0",
+            lambda config: setattr(config.pipeline.datamanager.pixel_sampler, "pixels_per_image", 0),
+        ),
+        (
+            "--pipeline.model.sampler volumetric",
+            lambda config: setattr(config.pipeline.model, "sampler", "volumetric"),
+        ),
+        ("--machine.device-type cuda", lambda config: setattr(config.machine, "device_type", "cuda")),
+    ],
+)
+def test_options_with_which_no_training_can_go_end_the_command_with_one_line(
+    config, capsys, monkeypatch, option, change
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    change(config)
+    with pytest.raises(SystemExit, match="2"):
+        set_up(config)
+    said = capsys.readouterr().err
+    assert option in said and said.count("\n") == 1

@@ -1,0 +1,342 @@
+"""Everything that a GPU has to show, in a few minutes and without a network.
+
+python -m benchmarks.gpu_check --data PREPARED --output-dir OUT
+
+`benchmarks/gpu_check.sh` installs what is missing from a folder of wheels and calls this. Without a GPU it
+runs on the processor: that tests the script, and says nothing of a GPU.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+from benchmarks.products import measured_peaks, own_operations, synchronise
+from benchmarks.results_file import write_section
+from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.files import write_json
+from nerfgen_ns.machine import cuda_problem, describe_machine, machine_sentence
+
+WARM_UP = 10
+PICTURE_SIZE = 256
+
+
+@dataclass
+class GpuCheck:
+    """Run tests, steps of every method and every command on a GPU, and write down what comes of it."""
+
+    data: Path
+    """A prepared folder, of photographs at their own size."""
+    output_dir: Path
+    """Folder for the runs, and for gpu_check.json and gpu_check.md."""
+    steps: int = 60
+    """Steps of each method that are timed."""
+    training_steps: int = 1500
+    """Steps of the run that the commands use."""
+    methods: tuple[str, ...] = ("nerfgen-tiny", "nerfgen", "nerfgen-hq")
+    """Methods whose steps are timed."""
+    tests: bool = True
+    """Whether to run the tests that need a GPU."""
+    results: Path | None = None
+    """A Markdown file of results that gets the section; RESULTS.md of this folder is one."""
+    checks: dict[str, Any] = field(default_factory=dict, init=False)
+
+    def run(self) -> None:
+        """Carry out all checks; each is written down as soon as it is done.
+
+        Raises:
+            NerfgenError: a check failed; the others ran all the same.
+        """
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        self._check("machine", lambda: {**describe_machine(), "problem": cuda_problem(), "nvcc": _nvcc()})
+        self._check("peaks, operations a second", lambda: measured_peaks(self.device))
+        if self.tests:
+            tests = ["tests/nerfgen_ns/test_gpu.py", "tests/nerfgen_ns/test_devices.py"]
+            self._command(
+                "tests", sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *tests
+            )
+        for method in self.methods:
+            self._check(f"steps of {method}", lambda method=method: self._steps_of(method))
+        self._commands()
+        self._check("one model on both devices", self._on_both_devices)
+        failed = [name for name, check in self.checks.items() if not check["passed"]]
+        body = self._markdown()
+        (self.output_dir / "gpu_check.md").write_text(body, encoding="utf-8")
+        if self.results is not None:
+            write_section(self.results, "GPU check", "cuda" if self.device.type == "cuda" else "cpu", body)
+        print(body)
+        if failed:
+            raise NerfgenError(f"failed: {', '.join(failed)}; see {self.output_dir / 'gpu_check.json'}")
+
+    def _check(self, name: str, look: Callable[[], Any]) -> None:
+        begin = time.perf_counter()
+        try:
+            found, passed = look(), True
+        # Whatever one check meets, the others still run.
+        except Exception as error:
+            found, passed = {"error": str(error)[-2000:], "where": traceback.format_exc()[-3000:]}, False
+        seconds = round(time.perf_counter() - begin, 1)
+        self.checks[name] = {"passed": passed, "seconds": seconds, "found": found}
+        print(f"{'ok' if passed else 'FAILED':7} {seconds:6.1f} s  {name}", flush=True)
+        if not passed:
+            print(f"        {found['error'][-600:]}", flush=True)
+        write_json(self.output_dir / "gpu_check.json", self.checks)
+
+    def _command(
+        self, name: str, *command: object, status: int = 0, says: str = "", **environment: str
+    ) -> None:
+        def look() -> dict[str, Any]:
+            done = subprocess.run(
+                [str(part) for part in command],
+                env={**os.environ, **environment},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=240,
+            )
+            if done.returncode != status or "Traceback" in done.stdout or says not in done.stdout:
+                raise NerfgenError(f"exit status {done.returncode}: {done.stdout[-2500:]}")
+            return {"status": done.returncode, "end": done.stdout.strip().splitlines()[-1:]}
+
+        self._check(name, look)
+
+    def _steps_of(self, name: str) -> dict[str, Any]:
+        """Time, memory, rate of operations and synchronizations of a method's training steps."""
+        trainer = self._trainer(name)
+        step, counted = _stepper(trainer), [0, 0]
+        for _ in range(WARM_UP):
+            step()
+        model_config = trainer.pipeline.model.config
+        rays = trainer.config.pipeline.datamanager.train_num_rays_per_batch
+        counted = [rays, rays * model_config.num_samples]
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        synchronise(self.device)
+        begin = time.perf_counter()
+        for _ in range(self.steps):
+            step()
+        synchronise(self.device)
+        seconds = (time.perf_counter() - begin) / self.steps
+        operations = own_operations(model_config).of(counted[1], counted[0])
+        return {
+            "milliseconds_a_step": round(1e3 * seconds, 2),
+            "rays_a_second": round(rays / seconds),
+            "teraflops": round(operations / seconds / 1e12, 2),
+            "device_gigabytes": round(torch.cuda.max_memory_allocated() / 1e9, 2)
+            if self.device.type == "cuda"
+            else None,
+            "bf16": trainer.pipeline.model.foreground_field.use_bf16,
+            "synchronizations": _synchronizations(step) if self.device.type == "cuda" else None,
+        }
+
+    def _trainer(self, name: str) -> Any:
+        from nerfgen_ns.configs import nerfgen, nerfgen_hq, nerfgen_tiny
+
+        methods = {method.config.method_name: method for method in (nerfgen, nerfgen_hq, nerfgen_tiny)}
+        config: Any = copy.deepcopy(methods[name].config)
+        config.data = config.pipeline.datamanager.data = self.data
+        config.output_dir, config.timestamp, config.experiment_name = self.output_dir, "steps", "steps"
+        config.machine.device_type, config.vis = self.device.type, "tensorboard"
+        config.logging.local_writer.enable = False
+        trainer = config.setup(local_rank=0, world_size=1)
+        trainer.setup()
+        trainer.pipeline.train()
+        return trainer
+
+    def _commands(self) -> None:
+        """nerfstudio's commands and ours, on a run of photographs at their own size."""
+        runs = self.output_dir / "runs"
+        shutil.rmtree(runs, ignore_errors=True)
+
+        def train(name: str, method: str, steps: int, *options: object, **more: Any) -> None:
+            command = ["ns-train", method, "--data", self.data, "--output-dir", runs]
+            given = ["--experiment-name", "check", "--timestamp", name, "--max-num-iterations", steps]
+            self._command(f"ns-train, {name}", *command, *given, *options, **more)
+
+        quiet = ["--vis", "tensorboard"]
+        train(
+            "first", "nerfgen-tiny", self.training_steps, "--viewer.quit-on-train-completion", True,
+            "--steps-per-eval-image", self.training_steps // 3,
+        )  # fmt: skip
+        run = runs / "check/nerfgen-tiny/first"
+        config, out = run / "config.yml", self.output_dir / "made"
+        shutil.rmtree(out, ignore_errors=True)
+        train("resumed", "nerfgen-tiny", 20, *quiet, "--load-dir", run / "nerfstudio_models")
+        train(
+            "mixed precision",
+            "nerfgen-tiny",
+            60,
+            *quiet,
+            "--mixed-precision",
+            True,
+            "--use-grad-scaler",
+            True,
+        )
+        train("large", "nerfgen", 60, *quiet, "--steps-per-eval-image", 50)
+        train("cpu", "nerfgen-tiny", 20, *quiet, "--machine.device-type", "cpu")
+        if self.device.type == "cuda":
+            kernels = ["--pipeline.model.sampler", "volumetric"]
+            nowhere = {"TORCH_EXTENSIONS_DIR": str(self.output_dir.resolve() / "no kernels")}
+            without = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if "cuda" not in p)
+            train(
+                "volumetric without nvcc", "nerfgen-tiny", 20, *quiet, *kernels,
+                status=2, says="nvcc", **nowhere, PATH=without,
+            )  # fmt: skip
+            header = Path(__file__).parents[1] / "nerfgen_ns/nerfacc_cuda13.h"
+            train(
+                "volumetric", "nerfgen-tiny", 100, *quiet, *kernels, NVCC_PREPEND_FLAGS=f"-include {header}"
+            )
+            self._command(
+                "one NCCL rank", "torchrun", "--standalone", "--nproc-per-node", 1, "-m",
+                "nerfgen_ns.distributed", "nerfgen-tiny", "--data", self.data, "--output-dir", runs,
+                "--max-num-iterations", 30, *quiet,
+            )  # fmt: skip
+        loaded = ["--load-config", config]
+        self._command("ns-eval", "ns-eval", *loaded, "--output-path", out / "metrics.json")
+        images = ["--output-format", "images", "--image-format", "png", "--output-path"]
+        self._command(
+            "ns-render spiral", "ns-render", "spiral", *loaded, "--camera-idx", 1, "--seconds", 0.5, *images,
+            out / "spiral",
+        )  # fmt: skip
+        self._command(
+            "ns-render dataset", "ns-render", "dataset", *loaded, "--split", "train", "--image-format", "png",
+            "--output-path", out / "dataset",
+        )  # fmt: skip
+        self._command("fit", "nerfgen", "fit", *loaded, "--images", self.data, "--output-dir", out / "fit")
+        self._command("mesh", "nerfgen", "mesh", *loaded, "--identity", 1, "--output-path", out / "mesh.ply")
+        self._command("evaluate", "nerfgen", "evaluate", *loaded, "--output-path", out / "evaluate.json")
+        try:
+            import imageio_ffmpeg  # noqa: F401
+        except ImportError:
+            return
+        self._command("sample", "nerfgen", "sample", *loaded, "--output-dir", out / "sample")
+        self._command(
+            "morph", "nerfgen", "morph", *loaded, "--identities", 0, 1, "--output-path", out / "m.mp4"
+        )
+
+    def _on_both_devices(self) -> dict[str, Any]:
+        """One checkpoint on the GPU in bf16 and fp32, and on the processor: mean and largest differences."""
+        import numpy as np
+
+        from nerfgen_ns.run import load_run
+        from nerfgen_ns.turntable import turned_cameras, usual_angles
+
+        run = load_run(self.output_dir / "runs/check/nerfgen-tiny/first/config.yml")
+        model, field = run.model, run.model.foreground_field
+        angle = np.array([[20.0, usual_angles(run.cameras)[1]]])
+        camera = turned_cameras(run.cameras, angle, PICTURE_SIZE)
+        code = run.codes[1:2]
+        pictures = {"as it is": run.render(code, camera)["rgb"].cpu()}
+        begin, frames = time.perf_counter(), 20
+        for _ in range(frames):
+            run.render(code, camera)
+        synchronise(self.device)
+        rate = frames / (time.perf_counter() - begin)
+        field.use_bf16 = False
+        if model.background_field is not None:
+            model.background_field.use_bf16 = False
+        pictures["fp32"] = run.render(code, camera)["rgb"].cpu()
+        model.to("cpu")
+        pictures["processor"] = run.render(code.cpu(), camera)["rgb"].cpu()
+        model.to(self.device)
+        pictures["and back"] = run.render(code, camera)["rgb"].cpu()
+        exact = pictures["processor"]
+        differences = {
+            name: {
+                "mean": float((picture - exact).abs().mean()),
+                "largest": float((picture - exact).abs().max()),
+            }
+            for name, picture in pictures.items()
+        }
+        if differences["fp32"]["mean"] > 2e-3 or differences["as it is"]["mean"] > 2e-2:
+            raise NerfgenError(f"the pictures differ: {json.dumps(differences)}")
+        return {"frames_a_second": round(rate, 1), "differences_to_the_processor": differences}
+
+    def _markdown(self) -> str:
+        machine = self.checks["machine"]["found"]
+        lines = [f"`python -m benchmarks.gpu_check` on {machine_sentence(machine)}.", ""]
+        lines += ["| check | result | seconds | found |", "| --- | --- | --- | --- |"]
+        for name, check in self.checks.items():
+            found = check["found"]
+            if "error" in found:
+                found = found["error"].strip().splitlines()[-1][:150]
+            elif name != "machine":
+                found = json.dumps(found).strip("{}")
+            else:
+                found = f"torch {found['torch']}, nerfstudio {found['nerfstudio']}, {found['nvcc']}"
+            found = str(found).replace("|", "\\|")
+            lines.append(
+                f"| {name} | {'ok' if check['passed'] else 'failed'} | {check['seconds']} | {found} |"
+            )
+        return "\n".join(lines)
+
+
+def _stepper(trainer: Any) -> Callable[[], None]:
+    """A function that takes one training step with everything the trainer does in it."""
+    from nerfstudio.engine.callbacks import TrainingCallbackLocation
+
+    taken = 0
+
+    def step() -> None:
+        nonlocal taken
+        for location in (
+            TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
+            TrainingCallbackLocation.AFTER_TRAIN_ITERATION,
+        ):
+            if location is TrainingCallbackLocation.AFTER_TRAIN_ITERATION:
+                trainer.train_iteration(taken)
+            for callback in trainer.callbacks:
+                callback.run_callback_at_location(taken, location=location)
+        taken += 1
+
+    return step
+
+
+def _synchronizations(step: Callable[[], None]) -> list[str]:
+    """Where a few training steps wait for the GPU: file and line of each call."""
+    places: set[str] = set()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(4):
+                step()
+        for warning in caught:
+            if "synchronizing" in str(warning.message):
+                file = Path(warning.filename)
+                places.add(f"{'/'.join(file.parts[-2:])}:{warning.lineno}")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sorted(places)
+
+
+def _nvcc() -> str:
+    path = shutil.which("nvcc")
+    if path is None:
+        return "no nvcc"
+    lines = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.splitlines()
+    return next((line.strip() for line in lines if "release" in line), "nvcc")
+
+
+if __name__ == "__main__":
+    check = tyro.cli(GpuCheck)
+    try:
+        check.run()
+    except NerfgenError as error:
+        print(f"gpu_check: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_status) from error
