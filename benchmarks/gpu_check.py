@@ -68,7 +68,7 @@ class GpuCheck:
         if self.tests:
             tests = ["tests/nerfgen_ns/test_gpu.py", "tests/nerfgen_ns/test_devices.py"]
             self._command(
-                "tests", sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *tests
+                "tests", sys.executable, "-m", "pytest", "-q", "-rs", "-o", "pythonpath=tests/helpers", *tests
             )
         for method in self.methods:
             self._check(f"steps of {method}", lambda method=method: self._steps_of(method))

@@ -15,5 +15,7 @@ trap 'rm -rf "$site"' EXIT
 pip() { python3 -m pip --quiet --disable-pip-version-check "$@"; }
 pip install --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$site" "$wheels"/*.whl
 pip install --no-index --no-deps --no-compile --no-cache-dir --no-build-isolation --upgrade --target "$site" .
-export PYTHONPATH=$site:$PWD PATH=$site/bin:$PATH
+# The package is the installed one, whose parts lie in one place; of this folder only the benchmarks are wanted.
+ln -s "$PWD/benchmarks" "$site/benchmarks"
+export PYTHONPATH=$site PATH=$site/bin:$PATH PYTHONSAFEPATH=1
 python3 -m benchmarks.gpu_check "$@"
