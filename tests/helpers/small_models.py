@@ -13,7 +13,7 @@ from nerfgen_ns.model_config import NerfgenModelConfig
 IDENTITIES = 5
 
 
-def make_model(identities: int = IDENTITIES, **options) -> NerfgenModel:
+def make_model(identities: int = IDENTITIES, device: str = "cpu", **options) -> NerfgenModel:
     config = NerfgenModelConfig(
         **{
             "latent_dim": 6, "width": 16, "layers": 3, "skip_layer": 1, "octaves": 2, "num_samples": 8,
@@ -22,7 +22,9 @@ def make_model(identities: int = IDENTITIES, **options) -> NerfgenModel:
         }
     )  # fmt: skip
     box = SceneBox(aabb=torch.tensor([[-1.0] * 3, [1.0] * 3]))
-    return config.setup(scene_box=box, num_train_data=99, metadata={"num_identities": identities})
+    return config.setup(
+        scene_box=box, num_train_data=99, metadata={"num_identities": identities}, device=device
+    )
 
 
 def make_rays(count: int = 10, **metadata) -> RayBundle:
