@@ -30,6 +30,7 @@ from benchmarks.results_file import write_section
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.files import write_json
 from nerfgen_ns.machine import cuda_problem, describe_machine, machine_sentence
+from nerfgen_ns.rendering import CUDA_13_HEADER
 
 WARM_UP = 10
 PICTURE_SIZE = 256
@@ -51,6 +52,8 @@ class GpuCheck:
     """Methods whose steps are timed."""
     tests: bool = True
     """Whether to run the tests that need a GPU."""
+    skip: tuple[str, ...] = ()
+    """Names of checks to leave out; all checks print theirs."""
     results: Path | None = None
     """A Markdown file of results that gets the section; RESULTS.md of this folder is one."""
     checks: dict[str, Any] = field(default_factory=dict, init=False)
@@ -66,14 +69,10 @@ class GpuCheck:
         self._check("machine", lambda: {**describe_machine(), "problem": cuda_problem(), "nvcc": _nvcc()})
         self._check("peaks, operations a second", lambda: measured_peaks(self.device))
         if self.tests:
-            tests = ["tests/nerfgen_ns/test_gpu.py", "tests/nerfgen_ns/test_devices.py"]
-            self._command(
-                "tests", sys.executable, "-m", "pytest", "-q", "-rs", "-o", "pythonpath=tests/helpers", *tests
-            )
+            self._tests("tests", "not volumetric")
         for method in self.methods:
             self._check(f"steps of {method}", lambda method=method: self._steps_of(method))
         self._commands()
-        self._check("one model on both devices", self._on_both_devices)
         if self.device.type == "cuda":
             self._kernels()
         failed = [name for name, check in self.checks.items() if not check["passed"]]
@@ -86,6 +85,8 @@ class GpuCheck:
             raise NerfgenError(f"failed: {', '.join(failed)}; see {self.output_dir / 'gpu_check.json'}")
 
     def _check(self, name: str, look: Callable[[], Any]) -> None:
+        if name in self.skip:
+            return
         begin = time.perf_counter()
         try:
             found, passed = look(), True
@@ -116,6 +117,12 @@ class GpuCheck:
             return {"status": done.returncode, "end": done.stdout.strip().splitlines()[-1:]}
 
         self._check(name, look)
+
+    def _tests(self, name: str, which: str, **environment: str) -> None:
+        """The tests that need a GPU, and those of devices; `which` is pytest's expression."""
+        tests = ["tests/nerfgen_ns/test_gpu.py", "tests/nerfgen_ns/test_devices.py"]
+        options = ["-q", "-rs", "-k", which, "-o", "pythonpath=tests/helpers"]
+        self._command(name, sys.executable, "-m", "pytest", *options, *tests, **environment)
 
     def _steps_of(self, name: str) -> dict[str, Any]:
         """Time, memory, rate of operations and synchronizations of a method's training steps."""
@@ -197,6 +204,7 @@ class GpuCheck:
                 "nerfgen_ns.distributed", "nerfgen-tiny", "--data", self.data, "--output-dir", runs,
                 "--max-num-iterations", 30, *quiet,
             )  # fmt: skip
+        self._check("one model on both devices", self._on_both_devices)
         loaded = ["--load-config", config]
         self._command("ns-eval", "ns-eval", *loaded, "--output-path", out / "metrics.json")
         images = ["--output-format", "images", "--image-format", "png", "--output-path"]
@@ -210,35 +218,29 @@ class GpuCheck:
         )  # fmt: skip
         self._command("fit", "nerfgen", "fit", *loaded, "--images", self.data, "--output-dir", out / "fit")
         self._command("mesh", "nerfgen", "mesh", *loaded, "--identity", 1, "--output-path", out / "mesh.ply")
-        self._command("evaluate", "nerfgen", "evaluate", *loaded, "--output-path", out / "evaluate.json")
-        try:
-            import imageio_ffmpeg  # noqa: F401
-        except ImportError:
-            return
         self._command("sample", "nerfgen", "sample", *loaded, "--output-dir", out / "sample")
         self._command(
             "morph", "nerfgen", "morph", *loaded, "--identities", 0, 1, "--output-path", out / "m.mp4"
         )
+        self._command("evaluate", "nerfgen", "evaluate", *loaded, "--output-path", out / "evaluate.json")
 
     def _kernels(self) -> None:
         """nerfacc's kernels: refused where they cannot be compiled, and compiled where they can."""
+        runs = self.output_dir / "runs"
         train = [
-            "ns-train", "nerfgen-tiny", "--data", self.data, "--output-dir", self.output_dir / "runs", "--vis",
-            "tensorboard", "--max-num-iterations", 100, "--pipeline.model.sampler", "volumetric",
+            "ns-train", "nerfgen-tiny", "--data", self.data, "--output-dir", runs, "--vis", "tensorboard",
+            "--max-num-iterations", 100, "--pipeline.model.sampler", "volumetric",
         ]  # fmt: skip
         folders = os.environ["PATH"].split(os.pathsep)
-        without = os.pathsep.join(folder for folder in folders if not (Path(folder) / "nvcc").exists())
-        nowhere = str(self.output_dir.resolve() / "no kernels")
-        self._command(
-            "volumetric without nvcc",
-            *train,
-            status=2,
-            says="nvcc",
-            PATH=without,
-            TORCH_EXTENSIONS_DIR=nowhere,
-        )
-        header = Path(__file__).parents[1] / "nerfgen_ns/nerfacc_cuda13.h"
-        self._command("volumetric", *train, NVCC_PREPEND_FLAGS=f"-include {header}")
+        elsewhere = {
+            "PATH": os.pathsep.join(folder for folder in folders if not (Path(folder) / "nvcc").exists()),
+            "TORCH_EXTENSIONS_DIR": str(self.output_dir.resolve() / "no kernels"),
+        }
+        self._command("volumetric without nvcc", *train, status=2, says="nvcc", **elsewhere)
+        flags = f"-include {CUDA_13_HEADER}"
+        self._command("volumetric", *train, NVCC_PREPEND_FLAGS=flags)
+        if self.tests:
+            self._tests("tests of nerfacc's kernels", "volumetric and not refused", NVCC_PREPEND_FLAGS=flags)
 
     def _on_both_devices(self) -> dict[str, Any]:
         """One checkpoint on the GPU in bf16 and fp32, and on the processor: mean and largest differences."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -290,5 +291,7 @@ def _reason(error: Exception) -> str:
             "nerfacc's kernels do not compile under CUDA 13, which lacks cub::Equality; set "
             f"NVCC_PREPEND_FLAGS='-include {CUDA_13_HEADER}'"
         )
+    if built := re.search(r"(/\S+)/nerfacc_cuda\.so", text):
+        return f"an earlier attempt to compile nerfacc's kernels failed; remove {built[1]} and try again"
     lines = [line.strip() for line in text.splitlines() if "error" in line.lower()] or text.splitlines()
     return f"nerfacc's kernels do not run ({(lines or [type(error).__name__])[0][:200]})"
