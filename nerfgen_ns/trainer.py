@@ -23,10 +23,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from nerfgen_ns.allocator import keep_freed_memory
 from nerfgen_ns.checkpoints import newest_checkpoint
+from nerfgen_ns.console import show_on_any_console
 from nerfgen_ns.distributed.ranks import says_first
 from nerfgen_ns.distributed.row_gradients import RankOptimizers
 from nerfgen_ns.errors import NerfgenError, UsageError, exit_with_one_line
 from nerfgen_ns.optimizer_state import left_out, size_line, start_anew
+from nerfgen_ns.pace import watch_this_machine
 from nerfgen_ns.pipeline import NerfgenPipeline
 
 INTERRUPTED = 130
@@ -80,6 +82,11 @@ class NerfgenTrainerConfig(TrainerConfig):
             with exit_with_one_line():
                 newest_checkpoint(value)
         super().__setattr__(name, value)
+
+    def print_to_terminal(self) -> None:
+        """Print the configuration; this, and what `ns-train` prints after it, on any console."""
+        show_on_any_console()
+        super().print_to_terminal()
 
     def save_config(self) -> None:
         """Write the run's config.yml; a folder that cannot be written to ends the command with one line."""
@@ -177,6 +184,7 @@ class NerfgenTrainer(Trainer):
             keep_freed_memory()
         # The viewer keeps its camera paths in this folder: let it be the run's, not the photographs'.
         self.config.data = None
+        self.pace = watch_this_machine() if self.device == "cpu" else None
         try:
             super().setup(test_mode)
         except BaseException as error:
@@ -220,7 +228,10 @@ class NerfgenTrainer(Trainer):
         if step_check(step, self.config.logging.steps_per_log, run_at_zero=True):
             _, _, metrics = result
             metrics["latent_norm"] = self.pipeline.model.latent_table.mean_norm()
-        said = says_first([time.perf_counter() - begin, self.stop_training], self.device)
+        seconds = time.perf_counter() - begin
+        if self.pace is not None and (slow := self.pace.after_step(seconds)) and comms.is_main_process():
+            CONSOLE.print(slow, soft_wrap=True)
+        said = says_first([seconds, self.stop_training], self.device)
         self.stop_training = bool(said[1])
         for decay in self.decays:
             decay.seconds += said[0]
