@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NoReturn
 
 import tyro
 from nerfstudio.models.base_model import ModelConfig
+
+from nerfgen_ns.errors import UsageError, exit_with_one_line
 
 
 @dataclass
@@ -88,6 +90,16 @@ class NerfgenModelConfig(ModelConfig):
     collider_params: tyro.conf.Suppress[dict[str, float] | None] = None
     loss_coefficients: tyro.conf.Suppress[dict[str, float]] = field(default_factory=dict)
     prompt: tyro.conf.Suppress[str | None] = None
+
+    @property
+    def sdf_field(self) -> NoReturn:
+        """End `ns-export marching-cubes` with one line: it asks for a field of signed distances."""
+        with exit_with_one_line():
+            raise UsageError(
+                "ns-export marching-cubes: needs a field of signed distances, and this model has densities; "
+                "use nerfgen mesh"
+            )
+        raise AssertionError
 
 
 def _model_class() -> type:

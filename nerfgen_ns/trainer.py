@@ -6,7 +6,9 @@ import pickle
 import sys
 import tempfile
 import time
-from contextlib import nullcontext, suppress
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -36,6 +38,9 @@ INTERRUPTED = 130
 
 KEPT_OPTIONS = ("websocket_host", "camera_frustum_scale")
 """What `ns-viewer` takes over from the run's viewer unless its command line says otherwise."""
+
+LOGGER_KEYS = {"wandb": "WANDB_API_KEY", "comet_ml": "COMET_API_KEY"}
+"""The packages that keep logs elsewhere, and the variable of the environment that each takes a key from."""
 
 CHECKPOINT_ERRORS = (
     OSError,
@@ -154,6 +159,29 @@ class BudgetDecayScheduler(Scheduler):
         return LambdaLR(optimizer, lr_lambda=BudgetDecay(self.config))
 
 
+@contextmanager
+def loggers_in_one_line(vis: str) -> Iterator[None]:
+    """Name the option where a package that keeps logs elsewhere cannot begin, most often without a key.
+
+    Args:
+        vis: what the user chose to see the training with.
+
+    Raises:
+        UsageError: such a package raised, or is not installed.
+    """
+    try:
+        yield
+    except Exception as error:
+        frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        raisers = {name.partition(".")[0] for name in (*frames, getattr(error, "name", None) or "")}
+        for logger in LOGGER_KEYS.keys() & raisers:
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            raise UsageError(
+                f"--vis {vis}: {reason}; set {LOGGER_KEYS[logger]}, or choose --vis tensorboard"
+            ) from error
+        raise
+
+
 class NerfgenTrainer(Trainer):
     """nerfstudio's trainer, which also keeps to a budget of minutes and writes checkpoints whole."""
 
@@ -186,7 +214,8 @@ class NerfgenTrainer(Trainer):
         self.config.data = None
         self.pace = watch_this_machine() if self.device == "cpu" else None
         try:
-            super().setup(test_mode)
+            with exit_with_one_line(), loggers_in_one_line(self.config.vis):
+                super().setup(test_mode)
         except BaseException as error:
             self._remove_folder()
             if not isinstance(error, KeyboardInterrupt):

@@ -246,3 +246,11 @@ def test_the_occupancy_renderer_trains_and_renders():
     assert all(parameter.grad is not None for parameter in model.get_param_groups()["fields"])
     outputs = model.eval().get_outputs_for_camera(make_camera(cam_idx=1).to("cuda"))
     assert outputs["rgb"].isfinite().all() and outputs["accumulation"].max() > 0.01
+
+
+def test_marching_cubes_over_signed_distances_end_with_one_line(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        hasattr(make_model().config, "sdf_field")
+    error = capsys.readouterr().err
+    assert error.startswith("nerfgen: ns-export marching-cubes") and error.count("\n") == 1
+    assert "nerfgen mesh" in error
