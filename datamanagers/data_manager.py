@@ -26,7 +26,7 @@ from nerfgen_ns.datamanagers.prefetch import Prefetched
 from nerfgen_ns.datamanagers.rays import PixelRays
 from nerfgen_ns.datamanagers.transforms import transforms_path
 from nerfgen_ns.errors import exit_with_one_line
-from nerfgen_ns.files import cache_folder
+from nerfgen_ns.files import writable_cache_folder
 
 BATCHES_AHEAD = 4
 """Batches that are read from a file before they are asked for."""
@@ -148,7 +148,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         pixels = (cameras.height.flatten().long() * cameras.width.flatten().long())[images].sum()
         if BYTES_OF_PIXEL * int(pixels) <= 1e9 * self.config.pixel_memory:
             return PixelStore(dataset, images)
-        return FilePixelStore(dataset, images, self.config.pixel_folder or cache_folder() / "pixels")
+        return FilePixelStore(dataset, images, self.config.pixel_folder or writable_cache_folder() / "pixels")
 
     def _pixels(self, dataset: NerfgenDataset, images: np.ndarray, rays: int) -> tuple[Any, Any, PixelRays]:
         with exit_with_one_line():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, Nerfst
 
 from nerfgen_ns.datamanagers.transforms import read_frames, rows_of_frames, transforms_path
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.files import cache_folder
+from nerfgen_ns.files import writable_cache_folder
 
 
 @dataclass
@@ -160,6 +161,7 @@ def find_prepared(data: Path) -> Path:
 
     Raises:
         UsageError: there is no such folder, it cannot be read, or nothing in it can be used.
+        NerfgenError: the cache folder cannot be written.
     """
     try:
         has_cameras = data.suffix == ".json" or (data / "transforms.json").exists()
@@ -176,7 +178,7 @@ def find_prepared(data: Path) -> Path:
 
     from nerfgen_ns.capture.prepare import PrepareConfig, prepare
 
-    digest = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]
-    output_dir = cache_folder() / f"{data.resolve().name}-{digest}"
+    digest = hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:12]
+    output_dir = writable_cache_folder() / f"{data.resolve().name}-{digest}"
     prepare(PrepareConfig(data=data, output_dir=output_dir))
     return output_dir

@@ -45,6 +45,27 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerfgen"
 
 
+def writable_cache_folder() -> Path:
+    """Return `cache_folder`, made where it was missing.
+
+    Raises:
+        NerfgenError: there is no home, or nothing can be written into the folder.
+    """
+    folder = None
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise NerfgenError(
+            f"{folder or 'the cache folder'}: cannot be written ({reason}); "
+            "set XDG_CACHE_HOME to a folder that can be"
+        ) from error
+    return folder
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 to `path`, whole or not at all."""
     with replace_file(path) as temporary:

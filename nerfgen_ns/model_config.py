@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NoReturn
 
 import tyro
 from nerfstudio.models.base_model import ModelConfig
 
-from nerfgen_ns.errors import UsageError
+from nerfgen_ns.errors import UsageError, exit_with_one_line
 
 LOWEST = {
     "latent_dim": 1, "latent_init_std": 0.0, "width": 1, "layers": 2, "octaves": 0, "background_width": 1,
@@ -116,6 +116,16 @@ class NerfgenModelConfig(ModelConfig):
                 f"--pipeline.model.skip-layer {self.skip_layer}: give 1 to {self.layers - 1}, for "
                 f"{self.layers} layers"
             )
+
+    @property
+    def sdf_field(self) -> NoReturn:
+        """End `ns-export marching-cubes` with one line: it asks for a field of signed distances."""
+        with exit_with_one_line():
+            raise UsageError(
+                "ns-export marching-cubes: needs a field of signed distances, and this model has densities; "
+                "use nerfgen mesh"
+            )
+        raise AssertionError
 
 
 def _model_class() -> type:

@@ -6,7 +6,9 @@ import pickle
 import sys
 import tempfile
 import time
-from contextlib import nullcontext, suppress
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -24,6 +26,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from nerfgen_ns.allocator import keep_freed_memory
 from nerfgen_ns.checkpoints import newest_checkpoint
+from nerfgen_ns.console import show_on_any_console
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
 from nerfgen_ns.distributed.ranks import says_first
 from nerfgen_ns.distributed.row_gradients import RankOptimizers
@@ -31,6 +34,7 @@ from nerfgen_ns.errors import NerfgenError, UsageError, exit_with_one_line
 from nerfgen_ns.machine import cuda_problem
 from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.optimizer_state import left_out, size_line, start_anew
+from nerfgen_ns.pace import watch_this_machine
 from nerfgen_ns.pipeline import NerfgenPipeline
 from nerfgen_ns.rendering import check_volumetric
 
@@ -39,6 +43,9 @@ INTERRUPTED = 130
 
 KEPT_OPTIONS = ("websocket_host", "camera_frustum_scale")
 """What `ns-viewer` takes over from the run's viewer unless its command line says otherwise."""
+
+LOGGER_KEYS = {"wandb": "WANDB_API_KEY", "comet_ml": "COMET_API_KEY"}
+"""The packages that keep logs elsewhere, and the variable of the environment that each takes a key from."""
 
 CHECKPOINT_ERRORS = (
     OSError,
@@ -85,6 +92,11 @@ class NerfgenTrainerConfig(TrainerConfig):
             with exit_with_one_line():
                 newest_checkpoint(value)
         super().__setattr__(name, value)
+
+    def print_to_terminal(self) -> None:
+        """Print the configuration; this, and what `ns-train` prints after it, on any console."""
+        show_on_any_console()
+        super().print_to_terminal()
 
     def save_config(self) -> None:
         """Write the run's config.yml; a folder that cannot be written to ends the command with one line."""
@@ -152,6 +164,29 @@ class BudgetDecayScheduler(Scheduler):
         return LambdaLR(optimizer, lr_lambda=BudgetDecay(self.config))
 
 
+@contextmanager
+def loggers_in_one_line(vis: str) -> Iterator[None]:
+    """Name the option where a package that keeps logs elsewhere cannot begin, most often without a key.
+
+    Args:
+        vis: what the user chose to see the training with.
+
+    Raises:
+        UsageError: such a package raised, or is not installed.
+    """
+    try:
+        yield
+    except Exception as error:
+        frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        raisers = {name.partition(".")[0] for name in (*frames, getattr(error, "name", None) or "")}
+        for logger in LOGGER_KEYS.keys() & raisers:
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            raise UsageError(
+                f"--vis {vis}: {reason}; set {LOGGER_KEYS[logger]}, or choose --vis tensorboard"
+            ) from error
+        raise
+
+
 class NerfgenTrainer(Trainer):
     """nerfstudio's trainer, which also keeps to a budget of minutes and writes checkpoints whole."""
 
@@ -185,8 +220,10 @@ class NerfgenTrainer(Trainer):
             keep_freed_memory()
         # The viewer keeps its camera paths in this folder: let it be the run's, not the photographs'.
         self.config.data = None
+        self.pace = watch_this_machine() if self.device == "cpu" else None
         try:
-            super().setup(test_mode)
+            with exit_with_one_line(), loggers_in_one_line(self.config.vis):
+                super().setup(test_mode)
         except BaseException as error:
             self._remove_folder()
             if not isinstance(error, KeyboardInterrupt):
@@ -273,7 +310,10 @@ class NerfgenTrainer(Trainer):
         if step_check(step, self.config.logging.steps_per_log, run_at_zero=True):
             _, _, metrics = result
             metrics["latent_norm"] = self.pipeline.model.latent_table.mean_norm()
-        said = says_first([time.perf_counter() - begin, self.stop_training], self.device)
+        seconds = time.perf_counter() - begin
+        if self.pace is not None and (slow := self.pace.after_step(seconds)) and comms.is_main_process():
+            CONSOLE.print(slow, soft_wrap=True)
+        said = says_first([seconds, self.stop_training], self.device)
         self.stop_training = bool(said[1])
         for decay in self.decays:
             decay.seconds += said[0]

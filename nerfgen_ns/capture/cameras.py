@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 
 @dataclass
@@ -36,23 +37,13 @@ class Cameras:
 
 
 def rotation_matrices(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3 3"]:
-    """Rotations by `|v|` radians about `v` (Rodrigues' formula)."""
-    x, y, z = vectors.T
-    zero = np.zeros_like(x)
-    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(-1, 3, 3)
-    angle = np.linalg.norm(vectors, axis=1)[:, None, None]
-    # np.sinc(t) is sin(πt)/(πt): well behaved at zero, unlike the textbook quotients.
-    return (
-        np.eye(3) + np.sinc(angle / np.pi) * cross + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * cross @ cross
-    )
+    """Return the rotations by `|v|` radians about `v`."""
+    return Rotation.from_rotvec(vectors).as_matrix()
 
 
 def rotation_vectors(rotation: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 3"]:
-    """The rotation vectors of rotations: the inverse of `rotation_matrices` below half a turn."""
-    twice_sine = np.stack([rotation[:, k - 2, k - 1] - rotation[:, k - 1, k - 2] for k in range(3)], axis=1)
-    sine = np.linalg.norm(twice_sine, axis=1) / 2
-    cosine = (np.trace(rotation, axis1=1, axis2=2) - 1) / 2
-    return -twice_sine / 2 * (np.arctan2(sine, cosine) / np.maximum(sine, 1e-12))[:, None]
+    """Return the shortest rotation vectors of rotations: at most π long; of the two of half a turn one."""
+    return Rotation.from_matrix(rotation).as_rotvec()
 
 
 def project(cameras: Cameras, points: Float[np.ndarray, "*n m 3"]) -> Float[np.ndarray, "n m 2"]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 from nerfgen_ns.capture.cameras import Cameras, project
 from nerfgen_ns.capture.capture_store import link
@@ -84,9 +85,8 @@ def prepare_from_run(load_config: Path, output_dir: Path, stages: Stages | None 
     change = {}
     for name, camera in zip(names, cameras, strict=True):
         frame = frames[name]
-        before = np.array(frame["transform_matrix"])[:3, :3]
-        cosine = (np.trace(before.T @ camera[:3, :3]) - 1) / 2
-        change[name] = float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+        before = Rotation.from_matrix(np.array(frame["transform_matrix"])[:3, :3])
+        change[name] = float(np.degrees((before.inv() * Rotation.from_matrix(camera[:3, :3])).magnitude()))
         frame["transform_matrix"] = camera.round(9).tolist()
         frame["pose_change"] = round(change[name], 4)
     errors_after = _reproject(source.parent, transforms)

@@ -18,6 +18,7 @@ from nerfgen_ns.cli.morph import Morph
 from nerfgen_ns.cli.pin import Pin
 from nerfgen_ns.cli.prepare import Prepare
 from nerfgen_ns.cli.sample import Sample
+from nerfgen_ns.console import show_on_any_console
 from nerfgen_ns.errors import NerfgenError, exit_with_one_line
 
 Command = (
@@ -39,6 +40,7 @@ Train with `ns-train nerfgen`, look with `ns-viewer`, render with `ns-render`, e
 
 def entrypoint() -> None:
     """Run the command line. Exit status: 0 done, 1 the work failed, 2 the call was wrong, 130 interrupted."""
+    show_on_any_console()
     if sys.argv[1:] == ["--version"]:
         print(f"nerfgen {version('nerfgen-ns')}")
         return

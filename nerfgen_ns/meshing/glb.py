@@ -8,27 +8,28 @@ import struct
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8, UInt16
+from jaxtyping import Float32, Shaped, UInt8
 from PIL import Image
 
 from nerfgen_ns.meshing.mesh import Mesh
 
-FLOAT, UNSIGNED_INT, UNSIGNED_SHORT = 5126, 5125, 5123
+FLOAT, UNSIGNED_INT = 5126, 5125
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
 
 
 def glb_bytes(mesh: Mesh) -> bytes:
-    """The contents of a .glb file: y up and the front towards +z, as glTF has it, with a matte material.
+    """Return the contents of a .glb file: y up and the front towards +z, as glTF has it.
 
-    Vertex colours are linear there, with 16 bits so that none is lost; textures are sRGB.
+    Vertex colours are linear there, as floats: trimesh cuts integers of 16 bits to their lower 8. They come
+    without a material, beside which trimesh drops them; a texture comes with a matte one, and is sRGB.
     """
     glb = _Glb()
-    material: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    primitive: dict[str, Any] = {}
     if mesh.texture is None:
         attributes = {
             "POSITION": glb.add(mesh.vertices, FLOAT, ARRAY_BUFFER, bounds=True),
             "NORMAL": glb.add(mesh.normals, FLOAT, ARRAY_BUFFER),
-            "COLOR_0": glb.add(_linear(mesh.colours), UNSIGNED_SHORT, ARRAY_BUFFER, normalized=True),
+            "COLOR_0": glb.add(_linear(mesh.colours), FLOAT, ARRAY_BUFFER),
         }
         corners = mesh.faces
     else:
@@ -40,18 +41,19 @@ def glb_bytes(mesh: Mesh) -> bytes:
             "TEXCOORD_0": glb.add(mesh.texture.coordinates.reshape(-1, 2), FLOAT, ARRAY_BUFFER),
         }
         corners = np.arange(len(flat))
-        material["baseColorTexture"] = {"index": 0}
+        primitive["material"] = 0
+        material = {"metallicFactor": 0.0, "roughnessFactor": 1.0, "baseColorTexture": {"index": 0}}
         png = io.BytesIO()
         Image.fromarray(mesh.texture.image).save(png, format="png")
         glb.tree |= {
+            "materials": [{"pbrMetallicRoughness": material}],
             "images": [{"bufferView": glb.view(png.getvalue()), "mimeType": "image/png"}],
             "samplers": [{"magFilter": 9729, "minFilter": 9729, "wrapS": 33071, "wrapT": 33071}],
             "textures": [{"source": 0, "sampler": 0}],
         }
     indices = glb.add(corners.reshape(-1).astype(np.uint32), UNSIGNED_INT, ELEMENT_ARRAY_BUFFER)
-    primitive = {"attributes": attributes, "indices": indices, "material": 0}
+    primitive |= {"attributes": attributes, "indices": indices}
     glb.tree |= {
-        "materials": [{"pbrMetallicRoughness": material}],
         "meshes": [{"primitives": [primitive]}],
         "nodes": [{"mesh": 0}],
         "scenes": [{"nodes": [0]}],
@@ -81,7 +83,6 @@ class _Glb:
         component: int,
         target: int,
         bounds: bool = False,
-        normalized: bool = False,
     ) -> int:
         """Put numbers into the file, and return the number that they go by.
 
@@ -90,7 +91,6 @@ class _Glb:
             component: glTF's number for their type.
             target: what they are for, vertices or faces.
             bounds: note the least and the greatest, as glTF demands of positions.
-            normalized: whole numbers stand for [0, 1].
         """
         width = 1 if values.ndim == 1 else values.shape[1]
         accessor: dict[str, Any] = {
@@ -101,8 +101,6 @@ class _Glb:
         }
         if bounds:
             accessor |= {"min": values.min(axis=0).tolist(), "max": values.max(axis=0).tolist()}
-        if normalized:
-            accessor["normalized"] = True
         self.accessors.append(accessor)
         return len(self.accessors) - 1
 
@@ -126,9 +124,8 @@ class _Glb:
         )
 
 
-def _linear(colours: UInt8[np.ndarray, "n 3"]) -> UInt16[np.ndarray, "n 4"]:
-    """sRGB bytes as linear light, opaque (IEC 61966-2-1)."""
-    shares: Float[np.ndarray, "256"] = np.arange(256) / 255.0
+def _linear(colours: UInt8[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:
+    """Return sRGB bytes as linear light in [0, 1] (IEC 61966-2-1)."""
+    shares = np.arange(256) / 255.0
     linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
-    table = (linear * 65535.0).round().astype(np.uint16)
-    return np.concatenate([table[colours], np.full((len(colours), 1), 65535, dtype=np.uint16)], axis=1)
+    return linear.astype(np.float32)[colours]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +34,8 @@ def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
 def write_mesh(path: Path, mesh: Mesh) -> None:
     """Write a mesh as the suffix of the file says.
 
-    A textured .obj brings a .mtl and a .png of the same name, which are written before it.
+    A textured .obj brings a .mtl and a .png of the same name, which are written before it. Where programs
+    would not read that name inside a file, because of a space for instance, theirs is another.
 
     Raises:
         UsageError: another suffix, or a texture where the format holds none.
@@ -93,7 +97,8 @@ def _write_obj(path: Path, mesh: Mesh) -> None:
         lines += _lines("v", np.hstack([mesh.vertices, mesh.colours / 255.0]))
         faces = ["f {0}//{0} {1}//{1} {2}//{2}".format(*face) for face in corners.tolist()]
     else:
-        image, material = path.with_suffix(".png"), path.with_suffix(".mtl")
+        stem = _reference(path.stem)
+        image, material = path.with_name(f"{stem}.png"), path.with_name(f"{stem}.mtl")
         with replace_file(image) as temporary:
             Image.fromarray(mesh.texture.image).save(temporary)
         write_text(material, f"newmtl object\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {image.name}\n")
@@ -105,6 +110,15 @@ def _write_obj(path: Path, mesh: Mesh) -> None:
             for face in np.hstack([corners, places]).tolist()
         ]
     write_text(path, "\n".join([*lines, *_lines("vn", mesh.normals), *faces]) + "\n")
+
+
+def _reference(name: str) -> str:
+    """Return a name that every program reads within an .obj or .mtl: spaces, # and \\ end a name there.
+
+    The name that changes gets a mark, so that `my head` and `my_head` do not share their files.
+    """
+    plain = re.sub(r"[^\w.-]+", "_", name).lstrip("-")
+    return plain if plain == name else f"{plain}_{zlib.crc32(os.fsencode(name)):08x}"
 
 
 def _lines(keyword: str, rows: Shaped[np.ndarray, "n columns"]) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tyro
 
+from nerfgen_ns.console import show_on_any_console
 from nerfgen_ns.errors import exit_with_one_line
 from nerfgen_ns.shipped.model_file import HEADS, pack
 
@@ -27,5 +28,6 @@ class Pack:
 
 
 if __name__ == "__main__":
+    show_on_any_console()
     with exit_with_one_line():
         tyro.cli(Pack).run()

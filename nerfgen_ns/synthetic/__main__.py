@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from nerfgen_ns.console import show_on_any_console
 from nerfgen_ns.errors import exit_with_one_line
 from nerfgen_ns.synthetic import ClassName
 from nerfgen_ns.synthetic.dataset import write_dataset
@@ -35,5 +36,6 @@ class WriteClass:
 
 
 if __name__ == "__main__":
+    show_on_any_console()
     with exit_with_one_line():
         print(write_dataset(**vars(tyro.cli(WriteClass)), progress=True))

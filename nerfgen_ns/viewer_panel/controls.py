@@ -129,7 +129,8 @@ class Controls:
             for control in controls:
                 control.visible = source == choice.source
         self.colour.visible = self.background.value == "colour"
-        self.first.value, self.second.value = name_of(choice.first), name_of(choice.second)
+        _assign(self.first, name_of(choice.first))
+        _assign(self.second, name_of(choice.second))
 
     def show_training(self, panel: UInt8[np.ndarray, "height width 3"], step: int) -> None:
         """Show a picture of the class at a training step below the controls, in place of the one before."""
@@ -143,15 +144,26 @@ class Controls:
 
     def choose_photograph(self, identity: int) -> None:
         """Say that the photograph of an identity is chosen."""
-        self.source.value = "photograph"
-        self.identity.value = identity
+        _assign(self.source, "photograph")
+        _assign(self.identity, identity)
+
+    def choose_file(self) -> None:
+        """Say that the first code of the file is chosen."""
+        _assign(self.source, "file")
+        _assign(self.file_row, 0)
 
     def stand_still(self) -> None:
         """Let all directions be at 0."""
         for slider in self.amounts:
-            slider.value = 0.0
+            _assign(slider, 0.0)
 
     def restart(self) -> None:
         """Let every control say what it said at first."""
         for control, value in self._start:
-            control.value = value
+            _assign(control, value)
+
+
+def _assign(control: Any, value: Any) -> None:
+    """Let a control say a value; one that says it already is left alone, and calls nothing."""
+    if control.value != value:
+        control.value = value

@@ -49,7 +49,8 @@ class ViewerPanel(ViewerControl):
     nothing. It is no part of the model's state: a copy of the model, or a saved one, has a new panel. The
     controls run in threads of the viewer's. What they decide is one immutable `Choice`, which rendering
     reads, so that a picture that is interrupted leaves nothing half done. A control that fails says so in
-    the browser, and what was shown before stays.
+    the browser, and what was shown before stays. The values that the panel itself assigns call nothing: it
+    has decided already what they stand for.
     """
 
     def __init__(self) -> None:
@@ -57,7 +58,9 @@ class ViewerPanel(ViewerControl):
         self._choice = Choice()
         self._resolved: tuple[Choice, int, Tensor] | None = None
         self._space: LatentSpace | None = None
-        self._changing = threading.Lock()
+        # Newer versions of viser call back at once, in the thread that assigns a control's value.
+        self._changing = threading.RLock()
+        self._is_assigning = False
         self._heard_frustums: set[int] = set()
 
     def __reduce__(self) -> tuple[type[ViewerPanel], tuple[()]]:
@@ -138,12 +141,29 @@ class ViewerPanel(ViewerControl):
         options = {"auto_close": 1000 * MESSAGE_SECONDS, **options}
         return [client.add_notification(title, text, **options) for client in clients]
 
-    def _change(self, event: Any) -> None:
+    @contextmanager
+    def _assigning(self) -> Iterator[Controls]:
+        """Yield the controls, to assign values that the panel has decided on."""
         assert self._controls is not None
         with self._changing:
-            choice = self._controls.read(self._choice)
-            self._controls.update(choice)
-            self._choose(choice)
+            self._is_assigning = True
+            try:
+                yield self._controls
+            finally:
+                self._is_assigning = False
+
+    def _change(self, event: Any) -> None:
+        with self._changing:
+            if not self._is_assigning:
+                self._follow_controls()
+
+    def _follow_controls(self) -> None:
+        """Show what the controls say."""
+        assert self._controls is not None
+        choice = self._controls.read(self._choice)
+        with self._assigning() as controls:
+            controls.update(choice)
+        self._choose(choice)
 
     def _choose(self, choice: Choice) -> None:
         choice.code(self._table, self._latent_space)  # raises here, rather than where pictures are rendered
@@ -151,27 +171,30 @@ class ViewerPanel(ViewerControl):
         self._render_anew()
 
     def _change_source(self, event: Any) -> None:
-        assert self._controls is not None
         with self._changing:
+            if not self._is_assigning:
+                self._follow_source()
+
+    def _follow_source(self) -> None:
+        """Show what the controls say, unmoved along the directions."""
+        with self._assigning() as controls:
             # While training goes on the directions change, but not under a slider that is being moved.
             self._space = None
-            self._controls.stand_still()
-        self._change(event)
+            controls.stand_still()
+        self._follow_controls()
 
     def _set_end(self, first: bool) -> None:
-        assert self._controls is not None
-        with self._changing:
+        with self._assigning() as controls:
             end = self._choice.as_end(self._table, self._latent_space)
             self._choice = replace(self._choice, **{"first" if first else "second": end})  # type: ignore[arg-type]
-            self._controls.update(self._choice)
+            controls.update(self._choice)
             self._render_anew()
 
     def _reset(self, event: Any) -> None:
-        assert self._controls is not None
-        with self._changing:
+        with self._assigning() as controls:
             self._space = None
-            self._controls.restart()
-            self._controls.update(self._first_choice())
+            controls.restart()
+            controls.update(self._first_choice())
             self._choose(self._first_choice())
 
     def _read_codes(self, event: Any) -> None:
@@ -185,9 +208,10 @@ class ViewerPanel(ViewerControl):
             except UsageError as error:
                 raise UsageError(str(error).replace(f"{folder}/", "")) from error
         with self._changing:
-            self._controls.file_row.value = 0
-            self._controls.source.value = "file"
+            with self._assigning() as controls:
+                controls.choose_file()
             self._choice = replace(self._choice, file=file)
+            self._follow_source()
         self._say(event, "Codes", f"{path.name}: {len(file.codes)}, of which number 0 is shown")
 
     def _save_code(self, event: Any) -> None:
@@ -257,11 +281,12 @@ class ViewerPanel(ViewerControl):
                     frustum.on_click(self._guarded(choose))
 
     def _choose_photograph(self, event: Any, identity: int) -> None:
-        assert self._controls is not None
         # nerfstudio has put the camera where the photograph was taken from, within what it draws of it.
         event.client.camera.position = NEARER * np.asarray(event.target.position)
         with self._changing:
-            self._controls.choose_photograph(identity)
+            with self._assigning() as controls:
+                controls.choose_photograph(identity)
+            self._follow_source()
 
     def _render_anew(self) -> None:
         from nerfstudio.viewer.render_state_machine import RenderAction

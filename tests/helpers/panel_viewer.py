@@ -1,5 +1,8 @@
 """The panel without a browser: what stands in for one, and for a hand on its controls."""
 
+import threading
+import time
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
@@ -44,6 +47,40 @@ def press(viewer, control, value=None) -> None:
         control._impl.value = value
     for callback in control._impl.update_cb:
         callback(SimpleNamespace(client=viewer.client, target=control))
+
+
+class CallsAtOnce:
+    """In place of viser's pool of threads: calls in the thread that asks, as viser from 0.2.10 on does."""
+
+    def submit(self, call, *arguments) -> None:
+        call(*arguments)
+
+
+def assign(control, value) -> None:
+    """Let viser's own setter give a control a value."""
+
+    def set_value() -> None:
+        control.value = value
+
+    must_return(set_value)
+
+
+def must_return(call: Callable[[], None]) -> None:
+    """Call something that a lock may hold forever."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(20.0)
+    assert not thread.is_alive(), "the call waits forever"
+
+
+def eventually(is_so: Callable[[], bool]) -> bool:
+    """Whether something becomes so soon: older viser calls back in threads of its own."""
+    deadline = time.monotonic() + 20.0
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def viewer_camera() -> Cameras:

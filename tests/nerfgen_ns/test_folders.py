@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from nerfgen_ns.datamanagers.data_parser import find_prepared
 from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.files import write_text
+from nerfgen_ns.files import writable_cache_folder, write_text
 from nerfgen_ns.folders import replace_folder
 
 
@@ -97,3 +98,33 @@ def test_the_old_folder_is_back_where_the_new_one_cannot_take_its_place(
         pass
     assert [path.name for path in folder.iterdir()] == ["old"]
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize(
+    "variables", [{"HOME": "/dev/null"}, {"XDG_CACHE_HOME": "/dev/null/cache"}, {"HOME": ""}]
+)
+def test_a_cache_that_cannot_be_written_is_named_with_the_way_out(
+    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photographs").mkdir()
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if variables == {"HOME": ""}:
+        monkeypatch.setattr(Path, "home", no_home)
+    for ask in (writable_cache_folder, lambda: find_prepared(tmp_path / "photographs")):
+        with pytest.raises(NerfgenError, match="XDG_CACHE_HOME") as error:
+            ask()
+        assert "\n" not in str(error.value) and "cache" in str(error.value)
+
+
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_the_cache_is_made_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "deep" / "cache"))
+    assert writable_cache_folder() == tmp_path / "deep" / "cache" / "nerfgen"
+    assert list(writable_cache_folder().iterdir()) == []

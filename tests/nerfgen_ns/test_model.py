@@ -286,3 +286,11 @@ def test_a_value_that_makes_no_model_ends_the_command_with_one_line(option, valu
         make_model(**{option: value})
     said = capsys.readouterr().err
     assert f"--pipeline.model.{option.replace('_', '-')} {value}" in said and said.count("\n") == 1
+
+
+def test_marching_cubes_over_signed_distances_end_with_one_line(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        hasattr(make_model().config, "sdf_field")
+    error = capsys.readouterr().err
+    assert error.startswith("nerfgen: ns-export marching-cubes") and error.count("\n") == 1
+    assert "nerfgen mesh" in error

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
+from scipy.spatial.transform import Rotation
 
 from nerfgen_ns.rigid_motions import move_cameras, move_rays, rotation_matrices
 
@@ -29,6 +30,29 @@ def test_a_motion_that_is_zero_changes_nothing_and_still_has_a_gradient() -> Non
     assert torch.equal(matrix, torch.eye(3))
     matrix[0, 1].backward()
     torch.testing.assert_close(vector.grad, torch.tensor([0.0, 0.0, -1.0]))
+
+
+HALF_TURNS = [
+    (math.pi - below) * torch.tensor(axis, dtype=torch.float64) / math.hypot(*axis)
+    for axis in ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, 1.0), (1.0, -2.0, 3.0))
+    for below in (0.0, 1e-9, 1e-4, -1e-4)
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_half_a_turn_is_as_scipy_has_it(dtype: torch.dtype) -> None:
+    vectors = torch.stack(HALF_TURNS)
+    expected = torch.from_numpy(Rotation.from_rotvec(vectors.numpy()).as_matrix()).to(dtype)
+    torch.testing.assert_close(rotation_matrices(vectors.to(dtype)), expected, atol=2e-6, rtol=0.0)
+
+
+def test_gradients_are_right_at_zero_at_half_a_turn_and_between() -> None:
+    for vector in (
+        *HALF_TURNS,
+        torch.full((3,), 1e-7, dtype=torch.float64),
+        torch.rand(3, dtype=torch.float64),
+    ):
+        assert torch.autograd.gradcheck(rotation_matrices, vector.clone().requires_grad_())
 
 
 def test_cameras_are_turned_about_the_origin_and_then_shifted() -> None:

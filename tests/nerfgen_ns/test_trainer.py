@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from nerfgen_ns.trainer import BudgetDecay, BudgetDecayConfig, NerfgenTrainer, NerfgenTrainerConfig
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.trainer import (
+    BudgetDecay,
+    BudgetDecayConfig,
+    NerfgenTrainer,
+    NerfgenTrainerConfig,
+    loggers_in_one_line,
+)
 from tests.helpers.short_trainings import set_up, short_config
 
 
@@ -280,3 +287,35 @@ def test_options_with_which_no_training_can_go_end_the_command_with_one_line(
         set_up(config)
     said = capsys.readouterr().err
     assert option in said and said.count("\n") == 1
+
+
+def test_a_logger_without_a_key_is_one_line_and_leaves_no_run(config, tmp_path, monkeypatch, capfd):
+    monkeypatch.delenv("COMET_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    config.save_config()
+    with pytest.raises(SystemExit, match="2"):
+        set_up(config, vis="comet")
+    (line,) = (line for line in capfd.readouterr().err.splitlines() if line.startswith("nerfgen: "))
+    assert "--vis comet" in line and "COMET_API_KEY" in line and "tensorboard" in line
+    assert not config.get_base_dir().exists()
+
+
+@pytest.mark.parametrize(
+    ("raised", "variable"),
+    [
+        ("RuntimeError('No API key configured.\\nmore')", "WANDB_API_KEY"),
+        ("ModuleNotFoundError('No module', name='comet_ml')", "COMET_API_KEY"),
+    ],
+)
+def test_an_error_of_a_logger_names_the_option_and_the_variable(raised, variable):
+    module = {"__name__": "wandb.sdk" if "WANDB" in variable else "nerfstudio.utils.writer"}
+    exec(f"def begin():\n    raise {raised}", module)
+    with pytest.raises(UsageError, match=variable) as error, loggers_in_one_line("wandb"):
+        module["begin"]()
+    assert "\n" not in str(error.value)
+
+
+def test_other_errors_of_the_setup_stay_what_they_are():
+    with pytest.raises(ValueError, match="wandb"), loggers_in_one_line("wandb"):
+        raise ValueError("wandb")

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from scipy.spatial.transform import Rotation
 
 from nerfgen_ns.capture.cameras import Cameras, observe, project, rotation_matrices, rotation_vectors
@@ -43,3 +44,16 @@ def test_rotation_matrices_agree_with_scipy_also_near_zero():
 def test_rotation_vectors_are_the_inverse_of_rotation_matrices():
     vectors = np.random.default_rng(1).normal(size=(50, 3)) * np.logspace(-9, 0, 50)[:, None]
     np.testing.assert_allclose(rotation_vectors(rotation_matrices(vectors)), vectors, atol=1e-12)
+
+
+@pytest.mark.parametrize("below", [0.0, 1e-12, 1e-9, 1e-6, 1e-3])
+@pytest.mark.parametrize("axis", [(1, 0, 0), (0, -1, 0), (0, 0, 1), (1, -2, 3), (-1, 1e-9, 0), (0, 3, -4)])
+def test_rotation_vectors_of_half_a_turn_are_half_a_turn_about_the_axis(axis, below):
+    unit = np.array(axis) / np.linalg.norm(axis)
+    rotations = np.stack(
+        [2 * np.outer(unit, unit) - np.eye(3), rotation_matrices((np.pi - below) * unit[None])[0]]
+    )
+    for rotation, angle in zip(rotations, (np.pi, np.pi - below), strict=True):
+        (vector,) = rotation_vectors(rotation[None])
+        np.testing.assert_allclose(np.linalg.norm(vector), angle, atol=1e-12)
+        np.testing.assert_allclose(rotation_matrices(vector[None])[0], rotation, atol=1e-12)

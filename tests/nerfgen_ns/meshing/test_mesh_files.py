@@ -1,12 +1,13 @@
 """Files of meshes, points and voxels, read back by another program."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import trimesh
-from trimesh.visual.color import linear_to_srgb
+from trimesh.visual.color import linear_to_srgb, srgb_to_linear
 
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.fields.foreground import activate_density
@@ -57,13 +58,33 @@ def test_a_file_holds_the_same_surface_and_colours(mesh: Mesh, tmp_path: Path, s
     np.testing.assert_allclose(read.vertices, mesh.vertices, atol=1e-6)
     np.testing.assert_array_equal(read.faces, mesh.faces)
     assert read.is_watertight
-    if suffix == ".glb":
-        # glTF's vertex colours are linear light.
-        colours = linear_to_srgb(read.visual.vertex_attributes["color"][:, :3]) * 255.0
-    else:
-        colours = read.visual.vertex_colors[:, :3]
+    colours = colours_of_glb(path) if suffix == ".glb" else read.visual.vertex_colors[:, :3]
     np.testing.assert_allclose(colours, mesh.colours, atol=0.05)
     assert {file.name for file in tmp_path.iterdir()} == {path.name}
+
+
+def colours_of_glb(path: Path) -> np.ndarray:
+    """The vertex colours as the file has them, linear light in floats, made sRGB bytes."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[12:16], "little")
+    tree, binary = json.loads(content[20 : 20 + length]), content[28 + length :]
+    accessor = tree["accessors"][tree["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"]]
+    assert (accessor["componentType"], accessor["type"]) == (5126, "VEC3")
+    start = tree["bufferViews"][accessor["bufferView"]]["byteOffset"]
+    linear = np.frombuffer(binary, "<f4", 3 * accessor["count"], start).reshape(-1, 3)
+    return linear_to_srgb(linear) * 255.0
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
+def test_a_file_opened_as_one_mesh_has_its_colours(mesh: Mesh, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"object{suffix}"
+    write_mesh(path, mesh)
+    read = trimesh.load(path, force="mesh", process=False, maintain_order=suffix == ".ply")
+    colours = read.visual.vertex_colors[:, :3] / 255.0
+    # glTF's are linear light, of which trimesh keeps 8 bits.
+    expected = srgb_to_linear(mesh.colours / 255.0) if suffix == ".glb" else mesh.colours / 255.0
+    np.testing.assert_allclose(colours, expected, atol=0.6 / 255.0)
+    assert np.ptp(colours, axis=0).min() > 0.5
 
 
 @pytest.mark.parametrize("suffix", [".obj", ".glb"])
@@ -116,6 +137,29 @@ def test_a_file_holds_the_smoothed_normals(mesh: Mesh, tmp_path: Path, suffix: s
 def test_a_textured_obj_brings_its_material_and_its_image(textured: Mesh, tmp_path: Path) -> None:
     write_mesh(tmp_path / "head.obj", textured)
     assert {path.name for path in tmp_path.iterdir()} == {"head.obj", "head.mtl", "head.png"}
+
+
+@pytest.mark.parametrize("stem", ["my head", "a  b#c", "tab\there", "-s", "Žofie ü", "head.v2", "50%"])
+def test_a_textured_obj_of_any_name_finds_its_material_and_image(
+    textured: Mesh, tmp_path: Path, stem: str
+) -> None:
+    path = tmp_path / f"{stem}.obj"
+    write_mesh(path, textured)
+    (library,) = (line for line in path.read_text().splitlines() if line.startswith("mtllib "))
+    # Programs take all up to the end of the line, or up to the next space.
+    assert len(library.split()) == 2
+    material = tmp_path / library.split()[1]
+    (image,) = (line for line in material.read_text().splitlines() if line.startswith("map_Kd "))
+    assert len(image.split()) == 2 and (tmp_path / image.split()[1]).is_file()
+    assert not image.split()[1].startswith("-")
+    assert "usemtl object" in path.read_text()
+    assert reload(path).visual.material.image.size == (512, 512)
+
+
+def test_names_that_differ_in_a_space_do_not_share_a_texture(textured: Mesh, tmp_path: Path) -> None:
+    for stem in ("my head", "my_head", "my  head"):
+        write_mesh(tmp_path / f"{stem}.obj", textured)
+    assert len(list(tmp_path.glob("*.png"))) == len(list(tmp_path.glob("*.mtl"))) == 3
 
 
 def test_points_and_voxels_come_back_as_they_were(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import SceneBox
-from panel_viewer import DIMENSION, IDENTITIES, ROWS, Client, Frustum
+from panel_viewer import DIMENSION, IDENTITIES, ROWS, CallsAtOnce, Client, Frustum
 from viser import ViserServer
 
 from nerfgen_ns.model import NerfgenModel
@@ -24,6 +24,14 @@ def server():
     server = ViserServer(host="127.0.0.1", port=port, verbose=False)
     yield server
     server.stop()
+
+
+@pytest.fixture(params=["threads", "at once"])
+def callbacks(request, server, monkeypatch) -> str:
+    """How viser calls back when a value is assigned: in threads, as 0.2.7 does, or at once, as newer ones."""
+    if request.param == "at once":
+        monkeypatch.setattr(server.gui, "_thread_executor", CallsAtOnce())
+    return request.param
 
 
 @pytest.fixture
