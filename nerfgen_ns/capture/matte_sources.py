@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
 from nerfgen_ns.capture.crops import Crop, crop_photograph
+from nerfgen_ns.capture.listing import name_in
 from nerfgen_ns.capture.models import MATTE_MODELS, model_names, open_matte_model
 from nerfgen_ns.capture.photographs import RejectedError, read_alpha, upright_size
 from nerfgen_ns.errors import UsageError
@@ -38,6 +39,9 @@ class MatteOptions:
     """Colour of the background, 0–255, for `background`; None: that of each photograph's edge."""
     model: Path | None = None
     """File that the matte model is made from, where it needs one."""
+    data: Path | None = None
+    """Folder of the photographs: those in folders below it have their mattes in folders of the same names
+    below `folder`. None: all mattes are in `folder` itself."""
 
     def check(self, photographs: Sequence[Path]) -> None:
         """Look at the options and at the headers of the mattes, before any work.
@@ -56,11 +60,11 @@ class MatteOptions:
             raise UsageError("--background-color goes with --mattes background and takes three of 0 to 255")
         if self.folder is not None:
             for photograph in photographs:
-                _check_matte_file(_matte_file(self.folder, photograph), photograph)
+                _check_matte_file(_matte_file(self.folder, photograph, self.data), photograph)
 
     def file_of(self, photograph: Path) -> Path | None:
         """The file that holds the photograph's matte, where mattes are files of their own."""
-        return None if self.folder is None else _matte_file(self.folder, photograph)
+        return None if self.folder is None else _matte_file(self.folder, photograph, self.data)
 
     def open(self) -> "MatteSource | None":
         """The source of the mattes; None where there are to be none.
@@ -72,7 +76,7 @@ class MatteOptions:
         if self.kind == "none":
             return None
         if self.kind == "folder" and self.folder is not None:
-            return MatteSource(partial(_from_folder, self.folder))
+            return MatteSource(partial(_from_folder, self.folder, self.data))
         if self.kind == "alpha":
             return MatteSource(_from_alpha)
         if self.kind == "background":
@@ -110,14 +114,14 @@ def _as_bytes(matte: Float[np.ndarray, "height width"]) -> Matte:
     return np.round(matte * 255).astype(np.uint8)
 
 
-def _matte_file(folder: Path, photograph: Path) -> Path:
+def _matte_file(folder: Path, photograph: Path, data: Path | None) -> Path:
+    name = Path(name_in(data, photograph))
     for suffix in dict.fromkeys((*MATTE_SUFFIXES, photograph.suffix)):
-        path = folder / f"{photograph.stem}{suffix}"
+        path = folder / name.parent / f"{name.stem}{suffix}"
         if path.is_file():
             return path
     raise UsageError(
-        f"{folder}: has no matte for {photograph.name}; name it {photograph.stem}.png, "
-        "or remove the photograph"
+        f"{folder}: has no matte for {name}; name it {name.with_suffix('.png')}, or remove the photograph"
     )
 
 
@@ -133,8 +137,8 @@ def _check_matte_file(path: Path, photograph: Path) -> None:
         )
 
 
-def _from_folder(folder: Path, path: Path, photograph: Photograph) -> Matte:
-    return read_matte(_matte_file(folder, path), path, photograph)
+def _from_folder(folder: Path, data: Path | None, path: Path, photograph: Photograph) -> Matte:
+    return read_matte(_matte_file(folder, path, data), path, photograph)
 
 
 def read_matte(file: Path, path: Path, photograph: Photograph) -> Matte:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nerfgen_ns.capture.face_mesh import LANDMARK_COUNT
-from nerfgen_ns.capture.photographs import list_photographs
+from nerfgen_ns.capture.listing import list_photographs
 from nerfgen_ns.capture.prepare import PrepareConfig, prepare
 from nerfgen_ns.datamanagers.transforms import transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
