@@ -118,6 +118,8 @@ def is_photograph(path: Path) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if not path.is_file():  # a pipe would be waited for
+                return False
             if _is_heif(path):
                 return True
             if is_tiff(path):

@@ -20,7 +20,7 @@ from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
 from nerfgen_ns.capture.photographs import readable_now
 from nerfgen_ns.capture.prepare_config import PrepareConfig
 from nerfgen_ns.capture.prepare_plan import Plan
-from nerfgen_ns.capture.prepare_report import PrepareReport, Rejection, printable
+from nerfgen_ns.capture.prepare_report import PrepareReport, Rejection, by_reason, printable
 from nerfgen_ns.capture.prepared_folder import Frame, PreparedFolder
 from nerfgen_ns.capture.progress import progress_over
 from nerfgen_ns.capture.shards import Shard, announce, check_agreement, note_finished, unfinished
@@ -32,6 +32,8 @@ FEWEST_PHOTOGRAPHS = 3
 WORST_ERROR = 0.08
 """Photographs with a larger reprojection error than this part of the object's extent are rejected."""
 MEASURED_AT_ONCE = 4096
+MOST_REASONS = 3
+"""Why photographs are rejected, in the line that says that there are too few."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,7 @@ def _check_enough(accepted: int, config: PrepareConfig, rejected: list[Rejection
     fewest = 1 if config.canonical_landmarks else FEWEST_PHOTOGRAPHS
     if accepted >= fewest:
         return
-    why = f"; {printable(rejected[0].source)}: {rejected[0].reason}; {rejected[0].mend}" if rejected else ""
+    why = "".join(f"; {line}" for line in by_reason(rejected)[:MOST_REASONS])
     if accepted == 0:
         raise NerfgenError(f"{config.data}: none of its {len(rejected)} photographs can be used{why}")
     raise NerfgenError(
