@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
 from nerfgen_ns.capture.crops import Crop, crop_photograph
 from nerfgen_ns.capture.listing import name_in
 from nerfgen_ns.capture.models import MATTE_MODELS, model_names, open_matte_model
-from nerfgen_ns.capture.photographs import RejectedError, read_alpha, upright_size
+from nerfgen_ns.capture.photographs import RejectedError, read_alpha, read_upright, upright_size
 from nerfgen_ns.errors import UsageError
 
 MATTE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -155,15 +155,14 @@ def read_matte(file: Path, path: Path, photograph: Photograph) -> Matte:
     _check_matte_file(file, path)
     height, width = photograph.shape[:2]
     try:
-        with Image.open(file) as image:
-            upright = ImageOps.exif_transpose(image)
-            alpha = np.asarray(upright.getchannel("A")) if "A" in upright.getbands() else None
-            shades = upright.getchannel("A") if alpha is not None and alpha.min() < 255 else _shades(upright)
-            if shades.size != (width, height):
-                shades = shades.resize((width, height), Image.Resampling.BOX)
-            matte = np.asarray(shades)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UsageError(f"{file}: not a readable matte ({error}); give a grayscale PNG") from error
+        upright = read_upright(file)
+    except RejectedError as error:
+        raise UsageError(f"{file}: not a readable matte ({error.reason}); give a grayscale PNG") from error
+    alpha = upright.getchannel("A") if "A" in upright.getbands() else None
+    shades = alpha if alpha is not None and alpha.getextrema()[0] < 255 else _shades(upright)
+    if shades.size != (width, height):
+        shades = shades.resize((width, height), Image.Resampling.BOX)
+    matte = np.asarray(shades)
     if not matte.any():
         raise UsageError(f"{file}: is all zero, as if {path.name} showed nothing; draw it or remove both")
     return matte
@@ -171,11 +170,6 @@ def read_matte(file: Path, path: Path, photograph: Photograph) -> Matte:
 
 def _shades(image: Image.Image) -> Image.Image:
     """Gray values 0–255. A matte of two values, 0 and 1, is meant to be black and white."""
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        highest = values.max(initial=0.0)
-        full = 1.0 if highest <= 1 else 255.0 if highest <= 255 else 65535.0
-        return Image.fromarray(np.round(np.clip(values / full, 0, 1) * 255).astype(np.uint8))
     gray = np.asarray(image.convert("L"))
     return Image.fromarray(gray * 255 if gray.max(initial=0) == 1 else gray)
 

@@ -64,7 +64,7 @@ def read_photograph(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     Raises:
         RejectedError: not an image, damaged, of a kind that cannot be read, or too small to hold a face.
     """
-    upright = _read(path)
+    upright = read_upright(path)
     if min(upright.size) < SHORTEST_SIDE:
         width, height = upright.size
         raise RejectedError(
@@ -80,7 +80,7 @@ def read_alpha(path: Path) -> UInt8[np.ndarray, "height width"] | None:
     Raises:
         RejectedError: see `read_photograph`.
     """
-    upright = _read(path)
+    upright = read_upright(path)
     if not upright.has_transparency_data:
         return None
     alpha = upright.convert("RGBA").getchannel("A")
@@ -187,8 +187,8 @@ def readable_now(path: Path, reason: str) -> bool:
     return reason == FORBIDDEN and os.access(path, os.R_OK)
 
 
-def _read(path: Path) -> Image.Image:
-    """The photograph upright, 8 bits a channel of its own kind of colors, perhaps larger than it is given.
+def read_upright(path: Path) -> Image.Image:
+    """An image upright, in 8 bits a channel of its own kind of colors, of any size from `LONGEST_SIDE` on.
 
     Raises:
         RejectedError: see `read_photograph`.
@@ -216,13 +216,14 @@ def _read(path: Path) -> Image.Image:
 def _decode(path: Path) -> Image.Image:
     if _is_heif(path):
         return _upright(_open_heif(path).to_pillow())
-    try:
-        image = Image.open(path, formats=_formats())
-    except UnidentifiedImageError:
-        if is_tiff(path):
-            return _upright(read_deep_tiff(path))
-        raise
-    with image:
+    # From a path, Pillow maps some TIFF into memory, and mixes up the rows of those that lie on their side.
+    with path.open("rb") as file:
+        try:
+            image = Image.open(file, formats=_formats())
+        except UnidentifiedImageError:
+            if is_tiff(path):
+                return _upright(read_deep_tiff(path))
+            raise
         if is_deep(image) and image.format == "TIFF":
             return _upright(read_deep_tiff(path))
         if is_deep(image):
