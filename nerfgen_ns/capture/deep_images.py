@@ -122,7 +122,7 @@ def to_8_bits(values: Shaped[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape
     if values.dtype == np.uint8:
         return values
     if np.issubdtype(values.dtype, np.floating):
-        values = np.nan_to_num(values.astype(np.float32), posinf=np.finfo(np.float32).max)
+        values = np.nan_to_num(values.astype(np.float32), posinf=float(np.finfo(np.float32).max))
         lit = values[values > 0]
         most = float(np.quantile(lit, MOST_OF_THEM)) if lit.size else 0.0
         white = next((full for full in USUAL_HIGHEST if most <= full), most)

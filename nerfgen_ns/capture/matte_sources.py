@@ -159,7 +159,7 @@ def read_matte(file: Path, path: Path, photograph: Photograph) -> Matte:
     except RejectedError as error:
         raise UsageError(f"{file}: not a readable matte ({error.reason}); give a grayscale PNG") from error
     alpha = upright.getchannel("A") if "A" in upright.getbands() else None
-    shades = alpha if alpha is not None and alpha.getextrema()[0] < 255 else _shades(upright)
+    shades = alpha if alpha is not None and np.asarray(alpha).min() < 255 else _shades(upright)
     if shades.size != (width, height):
         shades = shades.resize((width, height), Image.Resampling.BOX)
     matte = np.asarray(shades)
