@@ -198,6 +198,8 @@ def read_upright(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _decode(path)
+    except RejectedError:
+        raise
     except UnidentifiedImageError as error:
         raise RejectedError(
             "not an image, whatever its name says", "replace it with a photograph or remove it"
@@ -215,7 +217,7 @@ def read_upright(path: Path) -> Image.Image:
 
 def _decode(path: Path) -> Image.Image:
     if _is_heif(path):
-        return _upright(_open_heif(path).to_pillow())
+        return _upright(_decode_heif(path))
     # From a path, Pillow maps some TIFF into memory, and mixes up the rows of those that lie on their side.
     with path.open("rb") as file:
         try:
@@ -263,6 +265,14 @@ def _reads_heif() -> bool:
     except ImportError:
         return False
     return True
+
+
+def _decode_heif(path: Path) -> Image.Image:
+    try:
+        return _open_heif(path).to_pillow()
+    except (RuntimeError, OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise RejectedError(f"is HEIC that cannot be decoded ({reason})", "save it as JPEG") from error
 
 
 def _open_heif(path: Path):  # type: ignore[no-untyped-def]
