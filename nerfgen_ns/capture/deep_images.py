@@ -6,15 +6,18 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image
 
-BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, WHITE_IS_ZERO, SEPARATED, LAB = 258, 262, 274, 0, 5, 8
+BITS_PER_SAMPLE, ORIENTATION = 258, 274
+"""Tags of TIFF."""
+WHITE_IS_ZERO, SEPARATED, LAB = 0, 5, 8
+"""Kinds of color, by TIFF's PhotometricInterpretation."""
+UNSPECIFIED = 0
+"""Kind of a further channel, by TIFF's ExtraSamples, that is no alpha."""
 USUAL_BITS = (8, 10, 12, 14, 16)
 """Scanners and cameras put 10, 12 and 14 bits into 16 without a word about it."""
 USUAL_HIGHEST = (1.0, 255.0, 65535.0)
 """White of floating-point images."""
 MOST_OF_THEM = 0.99
 """Fewer values than this may be brighter than white: highlights."""
-
-Values = Shaped[np.ndarray, "height width channels"]
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -53,6 +56,9 @@ def read_deep_tiff(path: Path) -> Image.Image:
         else:
             if page.axes.startswith("S"):
                 values = np.moveaxis(values, 0, -1)
+            extra = page.extrasamples
+            if extra and extra[0] == UNSPECIFIED:  # infrared, depth or a mask, but no alpha
+                values = values[..., : -len(extra)]
     return with_tags(from_values(values, photometric), int(orientation), profile)
 
 
@@ -100,7 +106,7 @@ def from_values(
         return _as_image("LAB", (values[..., :3].view(np.uint16) >> 8).astype(np.uint8))
     if photometric == SEPARATED and values.shape[2] >= 4:
         return _as_image("CMYK", to_8_bits(values[..., :4]))
-    channels = min(values.shape[2], 4)
+    channels = values.shape[2] if values.shape[2] <= 4 else 3
     colors = to_8_bits(values[..., : channels - 1 + channels % 2])
     if photometric == WHITE_IS_ZERO:
         colors = 255 - colors

@@ -107,6 +107,15 @@ def test_floats_and_long_integers_are_read(tmp_path, colors, dtype):
     np.testing.assert_allclose(read_photograph(path), colors, atol=1)
 
 
+@pytest.mark.parametrize("further", [1, 2])
+def test_channels_beside_the_colors_are_no_transparency(tmp_path, colors, further):
+    dark = np.zeros((*colors.shape[:2], further), np.uint16)
+    values = np.concatenate([colors.astype(np.uint16) * 257, dark], axis=2)
+    path = write_tiff(tmp_path / "a.tif", values, extrasamples=["unspecified"] * further)
+    np.testing.assert_allclose(read_photograph(path), colors, atol=1)
+    assert read_alpha(path) is None
+
+
 def test_lights_and_gaps_of_floating_point_images_do_not_darken_them(tmp_path, colors):
     values = (colors / 255).astype(np.float32)
     values[40:42, 40:60], values[50:52, 50:60] = 30.0, np.nan
