@@ -241,9 +241,10 @@ def _decode(path: Path) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF tags say, and of a mode that can be made smaller: without palette or key color."""
     ImageOps.exif_transpose(image, in_place=True)
+    mode = {"1": "L", "P": "RGB"}.get(image.mode, image.mode)
     if image.has_transparency_data:
-        return image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
-    return image.convert({"1": "L", "P": "RGB"}.get(image.mode, image.mode))
+        mode = "LA" if image.mode in ("1", "L", "LA", "La") else "RGBA"
+    return image if mode == image.mode else image.convert(mode)
 
 
 @lru_cache(maxsize=1)
