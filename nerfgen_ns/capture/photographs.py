@@ -35,7 +35,8 @@ RAW_SUFFIXES = (
 """What cameras write before any development. Most are TIFF with a small preview, which Pillow would read."""
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "PSD", "TIFF", "WEBP")
 """Pillow's names of what photographs come in. Its other readers call programs, or take anything."""
-HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+"""HEIF with HEVC in it. Its container alone, mif1, may hold AV1 as well, which is AVIF and Pillow's."""
 FORBIDDEN = "cannot be read"
 HEIF_REASON = "is HEIC, which needs the package pillow-heif"
 LONGEST_SIDE = 2048
@@ -256,8 +257,9 @@ def _formats() -> tuple[str, ...]:
 
 def _is_heif(path: Path) -> bool:
     with path.open("rb") as file:
-        head = file.read(12)
-    return head[4:8] == b"ftyp" and head[8:] in HEIF_BRANDS
+        head = file.read(64)
+    brands = head[8 : int.from_bytes(head[:4], "big")]
+    return head[4:8] == b"ftyp" and any(brand in brands for brand in HEIF_BRANDS)
 
 
 def _reads_heif() -> bool:

@@ -194,8 +194,8 @@ def test_heic_is_read_where_pillow_heif_is_installed(tmp_path, colors):
 
 def test_heic_without_pillow_heif_is_rejected_with_the_way_to_read_it(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
-    for name in ("a.HEIC", "renamed.jpg"):
-        (tmp_path / name).write_bytes(b"\0\0\0\x1cftypheic" + bytes(2000))
+    for name, brands in {"a.HEIC": b"heic\0\0\0\0mif1", "renamed.jpg": b"mif1\0\0\0\0heic"}.items():
+        (tmp_path / name).write_bytes(b"\0\0\0\x14ftyp" + brands + bytes(2000))
         with pytest.raises(RejectedError, match="pillow-heif") as caught:
             read_photograph(tmp_path / name)
         assert "JPEG" in caught.value.mend and upright_size(tmp_path / name) is None
