@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from nerfgen_ns.capture.photographs import RAW_SUFFIXES, SUFFIXES, RejectedError, check_kind, is_photograph
@@ -11,7 +12,7 @@ from nerfgen_ns.errors import UsageError
 LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin")
 """What systems leave in folders of photographs, beside files whose names begin with a dot."""
 LISTED_BY_NAME = (*SUFFIXES, *RAW_SUFFIXES)
-MOST_COUNTED = 10_000
+MOST_COUNTED = 100_000
 RECURSIVE = "give --recursive to take them too"
 
 
@@ -34,7 +35,9 @@ class Listing:
     """All others."""
 
 
-def list_folder(folder: Path, recursive: bool = False, of_folders: str = RECURSIVE) -> Listing:
+def list_folder(
+    folder: Path, recursive: bool = False, of_folders: str = RECURSIVE, mattes: Path | None = None
+) -> Listing:
     """The photographs in `folder` by name, and what is left out.
 
     A file is taken for a photograph where its suffix says so, even if it turns out to be damaged, a broken
@@ -43,18 +46,19 @@ def list_folder(folder: Path, recursive: bool = False, of_folders: str = RECURSI
     Args:
         recursive: whether the photographs in folders below are taken too; links to folders are followed.
         of_folders: what a person does to have them taken, for the messages.
+        mattes: the folder of the mattes, which may be below.
 
     Raises:
         UsageError: the folder is missing or cannot be read, or it holds nothing that can be read.
     """
     folder = Path(folder)
-    listing = Listing()
+    lister = _Lister(Listing(), recursive, of_folders, None if mattes is None else _identity(mattes))
     try:
-        _list_into(listing, folder, recursive, of_folders, {_identity(folder)})
+        lister.add(folder, {_identity(folder)})
     except OSError as error:
         raise UsageError(f"{folder}: not a readable folder of photographs ({error.strerror})") from error
-    _check_some(listing, folder, of_folders)
-    return listing
+    _check_some(lister.listing, folder, of_folders)
+    return lister.listing
 
 
 def list_photographs(folder: Path, recursive: bool = False) -> list[Path]:
@@ -74,40 +78,52 @@ def names_in(folder: Path | None, photographs: Sequence[Path]) -> list[str]:
     return [name_in(folder, photograph) for photograph in photographs]
 
 
-def _list_into(
-    listing: Listing, folder: Path, recursive: bool, of_folders: str, around: set[tuple[int, int]]
-) -> None:
-    """Add what a folder holds. `around` are the folders that it is in, by device and number, and itself."""
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    stems = {Path(entry.name).stem for entry in found if entry.name.lower().endswith(SUFFIXES)}
-    for entry in found:
-        path = folder / entry.name
-        suffix = path.suffix.lower()
-        if entry.name.startswith(".") or entry.name.lower() in LITTER:
-            listing.left_out.append(LeftOut(path, "is hidden, or left there by the system", "leave it there"))
-        elif _is_folder(entry):
-            if not recursive:
-                listing.left_out.append(_folder_left_out(path, of_folders))
-            elif _identity(path) in around:
-                reason = "is a link to a folder that it is in"
-                listing.left_out.append(LeftOut(path, reason, "leave it there, or remove it"))
+@dataclass(frozen=True)
+class _Lister:
+    listing: Listing
+    recursive: bool
+    of_folders: str
+    mattes: tuple[int, int] | None
+
+    def add(self, folder: Path, around: set[tuple[int, int]]) -> None:
+        """Add what a folder holds. `around` are the folders that it is in, and itself, by `_identity`."""
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        stems = {Path(entry.name).stem for entry in found if entry.name.lower().endswith(SUFFIXES)}
+        for entry in found:
+            path = folder / entry.name
+            suffix = path.suffix.lower()
+            if entry.name.startswith(".") or entry.name.lower() in LITTER:
+                self._leave_out(path, "is hidden, or left there by the system", "leave it there")
+            elif _is_folder(entry):
+                self._add_folder(path, around)
+            elif suffix in RAW_SUFFIXES and path.stem in stems:
+                reason = "is the raw file of a photograph beside it"
+                self._leave_out(path, reason, "leave it there, or remove it")
+            elif suffix in LISTED_BY_NAME or (_is_file(entry) and is_photograph(path)):
+                self.listing.photographs.append(path)
             else:
-                try:
-                    _list_into(listing, path, recursive, of_folders, around | {_identity(path)})
-                except OSError as error:
-                    reason = f"is a folder that cannot be read ({error.strerror})"
-                    listing.left_out.append(LeftOut(path, reason, "allow reading it"))
-        elif suffix in RAW_SUFFIXES and path.stem in stems:
-            listing.left_out.append(
-                LeftOut(path, "is the raw file of a photograph beside it", "leave it there, or remove it")
-            )
-        elif suffix in LISTED_BY_NAME or (_is_file(entry) and is_photograph(path)):
-            listing.photographs.append(path)
+                self._leave_out(path, "is no photograph", "if it holds one, save that as JPEG or PNG")
+
+    def _add_folder(self, path: Path, around: set[tuple[int, int]]) -> None:
+        identity = _identity(path)
+        if identity == self.mattes:
+            self._leave_out(path, "is the folder of the mattes", "leave it there")
+        elif not self.recursive:
+            count = _count_photographs(path)
+            many = f"{count} photographs" if count > 1 else f"{count or 'no'} photograph{'s' * (count == 0)}"
+            self._leave_out(path, f"is a folder with {many}", self.of_folders if count else "leave it there")
+        elif identity in around:
+            self._leave_out(path, "is a link to a folder that it is in", "leave it there, or remove it")
         else:
-            listing.left_out.append(
-                LeftOut(path, "is no photograph", "if it holds one, save that as JPEG or PNG")
-            )
+            try:
+                self.add(path, around | {identity})
+            except OSError as error:
+                reason = f"is a folder that cannot be read ({error.strerror})"
+                self._leave_out(path, reason, "allow reading it")
+
+    def _leave_out(self, path: Path, reason: str, mend: str) -> None:
+        self.listing.left_out.append(LeftOut(path, reason, mend))
 
 
 def _check_some(listing: Listing, folder: Path, of_folders: str) -> None:
@@ -132,16 +148,9 @@ def _check_some(listing: Listing, folder: Path, of_folders: str) -> None:
     raise UsageError(f"{folder}: no photographs in it; it takes files that end in {' '.join(SUFFIXES)}")
 
 
-def _folder_left_out(path: Path, of_folders: str) -> LeftOut:
-    count = 0
-    for _ in _photographs_in(path):
-        count += 1
-        if count == MOST_COUNTED:
-            break
-    if count == 0:
-        return LeftOut(path, "is a folder without photographs", "leave it there")
-    many = f"{'at least ' if count == MOST_COUNTED else ''}{count} photograph{'s' if count > 1 else ''}"
-    return LeftOut(path, f"is a folder with {many}", of_folders)
+def _count_photographs(folder: Path) -> int:
+    """How many photographs a folder and those below it hold, up to `MOST_COUNTED`."""
+    return sum(1 for _ in islice(_photographs_in(folder), MOST_COUNTED))
 
 
 def _photographs_in(folder: Path) -> Iterator[Path]:

@@ -71,7 +71,7 @@ class Plan:
             UsageError: an option's value makes no sense, or a file that it names cannot be used.
         """
         config.check(known_cameras=False)
-        listing = list_folder(config.data, config.recursive)
+        listing = list_folder(config.data, config.recursive, mattes=config.matte_folder)
         photographs, data = listing.photographs, Path(config.data)
         mattes = replace(config.matte_options, data=data)
         mattes.check(photographs)

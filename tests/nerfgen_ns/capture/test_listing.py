@@ -61,7 +61,7 @@ def test_a_folder_is_told_completely(folder):
     left = {entry.path.name: entry for entry in listing.left_out}
     assert set(left) | set(names(listing.photographs)) == set(os.listdir(folder))
     assert "2 photographs" in left["below"].reason and "--recursive" in left["below"].mend
-    assert "without photographs" in left["folder.jpg"].reason
+    assert "no photographs" in left["folder.jpg"].reason
     assert "hidden" in left["._a.jpg"].reason == left["Thumbs.db"].reason
     assert "beside" in left["a.NEF"].reason
 
@@ -85,6 +85,9 @@ def test_folders_below_are_taken_when_asked_and_links_among_them_end(folder):
     found = {path.relative_to(folder).as_posix() for path in listing.photographs}
     assert {"below/d.jpg", "below/deeper/e.jpg", "elsewhere/e.jpg", "a.jpg"} <= found
     assert "up" in names(entry.path for entry in listing.left_out)
+    listing = list_folder(folder, recursive=True, mattes=folder / "below")
+    assert "below" in names(entry.path for entry in listing.left_out)
+    assert not {"d.jpg"} & set(names(listing.photographs))
 
 
 def test_a_folder_of_folders_and_one_of_nothing_readable_are_refused_with_the_way_out(folder, tmp_path):
