@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nerfgen_ns.capture.face_mesh import LANDMARK_COUNT
-from nerfgen_ns.capture.listing import LISTED_BY_NAME, list_folder, list_photographs
+from nerfgen_ns.capture.listing import LISTED_BY_NAME, LeftOut, list_folder
 from nerfgen_ns.capture.photographs import RejectedError, is_photograph, read_photograph
 from nerfgen_ns.capture.prepare import PrepareConfig, prepare
 from nerfgen_ns.capture.prepare_report import Rejection, by_reason, printable
@@ -77,22 +77,27 @@ class _Linked:
     """Photographs from everywhere as one folder, and what else was named or was beside them."""
 
     folder: Path
+    photographs: list[Path]
+    """The links."""
     rejected: list[Rejection]
     left_out: list[Rejection]
+
+    def without_folder(self, error: NerfgenError) -> str:
+        """What an error says, without the folder of links, which nobody knows, and with what was rejected."""
+        message = str(error).removeprefix(f"{self.folder}: ").replace(f"{self.folder}{os.sep}", "")
+        return "; ".join([message, *by_reason(self.rejected)])
 
 
 def _link(images: Sequence[Path], folder: Path) -> _Linked:
     """Make a folder of links to all photographs, under names of their own."""
-    linked = _Linked(folder, [], [])
+    linked = _Linked(folder, [], [], [])
     folder.mkdir(parents=True)
     for path in images:
         if path.is_dir():
             listing = list_folder(path, of_folders=OF_FOLDERS)
             for file in listing.photographs:
                 _link_to(file, folder)
-            linked.left_out.extend(
-                Rejection(printable(str(left.path)), left.reason, left.mend) for left in listing.left_out
-            )
+            linked.left_out.extend(_as_rejection(str(left.path), left) for left in listing.left_out)
         elif path.suffix.lower() in LISTED_BY_NAME or is_photograph(path):
             _link_to(path, folder)
         else:
@@ -100,7 +105,17 @@ def _link(images: Sequence[Path], folder: Path) -> _Linked:
             linked.rejected.append(Rejection(printable(path.name), reason, mend))
     if not any(folder.iterdir()):
         raise UsageError(f"--images {'; '.join(by_reason(linked.rejected))}")
+    try:
+        links = list_folder(folder)
+    except UsageError as error:
+        raise UsageError(linked.without_folder(error)) from error
+    linked.photographs.extend(links.photographs)
+    linked.left_out.extend(_as_rejection(left.path.name, left) for left in links.left_out)
     return linked
+
+
+def _as_rejection(name: str, left_out: LeftOut) -> Rejection:
+    return Rejection(printable(name), left_out.reason, left_out.mend)
 
 
 def _link_to(file: Path, folder: Path) -> None:
@@ -116,15 +131,15 @@ def _capture(linked: _Linked, run: Run, search_cameras: bool, work: Path) -> Gat
     """Photographs with their landmarks' cameras; where they are searched, those without landmarks too."""
     canonical = _face_landmarks_of(run)
     if canonical is None and not search_cameras:
-        raise _without_search(list_photographs(linked.folder))
+        raise _without_search(linked)
     captured = Gathered([])
     if canonical is not None:
-        captured = _with_landmarks(linked.folder, canonical, run, search_cameras, work)
+        captured = _with_landmarks(linked, canonical, run, search_cameras, work)
     if not search_cameras:
         rejected = [_searchable(rejection, linked.folder) for rejection in captured.rejected]
         return replace(captured, rejected=[*rejected, *linked.rejected], left_out=linked.left_out)
     names = {photograph.name for photograph in captured.photographs}
-    others = [path for path in list_photographs(linked.folder) if path.name not in names]
+    others = [path for path in linked.photographs if printable(path.name) not in names]
     searched = take_uncaptured(others, run, stored_size(run), work / "uncaptured", canonical is not None)
     first = len(captured.photographs)
     together = [
@@ -132,13 +147,13 @@ def _capture(linked: _Linked, run: Run, search_cameras: bool, work: Path) -> Gat
         *(replace(photograph, identity=first + n) for n, photograph in enumerate(searched.photographs)),
     ]
     if not together:
-        raise _none_of(searched.rejected)
+        raise _none_of([*searched.rejected, *linked.rejected])
     return Gathered(together, [*searched.rejected, *linked.rejected], linked.left_out)
 
 
-def _with_landmarks(folder: Path, canonical: Path, run: Run, search_cameras: bool, work: Path) -> Gathered:
+def _with_landmarks(linked: _Linked, canonical: Path, run: Run, search_cameras: bool, work: Path) -> Gathered:
     config = PrepareConfig(
-        data=folder,
+        data=linked.folder,
         output_dir=work / "captured",
         size=stored_size(run),
         canonical_landmarks=canonical,
@@ -148,19 +163,21 @@ def _with_landmarks(folder: Path, canonical: Path, run: Run, search_cameras: boo
     except NerfgenError as error:
         if search_cameras and not isinstance(error, UsageError):
             return Gathered([])
-        # Nobody knows the folder of links.
-        message = str(error).removeprefix(f"{folder}: ").replace(f"{folder}{os.sep}", "")
-        anything = any(_why_unreadable(path) is None for path in folder.iterdir())
-        raise type(error)(f"{message}, or give {SEARCH}" if anything else message) from error
+        anything = any(_why_unreadable(path) is None for path in linked.photographs)
+        message = linked.without_folder(error)
+        raise type(error)(f"{message}; or give {SEARCH}" if anything else message) from error
     return Gathered(read_photographs(report.path.with_name("transforms.json")), report.rejected)
 
 
-def _without_search(photographs: Sequence[Path]) -> NerfgenError:
+def _without_search(linked: _Linked) -> NerfgenError:
     """What is wrong with photographs of a class without landmarks: those that are some are to be searched."""
     lost = Rejection(
         "", "its camera is not known, and this class has no landmarks to find it by", f"give {SEARCH}"
     )
-    rejected = [_why_unreadable(path) or replace(lost, source=printable(path.name)) for path in photographs]
+    rejected = [
+        _why_unreadable(path) or replace(lost, source=printable(path.name)) for path in linked.photographs
+    ]
+    rejected += linked.rejected
     if any(rejection.reason == lost.reason for rejection in rejected):
         return UsageError("; ".join(by_reason(rejected)))
     return _none_of(rejected)

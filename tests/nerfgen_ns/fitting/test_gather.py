@@ -172,6 +172,12 @@ def test_every_path_is_used_rejected_or_left_out_by_name(run: Run, tmp_path: Pat
     assert "--images" in left["below"].mend
     with pytest.raises(UsageError, match=r"letter\.txt, pipe: is no photograph"):
         gather([tmp_path / "letter.txt", tmp_path / "pipe"], run, SEARCHED, tmp_path / "none")
+    with pytest.raises(UsageError, match=r"shot\.nef: is a camera's raw file.*letter\.txt: is no") as caught:
+        gather([tmp_path / "shot.nef", tmp_path / "letter.txt"], run, SEARCHED, tmp_path / "raw")
+    assert str(tmp_path) not in str(caught.value)
+    (folder / "one.nef").write_bytes(b"MM\0*" + bytes(200))
+    beside = gather([folder / "one.png", folder / "one.nef"], run, SEARCHED, tmp_path / "beside")
+    assert [entry.source for entry in beside.left_out] == ["one.nef"]
 
 
 def test_a_photograph_without_a_face_is_searched_only_when_asked(
