@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nerfgen_ns.camera_alignment import camera_errors, photograph_camera
-from nerfgen_ns.capture.photographs import list_photographs
+from nerfgen_ns.capture.listing import list_photographs
 from nerfgen_ns.capture.prepare import PrepareConfig, prepare
 from nerfgen_ns.files import read_json, write_json
 

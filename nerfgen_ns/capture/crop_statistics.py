@@ -24,7 +24,8 @@ WORTH_A_PROGRESS_BAR = 2000
 class CropStatistics:
     """Of the n crops of a prepared folder."""
 
-    thumbnails: UInt8[np.ndarray, "n side side 3"]
+    thumbnails: UInt8[np.ndarray, "n side side"]
+    """See `near_duplicates.thumbnail`."""
     matte_mean: Float[np.ndarray, "n"]
     """Mean of each matte; NaN where there is none."""
     matte_border: Float[np.ndarray, "n"]
@@ -39,7 +40,7 @@ def crop_statistics(folder: Path, overview: Overview) -> CropStatistics:
     """
     count = len(overview)
     statistics = CropStatistics(
-        np.zeros((count, THUMBNAIL, THUMBNAIL, 3), np.uint8), np.full(count, np.nan), np.full(count, np.nan)
+        np.zeros((count, THUMBNAIL, THUMBNAIL), np.uint8), np.full(count, np.nan), np.full(count, np.nan)
     )
 
     def read(place: int) -> None:

@@ -42,19 +42,20 @@ def read_csv(
         raise UsageError(f"{path}: not a readable CSV file ({error})") from error
 
 
-def check_names(path: Path, rows: dict[str, str], photographs: Sequence[Path]) -> None:
+def check_names(path: Path, rows: dict[str, str], names: Sequence[str]) -> None:
     """Make sure that every image that a file names is one of the photographs.
 
     Args:
         rows: where in the file each image is named first, for the message.
+        names: of the photographs.
 
     Raises:
         UsageError: an image is none of them.
     """
-    strange = sorted(rows.keys() - {photograph.name for photograph in photographs})
+    strange = sorted(rows.keys() - set(names))
     if strange:
         more = f", and {len(strange) - 1} more images" if len(strange) > 1 else ""
         raise UsageError(
             f"{path}: {rows[strange[0]]}: no photograph is named {strange[0]!r}{more}; write names of "
-            f"files in {photographs[0].parent}, such as {photographs[0].name!r}"
+            f"photographs, such as {names[0]!r}"
         )

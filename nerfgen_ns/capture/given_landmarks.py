@@ -19,7 +19,7 @@ NAMES, LANDMARKS, CROPS = "names.json", "landmarks.npy", "crops.npy"
 
 def write_given_landmarks(
     folder: Path,
-    photographs: Sequence[Path],
+    names: Sequence[str],
     landmarks: Float[np.ndarray, "n m 2"],
     confidence: Float[np.ndarray, "n m"],
     crops: Sequence[Crop | None],
@@ -27,6 +27,7 @@ def write_given_landmarks(
     """Write what is known of n photographs into `folder`.
 
     Args:
+        names: of the photographs, see `listing.name_in`.
         landmarks: pixels of the photograph as `read_photograph` gives it; NaN where one is missing.
         crops: the crop of each photograph; None: the whole photograph.
     """
@@ -35,7 +36,7 @@ def write_given_landmarks(
     for name, array in ((LANDMARKS, rows), (CROPS, matrices)):
         with replace_file(folder / name) as temporary:
             np.save(temporary, array, allow_pickle=False)
-    write_text(folder / NAMES, json.dumps([photograph.name for photograph in photographs]))
+    write_text(folder / NAMES, json.dumps(list(names)))
 
 
 class GivenLandmarks:
@@ -48,14 +49,14 @@ class GivenLandmarks:
         self._landmarks = np.load(folder / LANDMARKS, mmap_mode="r")
         self._crops = np.load(folder / CROPS, mmap_mode="r")
 
-    def of(self, photograph: Path) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "2 3"] | None]:
+    def of(self, name: str) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "2 3"] | None]:
         """Landmarks with confidence, and the crop's matrix; None: the whole photograph."""
-        place = self._places[photograph.name]
+        place = self._places[name]
         crop = np.array(self._crops[place])
         return np.array(self._landmarks[place]), None if np.isnan(crop).any() else crop
 
-    def stamp(self, photograph: Path) -> str:
+    def stamp(self, name: str) -> str:
         """Changes whenever something about the photograph does."""
-        place = self._places[photograph.name]
+        place = self._places[name]
         content = self._landmarks[place].tobytes() + self._crops[place].tobytes()
         return hashlib.sha256(content).hexdigest()[:16]

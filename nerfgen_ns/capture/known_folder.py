@@ -19,7 +19,7 @@ from nerfgen_ns.capture.identity_file import read_identity_file
 from nerfgen_ns.capture.known_camera_files import Axis, KnownCameras
 from nerfgen_ns.capture.known_cameras import in_class_frame, read_known_cameras
 from nerfgen_ns.capture.matte_sources import MatteOptions, MatteSource, read_matte
-from nerfgen_ns.capture.photographs import RejectedError, read_alpha, read_photograph
+from nerfgen_ns.capture.photographs import RejectedError, read_alpha, read_photograph, stamp_of
 from nerfgen_ns.capture.prepare_report import PrepareReport, Rejection, printable
 from nerfgen_ns.capture.progress import progress_over
 from nerfgen_ns.capture.report_page import PAGE, inspect_folder, write_report_page
@@ -27,7 +27,7 @@ from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.files import read_json, replace_file, write_json, write_text
 from nerfgen_ns.folders import replace_folder
 
-FORMAT = 2
+FORMAT = 3
 """To be raised when folders made before must not be used any more."""
 LOOKED_AT = 16
 """So many photographs, evenly spread, tell whether the alpha channel is put to use."""
@@ -229,8 +229,7 @@ def _fingerprint(
     for image, matte in zip(known.images, known.mattes, strict=True):
         for path in (image, matte or mattes.file_of(image)):
             if path is not None:
-                status = path.stat()
-                digest.update(os.fsencode(path) + f"|{status.st_size}|{status.st_mtime_ns}".encode())
+                digest.update(os.fsencode(path) + f"|{stamp_of(path)}".encode())
     return digest.hexdigest()
 
 

@@ -23,6 +23,7 @@ from nerfgen_ns.capture.landmark_scheme import (
     pairs_of_names,
     partners_of_pairs,
 )
+from nerfgen_ns.capture.listing import names_in
 from nerfgen_ns.capture.photographs import LONGEST_SIDE, upright_size
 from nerfgen_ns.errors import UsageError
 
@@ -54,13 +55,16 @@ class FileLandmarks:
         return (self.confidence > 0).sum(axis=1) >= FEWEST_LANDMARKS
 
 
-def read_landmark_file(path: Path, photographs: Sequence[Path]) -> FileLandmarks:
+def read_landmark_file(path: Path, photographs: Sequence[Path], folder: Path | None = None) -> FileLandmarks:
     """Landmarks of the photographs from a CSV or JSON file, whose forms `read_csv_entries` and
     `read_json_entries` describe.
 
     Coordinates are pixels of the upright photograph, (0, 0) being its upper left corner and pixel centres
     lying at +0.5. Left and right partners come from the names where the file gives no pairs: `eye_left` and
     `eye_right`. Five landmarks with the names `FIVE_NAMES` get the place of a face in the class frame.
+
+    Args:
+        folder: where the photographs are; None: the file calls them by their files' names alone.
 
     Raises:
         UsageError: the file is unreadable or wrong: counts that differ, NaN, x and y swapped, points outside
@@ -71,10 +75,11 @@ def read_landmark_file(path: Path, photographs: Sequence[Path]) -> FileLandmarks
     if path.suffix.lower() not in readers:
         raise UsageError(f"{path}: landmarks come from a file that ends in {' or '.join(readers)}")
     entries = readers[path.suffix.lower()](path)
-    check_names(path, entries.rows, photographs)
+    names = names_in(folder, photographs)
+    check_names(path, entries.rows, names)
     scheme = _scheme(entries)
     _check_values(entries)
-    seen = {photograph.name: upright_size(photograph) for photograph in photographs}
+    seen = {name: upright_size(photograph) for name, photograph in zip(names, photographs, strict=True)}
     _check_places(entries, seen)
     landmarks = np.full((len(entries.images), scheme.count, 2), np.nan)
     confidence = np.zeros((len(entries.images), scheme.count))
@@ -83,7 +88,7 @@ def read_landmark_file(path: Path, photographs: Sequence[Path]) -> FileLandmarks
     _check_upright(entries, scheme, landmarks)
     # One more row at the end, which nothing was written to, is that of photographs without landmarks.
     rows = {name: row for row, name in enumerate(entries.images)}
-    chosen = [rows.get(photograph.name, -1) for photograph in photographs]
+    chosen = [rows.get(name, -1) for name in names]
     landmarks = np.concatenate([landmarks, np.full((1, scheme.count, 2), np.nan)])[chosen]
     confidence = np.concatenate([confidence, np.zeros((1, scheme.count))])[chosen]
     sizes = np.array([size or (np.nan, np.nan) for size in seen.values()])

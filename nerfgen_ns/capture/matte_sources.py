@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
 from nerfgen_ns.capture.crops import Crop, crop_photograph
+from nerfgen_ns.capture.listing import name_in
 from nerfgen_ns.capture.models import MATTE_MODELS, model_names, open_matte_model
-from nerfgen_ns.capture.photographs import RejectedError, read_alpha, upright_size
+from nerfgen_ns.capture.photographs import RejectedError, read_alpha, read_upright, upright_size
 from nerfgen_ns.errors import UsageError
 
 MATTE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -38,6 +39,9 @@ class MatteOptions:
     """Colour of the background, 0–255, for `background`; None: that of each photograph's edge."""
     model: Path | None = None
     """File that the matte model is made from, where it needs one."""
+    data: Path | None = None
+    """Folder of the photographs: those in folders below it have their mattes in folders of the same names
+    below `folder`. None: all mattes are in `folder` itself."""
 
     def check(self, photographs: Sequence[Path]) -> None:
         """Look at the options and at the headers of the mattes, before any work.
@@ -56,11 +60,11 @@ class MatteOptions:
             raise UsageError("--background-color goes with --mattes background and takes three of 0 to 255")
         if self.folder is not None:
             for photograph in photographs:
-                _check_matte_file(_matte_file(self.folder, photograph), photograph)
+                _check_matte_file(_matte_file(self.folder, photograph, self.data), photograph)
 
     def file_of(self, photograph: Path) -> Path | None:
         """The file that holds the photograph's matte, where mattes are files of their own."""
-        return None if self.folder is None else _matte_file(self.folder, photograph)
+        return None if self.folder is None else _matte_file(self.folder, photograph, self.data)
 
     def open(self) -> "MatteSource | None":
         """The source of the mattes; None where there are to be none.
@@ -72,7 +76,7 @@ class MatteOptions:
         if self.kind == "none":
             return None
         if self.kind == "folder" and self.folder is not None:
-            return MatteSource(partial(_from_folder, self.folder))
+            return MatteSource(partial(_from_folder, self.folder, self.data))
         if self.kind == "alpha":
             return MatteSource(_from_alpha)
         if self.kind == "background":
@@ -110,14 +114,14 @@ def _as_bytes(matte: Float[np.ndarray, "height width"]) -> Matte:
     return np.round(matte * 255).astype(np.uint8)
 
 
-def _matte_file(folder: Path, photograph: Path) -> Path:
+def _matte_file(folder: Path, photograph: Path, data: Path | None) -> Path:
+    name = Path(name_in(data, photograph))
     for suffix in dict.fromkeys((*MATTE_SUFFIXES, photograph.suffix)):
-        path = folder / f"{photograph.stem}{suffix}"
+        path = folder / name.parent / f"{name.stem}{suffix}"
         if path.is_file():
             return path
     raise UsageError(
-        f"{folder}: has no matte for {photograph.name}; name it {photograph.stem}.png, "
-        "or remove the photograph"
+        f"{folder}: has no matte for {name}; name it {name.with_suffix('.png')}, or remove the photograph"
     )
 
 
@@ -133,8 +137,8 @@ def _check_matte_file(path: Path, photograph: Path) -> None:
         )
 
 
-def _from_folder(folder: Path, path: Path, photograph: Photograph) -> Matte:
-    return read_matte(_matte_file(folder, path), path, photograph)
+def _from_folder(folder: Path, data: Path | None, path: Path, photograph: Photograph) -> Matte:
+    return read_matte(_matte_file(folder, path, data), path, photograph)
 
 
 def read_matte(file: Path, path: Path, photograph: Photograph) -> Matte:
@@ -151,15 +155,14 @@ def read_matte(file: Path, path: Path, photograph: Photograph) -> Matte:
     _check_matte_file(file, path)
     height, width = photograph.shape[:2]
     try:
-        with Image.open(file) as image:
-            upright = ImageOps.exif_transpose(image)
-            alpha = np.asarray(upright.getchannel("A")) if "A" in upright.getbands() else None
-            shades = upright.getchannel("A") if alpha is not None and alpha.min() < 255 else _shades(upright)
-            if shades.size != (width, height):
-                shades = shades.resize((width, height), Image.Resampling.BOX)
-            matte = np.asarray(shades)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UsageError(f"{file}: not a readable matte ({error}); give a grayscale PNG") from error
+        upright = read_upright(file)
+    except RejectedError as error:
+        raise UsageError(f"{file}: not a readable matte ({error.reason}); give a grayscale PNG") from error
+    alpha = upright.getchannel("A") if "A" in upright.getbands() else None
+    shades = alpha if alpha is not None and np.asarray(alpha).min() < 255 else _shades(upright)
+    if shades.size != (width, height):
+        shades = shades.resize((width, height), Image.Resampling.BOX)
+    matte = np.asarray(shades)
     if not matte.any():
         raise UsageError(f"{file}: is all zero, as if {path.name} showed nothing; draw it or remove both")
     return matte
@@ -167,11 +170,6 @@ def read_matte(file: Path, path: Path, photograph: Photograph) -> Matte:
 
 def _shades(image: Image.Image) -> Image.Image:
     """Gray values 0–255. A matte of two values, 0 and 1, is meant to be black and white."""
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        highest = values.max(initial=0.0)
-        full = 1.0 if highest <= 1 else 255.0 if highest <= 255 else 65535.0
-        return Image.fromarray(np.round(np.clip(values / full, 0, 1) * 255).astype(np.uint8))
     gray = np.asarray(image.convert("L"))
     return Image.fromarray(gray * 255 if gray.max(initial=0) == 1 else gray)
 

@@ -1,110 +1,123 @@
-"""Photographs that are the same one, or its mirror image, found by comparing thumbnails.
+"""Photographs that are the same one, or its mirror image, found by comparing the middles of their crops.
 
-Two photographs count as the same when their thumbnails, less their mean and at unit length, lie within
-`SAME_PHOTOGRAPH` of each other: that overlooks brightness, contrast, size and compression. On aligned crops
-of 800 portraits, the same photograph, compressed hard, scaled or brightened, came to 0.16 at most and mostly
-to less than 0.1; two different photographs to 0.27 at least.
+A crop puts the object into one place at one size, however its photograph was cut, framed or scaled. Of its
+middle the gray values are taken, less their surroundings and in units of the contrast there: color, light and
+filters leave these alone. Two photographs count as the same when such thumbnails, less their mean and at unit
+length, are within `SAME_PHOTOGRAPH` of each other.
+
+Of 654 copies of portraits that were cut, framed, made gray, brighter, darker or sharper, toned, equalized,
+scaled, turned or blurred, 94 % came to less, and 96 % of those that were not blurred. Different photographs
+came to 0.57 at least among 787 portraits, and among 256 rendered heads to 0.43 once and to 0.57 otherwise.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float32, Int, UInt8
 from PIL import Image
 
-THUMBNAIL = 12
-SAME_PHOTOGRAPH = 0.15
-PLAIN = 2.0
+THUMBNAIL = 24
+SAME_PHOTOGRAPH = 0.4
+MIDDLE = 0.6
+"""Part of the crop's side that is compared: the edges may be filled where the photograph was cut."""
+FINE, COARSE = 0.47, 1.87
+"""Structures that count are between these sizes: standard deviations in pixels of the thumbnail."""
+FAINT = 2.0
+"""Contrast, of 255, that noise has: weaker structures are not raised to the strength of others."""
+STEPS = 40.0
+"""Steps of a thumbnail's values for one unit of contrast."""
+PLAIN = 8.0
 """Thumbnails whose values spread by less, of 255, show nothing to compare."""
-DIMENSIONS = 12
+DIMENSIONS = 64
 """Thumbnails are looked up by so many of their principal components."""
 MOST_FOR_COMPONENTS = 2000
-BLOCK = 4096
+ROWS, COLUMNS = 1024, 8192
+"""So many are compared at once, so that the products stay in the processor's cache."""
 
 
-def thumbnail(image: Image.Image) -> UInt8[np.ndarray, "side side 3"]:
-    """An image, averaged over `THUMBNAIL` × `THUMBNAIL` areas."""
-    return np.asarray(image.convert("RGB").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+def thumbnail(image: Image.Image) -> UInt8[np.ndarray, "side side"]:
+    """The structure in the middle of an image: gray values, less their surroundings, over the contrast."""
+    from scipy.ndimage import gaussian_filter
+
+    middle = 2 * THUMBNAIL
+    side = round(middle / MIDDLE)
+    gray = np.asarray(image.convert("L").resize((side, side), Image.Resampling.BOX), dtype=np.float32)
+    detail = gaussian_filter(gray, 2 * FINE) - gaussian_filter(gray, 2 * COARSE)
+    contrast = np.sqrt(gaussian_filter(detail**2, 2 * COARSE)) + FAINT
+    start = (side - middle) // 2
+    inside = (detail / contrast)[start : start + middle, start : start + middle]
+    values = inside.reshape(THUMBNAIL, 2, THUMBNAIL, 2).mean(axis=(1, 3))
+    return np.clip(np.round(values * STEPS + 128), 0, 255).astype(np.uint8)
 
 
 def same_photograph(
-    thumbnails: UInt8[np.ndarray, "n side side 3"], mirrored: bool = False
+    thumbnails: UInt8[np.ndarray, "n side side"], mirrored: bool = False
 ) -> Int[np.ndarray, "n"]:
     """For each photograph another that is the same one, or with `mirrored` its mirror image; −1: none.
 
-    Candidates come from a tree of the thumbnails' principal components. Distances there are never larger than
-    between the thumbnails, so nothing is overlooked, and n photographs take about n·log n time.
+    All are compared with all by their principal components, in which distances are never larger than between
+    the thumbnails, and each with the nearest one in full: 100,000 take two minutes of one core.
     """
-    from scipy.spatial import cKDTree
-
     partner = np.full(len(thumbnails), -1)
     compared = np.flatnonzero(~_plain(thumbnails))
     if len(compared) < 2:
         return partner
-    # Identical thumbnails are one entry: a tree does not part them, however many they are.
-    flat = thumbnails[compared].reshape(len(compared), -1)
-    first, entry = np.unique(flat, axis=0, return_index=True, return_inverse=True)[1:]
-    entry = entry.reshape(-1)
-    stride = -(-len(first) // MOST_FOR_COMPONENTS)
-    sample = _normalised(thumbnails[compared[first[::stride]]])
+    stride = -(-len(compared) // MOST_FOR_COMPONENTS)
+    sample = _normalised(thumbnails[compared[::stride]])
     mean = sample.mean(axis=0)
     components = np.linalg.svd(sample - mean, full_matrices=False)[2][:DIMENSIONS].T
-    looked_up = _components(thumbnails, compared, False, mean, components)
-    tree = cKDTree(looked_up[first])
-    queries = _components(thumbnails, compared, True, mean, components) if mirrored else looked_up
-    _, nearest = tree.query(queries, k=min(4, len(first)), distance_upper_bound=SAME_PHOTOGRAPH)
-    nearest = nearest.reshape(len(compared), -1)
-    twins = _second_of_each_entry(entry, len(first))
-    for start in range(0, len(compared), BLOCK):
-        block = slice(start, start + BLOCK)
-        mine = np.arange(start, min(start + BLOCK, len(compared)))
-        own = _normalised(_flipped(thumbnails[compared[mine]], mirrored))
-        closest = np.full(len(mine), SAME_PHOTOGRAPH)
-        for column in nearest[block].T:
-            found = column < len(first)
-            # Of an entry that is the photograph's own, the other photograph in it is meant.
-            other = first[np.where(found, column, 0)]
-            other = np.where(other == mine, twins[np.where(found, column, 0)], other)
-            found &= other >= 0
-            distance = np.linalg.norm(own - _normalised(thumbnails[compared[other]]), axis=1)
-            better = found & (distance < closest)
-            partner[compared[mine[better]]] = compared[other[better]]
-            closest[better] = distance[better]
+    looked_up = _components(thumbnails[compared], mean, components)
+    queries = _components(_flipped(thumbnails[compared]), mean, components) if mirrored else looked_up
+    for start in range(0, len(compared), ROWS):
+        rows = np.arange(start, min(start + ROWS, len(compared)))
+        nearest = _nearest(queries[rows], looked_up, rows)
+        mine, others = thumbnails[compared[rows]], thumbnails[compared[nearest]]
+        own = _normalised(_flipped(mine) if mirrored else mine)
+        distance = np.linalg.norm(own - _normalised(others), axis=1)
+        found = distance < SAME_PHOTOGRAPH
+        partner[compared[rows[found]]] = compared[nearest[found]]
     return partner
 
 
-def _second_of_each_entry(entry: Int[np.ndarray, "n"], entries: int) -> Int[np.ndarray, "entries"]:
-    """For each entry the second photograph that has it; −1 where there is only one."""
-    order = np.argsort(entry, kind="stable")
-    starts = np.searchsorted(entry[order], np.arange(entries))
-    shared = np.bincount(entry, minlength=entries) > 1
-    return np.where(shared, order[np.minimum(starts + 1, len(order) - 1)], -1)
+def _nearest(
+    queries: Float32[np.ndarray, "rows dimensions"],
+    points: Float32[np.ndarray, "n dimensions"],
+    rows: Int[np.ndarray, "rows"],
+) -> Int[np.ndarray, "rows"]:
+    """Of each query the nearest point but that of its own row."""
+    best = np.full(len(queries), np.inf, np.float32)
+    nearest = np.zeros(len(queries), np.int64)
+    for start in range(0, len(points), COLUMNS):
+        block = points[start : start + COLUMNS]
+        # The query's own square is the same for all points, and left out.
+        distance = (block**2).sum(axis=1) - 2 * (queries @ block.T)
+        own = np.flatnonzero((rows >= start) & (rows < start + len(block)))
+        distance[own, rows[own] - start] = np.inf
+        column = distance.argmin(axis=1)
+        closest = distance[np.arange(len(queries)), column]
+        nearer = closest < best
+        best[nearer], nearest[nearer] = closest[nearer], start + column[nearer]
+    return nearest
 
 
 def _components(
-    thumbnails: UInt8[np.ndarray, "n side side 3"],
-    compared: Int[np.ndarray, "m"],
-    mirrored: bool,
-    mean: Float[np.ndarray, "pixels"],
-    components: Float[np.ndarray, "pixels dimensions"],
-) -> Float[np.ndarray, "m dimensions"]:
+    thumbnails: UInt8[np.ndarray, "n side side"],
+    mean: Float32[np.ndarray, "pixels"],
+    components: Float32[np.ndarray, "pixels dimensions"],
+) -> Float32[np.ndarray, "n dimensions"]:
+    parts = range(0, len(thumbnails), COLUMNS)
     return np.concatenate(
-        [
-            (_normalised(_flipped(thumbnails[compared[start : start + BLOCK]], mirrored)) - mean) @ components
-            for start in range(0, len(compared), BLOCK)
-        ]
+        [(_normalised(thumbnails[start : start + COLUMNS]) - mean) @ components for start in parts]
     )
 
 
-def _flipped(
-    thumbnails: UInt8[np.ndarray, "n side side 3"], mirrored: bool
-) -> UInt8[np.ndarray, "n side side 3"]:
-    return thumbnails[:, :, ::-1] if mirrored else thumbnails
+def _flipped(thumbnails: UInt8[np.ndarray, "n side side"]) -> UInt8[np.ndarray, "n side side"]:
+    return thumbnails[:, :, ::-1]
 
 
-def _plain(thumbnails: UInt8[np.ndarray, "n side side 3"]) -> Bool[np.ndarray, "n"]:
+def _plain(thumbnails: UInt8[np.ndarray, "n side side"]) -> Bool[np.ndarray, "n"]:
     return np.array([thumbnail.std() < PLAIN for thumbnail in thumbnails], dtype=bool)
 
 
-def _normalised(thumbnails: UInt8[np.ndarray, "n side side 3"]) -> Float[np.ndarray, "n pixels"]:
+def _normalised(thumbnails: UInt8[np.ndarray, "n side side"]) -> Float32[np.ndarray, "n pixels"]:
     values = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)

@@ -22,12 +22,13 @@ from nerfgen_ns.capture.crops import (
 from nerfgen_ns.capture.face_mesh import FACE_MESH
 from nerfgen_ns.capture.given_landmarks import GivenLandmarks
 from nerfgen_ns.capture.landmark_scheme import FEWEST_LANDMARKS, LandmarkScheme
+from nerfgen_ns.capture.listing import name_in
 from nerfgen_ns.capture.matte_sources import MatteOptions, MatteSource, Photograph
 from nerfgen_ns.capture.models import LandmarkModel, Landmarks, landmark_scheme, open_landmark_model
-from nerfgen_ns.capture.photographs import RejectedError, read_photograph
+from nerfgen_ns.capture.photographs import RejectedError, read_photograph, stamp_of
 from nerfgen_ns.files import replace_file
 
-FORMAT = 3
+FORMAT = 4
 """To be raised when captures or prepared folders made before must not be used any more."""
 NOTED_OUTSIDE = 0.3
 NOTED_SCALE = 4.0
@@ -54,6 +55,8 @@ class CapturePhotograph:
     """Folder of landmarks and crops that are known already, see `GivenLandmarks`."""
     aligned: bool = False
     """Whether the photographs are taken as they are, padded to a square, and not cropped to the object."""
+    data: Path | None = None
+    """Folder of the photographs, which `given` calls by their places in it; None: by their names."""
 
     @property
     def scheme(self) -> LandmarkScheme:
@@ -82,9 +85,9 @@ class CapturePhotograph:
         parts = []
         matte = self.mattes.file_of(photograph)
         if matte is not None:
-            parts.append(f"{matte.stat().st_size}|{matte.stat().st_mtime_ns}")
+            parts.append(stamp_of(matte))
         if self.given is not None:
-            parts.append(_open_given(self.given).stamp(photograph))
+            parts.append(_open_given(self.given).stamp(name_in(self.data, photograph)))
         return "|".join(parts)
 
 
@@ -92,7 +95,7 @@ class CapturePhotograph:
 def _opened(options: CapturePhotograph) -> tuple[Find, MatteSource | None]:
     """The sources of landmarks and mattes, made once in a process."""
     if options.given is not None:
-        find: Find = _Given(_open_given(options.given), options.size)
+        find: Find = _Given(_open_given(options.given), options.size, options.data)
     else:
         model = open_landmark_model(options.landmark_model, options.landmark_model_file)
         find = _Found(model, options.size, options.aligned)
@@ -110,9 +113,10 @@ class _Given:
 
     given: GivenLandmarks
     size: int
+    data: Path | None
 
     def __call__(self, path: Path, photograph: Photograph) -> tuple[Landmarks, Crop]:
-        rows, matrix = self.given.of(path)
+        rows, matrix = self.given.of(name_in(self.data, path))
         _check_enough(rows[:, 2])
         height, width = photograph.shape[:2]
         crop = square_crop(width, height, self.size) if matrix is None else Crop(matrix, self.size)

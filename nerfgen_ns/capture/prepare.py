@@ -17,9 +17,10 @@ from nerfgen_ns.capture.collection_fit import Collection, CollectionFit, fit_col
 from nerfgen_ns.capture.known_cameras import has_known_cameras
 from nerfgen_ns.capture.known_folder import prepare_known_cameras
 from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
+from nerfgen_ns.capture.photographs import readable_now
 from nerfgen_ns.capture.prepare_config import PrepareConfig
 from nerfgen_ns.capture.prepare_plan import Plan
-from nerfgen_ns.capture.prepare_report import PrepareReport, Rejection, printable
+from nerfgen_ns.capture.prepare_report import PrepareReport, Rejection, by_reason, printable
 from nerfgen_ns.capture.prepared_folder import Frame, PreparedFolder
 from nerfgen_ns.capture.progress import progress_over
 from nerfgen_ns.capture.shards import Shard, announce, check_agreement, note_finished, unfinished
@@ -31,6 +32,8 @@ FEWEST_PHOTOGRAPHS = 3
 WORST_ERROR = 0.08
 """Photographs with a larger reprojection error than this part of the object's extent are rejected."""
 MEASURED_AT_ONCE = 4096
+MOST_REASONS = 3
+"""Why photographs are rejected, in the line that says that there are too few."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +62,19 @@ def prepare(config: PrepareConfig) -> PrepareReport:
         return _prepare_known_cameras(config)
     plan = Plan.of(config)
     folder = PreparedFolder(Path(config.output_dir))
-    finished = folder.finished_report(plan.fingerprint)
-    if finished is not None:
+    finished = _finished(folder, plan)
+    if finished is not None and finished.left_out == plan.left_out:
         return finished
     with folder.locked():
-        finished = folder.finished_report(plan.fingerprint)
+        finished = _finished(folder, plan)
         if finished is not None:
-            return finished
+            return folder.note_left_out(finished, plan.left_out, plan.fingerprint)
         check_agreement(folder.stores, plan.options, None)
         plan = plan.with_given_landmarks(folder.stores)
         captures = _capture(plan, range(len(plan.keys)), folder, None, config.workers)
         rejected = [
-            Rejection(path.name, capture.record["reason"], capture.record["mend"])
-            for path, capture in zip(plan.photographs, captures, strict=True)
+            Rejection(name, capture.record["reason"], capture.record["mend"])
+            for name, capture in zip(plan.names, captures, strict=True)
             if capture.rejected
         ]
         found = [place for place, capture in enumerate(captures) if not capture.rejected]
@@ -85,7 +88,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
         accepted = fit.error <= WORST_ERROR * extents
         rejected += [
             Rejection(
-                plan.photographs[found[row]].name,
+                plan.names[found[row]],
                 "no camera explains where its landmarks lie",
                 "check its landmarks, or use a photograph of the whole object, less from the side",
             )
@@ -109,6 +112,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
             rejected,
             canonical,
             plan.fingerprint,
+            plan.left_out,
         )
 
 
@@ -143,7 +147,7 @@ def prepare_shard(config: PrepareConfig, shard: Shard) -> ShardReport:
         )
     plan = Plan.of(config)
     folder = PreparedFolder(Path(config.output_dir))
-    finished = folder.finished_report(plan.fingerprint)
+    finished = _finished(folder, plan)
     if finished is not None:
         return ShardReport(shard, finished.accepted, len(finished.rejected), [])
     with folder.locked(shard):
@@ -156,17 +160,27 @@ def prepare_shard(config: PrepareConfig, shard: Shard) -> ShardReport:
         return ShardReport(shard, len(captures) - rejected, rejected, unfinished(folder.stores, shard.count))
 
 
+def _finished(folder: PreparedFolder, plan: Plan) -> PrepareReport | None:
+    """The report of a folder that holds what the plan asks for already."""
+    finished = folder.finished_report(plan.fingerprint)
+    if finished is None:
+        return None
+    paths = dict(zip(map(printable, plan.names), plan.photographs, strict=True))
+    again = any(readable_now(paths[rejection.source], rejection.reason) for rejection in finished.rejected)
+    return None if again else finished
+
+
 def _capture(
     plan: Plan, places: Sequence[int], folder: PreparedFolder, shard: Shard | None, workers: int | None
 ) -> list[Capture]:
     """The captures of the photographs at `places`: those that are there, and the others made."""
     known = folder.captures()
     store = folder.store(shard)
-    tasks = [
-        (plan.keys[place], plan.photographs[place], store.files(plan.keys[place]))
-        for place in places
-        if plan.keys[place] not in known
-    ]
+    tasks = []
+    for place in places:
+        key, photograph = plan.keys[place], plan.photographs[place]
+        if key not in known or readable_now(photograph, known[key].record.get("reason", "")):
+            tasks.append((key, photograph, store.files(key)))
     if tasks:
         with (
             store,
@@ -212,7 +226,7 @@ def _frames(
         frame = None
         if row is not None:
             frame = Frame(
-                source=plan.photographs[place].name,
+                source=plan.names[place],
                 identity=place if plan.identity is None else int(plan.identity[place]),
                 camera_to_world=matrices[row],
                 focal=float(fit.cameras.focal[row]),
@@ -242,7 +256,7 @@ def _check_enough(accepted: int, config: PrepareConfig, rejected: list[Rejection
     fewest = 1 if config.canonical_landmarks else FEWEST_PHOTOGRAPHS
     if accepted >= fewest:
         return
-    why = f"; {printable(rejected[0].source)}: {rejected[0].reason}; {rejected[0].mend}" if rejected else ""
+    why = "".join(f"; {line}" for line in by_reason(rejected)[:MOST_REASONS])
     if accepted == 0:
         raise NerfgenError(f"{config.data}: none of its {len(rejected)} photographs can be used{why}")
     raise NerfgenError(

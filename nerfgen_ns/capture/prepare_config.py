@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from nerfgen_ns.capture.known_camera_files import Axis
+from nerfgen_ns.capture.listing import list_photographs
 from nerfgen_ns.capture.matte_sources import MatteOptions
-from nerfgen_ns.capture.photographs import list_photographs
 from nerfgen_ns.errors import UsageError
 
 OF_PHOTOGRAPHS = (
-    "size", "landmarks", "landmark_model", "landmark_model_file", "aligned", "focal", "focal_mode",
-    "canonical_landmarks",
+    "recursive", "size", "landmarks", "landmark_model", "landmark_model_file", "aligned", "focal",
+    "focal_mode", "canonical_landmarks",
 )  # fmt: skip
 """Options that mean nothing where the cameras are known."""
 OF_KNOWN_CAMERAS = ("views", "up", "forward", "world_scale")
@@ -38,6 +38,9 @@ class PrepareConfig:
     into it."""
     output_dir: Path
     """Prepared folder to make. What an interrupted run has done there is taken up again."""
+    recursive: bool = False
+    """Take the photographs in the folders below --data too, such as a folder for each person. Each photograph
+    still shows an object of its own, unless --identity says otherwise; files name them as FOLDER/NAME."""
     class_name: OptionalName = None
     """Name of the class, noted in the prepared folder; by default faces with MediaPipe's landmarks, and
     otherwise objects."""
@@ -164,7 +167,7 @@ class PrepareConfig:
             raise UsageError(
                 f"{flag}: the cameras of {self.data} are known and nothing is cropped; leave it out"
             )
-        list_photographs(self.data)  # says so where there is no such folder at all
+        list_photographs(self.data, self.recursive)  # says so where there is no such folder at all
         raise UsageError(
             f"{flag}: goes with known cameras, and {self.data} holds photographs only; leave it out"
         )

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,16 @@ from nerfgen_ns.capture.identity_file import read_identity_file
 from nerfgen_ns.capture.landmark_crops import crops_of_file_landmarks
 from nerfgen_ns.capture.landmark_files import FileLandmarks, read_landmark_file
 from nerfgen_ns.capture.landmark_scheme import LandmarkScheme
+from nerfgen_ns.capture.listing import list_folder, name_in, names_in
 from nerfgen_ns.capture.photograph_capture import FORMAT, CapturePhotograph
-from nerfgen_ns.capture.photographs import list_photographs
+from nerfgen_ns.capture.photographs import stamp_of, stamps_of
 from nerfgen_ns.capture.prepare_config import PrepareConfig
+from nerfgen_ns.capture.prepare_report import Rejection, printable
 from nerfgen_ns.capture.shape_basis import CanonicalModel
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.files import read_json
 
-NO_PART = ("data", "output_dir", "workers", "shard")
+NO_PART = ("data", "recursive", "output_dir", "workers", "shard")
 """Options that the result does not depend on; the photographs themselves are looked at instead of `data`."""
 USUAL_FOCAL = 2.1
 
@@ -36,6 +38,8 @@ class Plan:
     """All that is known before the work begins."""
 
     photographs: list[Path]
+    names: list[str]
+    """What each photograph is called, see `listing.name_in`."""
     keys: list[str]
     """For each photograph: changes with its file and with whatever else its capture depends on."""
     capture: CaptureOne
@@ -49,6 +53,8 @@ class Plan:
     """The class, where it exists already."""
     identity: Int[np.ndarray, "n"] | None = None
     """Whose photograph each is, where several may show one object."""
+    left_out: list[Rejection] = field(default_factory=list)
+    """What beside the photographs is in their folder."""
     found: FileLandmarks | None = None
     """The landmarks of a file, until `with_given_landmarks` has put them where captures find them."""
 
@@ -65,19 +71,22 @@ class Plan:
             UsageError: an option's value makes no sense, or a file that it names cannot be used.
         """
         config.check(known_cameras=False)
-        photographs = list_photographs(config.data)
-        config.matte_options.check(photographs)
+        listing = list_folder(config.data, config.recursive, mattes=config.matte_folder)
+        photographs, data = listing.photographs, Path(config.data)
+        mattes = replace(config.matte_options, data=data)
+        mattes.check(photographs)
         capture = CapturePhotograph(
             config.size,
             config.landmark_model,
             config.landmark_model_file,
-            config.matte_options,
+            mattes,
             aligned=config.aligned,
+            data=data,
         )
-        found = None if config.landmarks is None else read_landmark_file(config.landmarks, photographs)
+        found = None if config.landmarks is None else read_landmark_file(config.landmarks, photographs, data)
         scheme = capture.scheme if found is None else found.scheme
         given, focal = _read_canonical_landmarks(config.canonical_landmarks, scheme)
-        identity = None if config.identity is None else read_identity_file(config.identity, photographs)
+        identity = None if config.identity is None else read_identity_file(config.identity, photographs, data)
         options = {
             f"--{field.name.replace('_', '-')}": _content(getattr(config, field.name))
             for field in fields(config)
@@ -86,7 +95,8 @@ class Plan:
         faces = found is None and config.landmark_model == "mediapipe"
         class_name = config.class_name or ("faces" if faces else "objects")
         focal = focal if config.focal is None else config.focal
-        stamps = _stamps(photographs, capture)
+        names = names_in(data, photographs)
+        stamps = _stamps(photographs, names, capture)
         options |= {
             "--class-name": class_name,
             "--focal": focal,
@@ -94,7 +104,14 @@ class Plan:
             "photographs": f"({len(photographs)}, content {_digest(stamps)[:16]})",
         }
         keys = _keys(stamps, capture)
-        return cls(photographs, keys, capture, scheme, class_name, focal, options, given, identity, found)
+        left_out = [
+            Rejection(printable(name_in(data, item.path)), item.reason, item.mend)
+            for item in listing.left_out
+        ]
+        return cls(
+            photographs, names, keys, capture, scheme, class_name, focal, options, given, identity, left_out,
+            found,
+        )  # fmt: skip
 
     def with_given_landmarks(self, parent: Path) -> "Plan":
         """The plan with the landmarks of a file and the crops that follow from them in a folder on disk.
@@ -116,9 +133,7 @@ class Plan:
                 crops = crops_of_file_landmarks(
                     self.found, self.capture.size, self.focal, self.identity, self.given
                 )
-            write_given_landmarks(
-                making, self.photographs, self.found.landmarks, self.found.confidence, crops
-            )
+            write_given_landmarks(making, self.names, self.found.landmarks, self.found.confidence, crops)
             try:
                 making.rename(folder)
             except OSError:
@@ -126,7 +141,7 @@ class Plan:
                 if not folder.exists():
                     raise
         capture = replace(self.capture, given=folder)
-        keys = _keys(_stamps(self.photographs, capture), capture)
+        keys = _keys(_stamps(self.photographs, self.names, capture), capture)
         return replace(self, keys=keys, capture=capture, found=None)
 
 
@@ -156,8 +171,11 @@ def _read_canonical_landmarks(
     return model, focal
 
 
-def _stamps(photographs: list[Path], capture: CapturePhotograph) -> list[str]:
-    return [f"{_stamp(path, path.parent)}|{capture.stamp(path)}" for path in photographs]
+def _stamps(photographs: list[Path], names: list[str], capture: CapturePhotograph) -> list[str]:
+    return [
+        f"{_named(name, stamp)}|{capture.stamp(path)}"
+        for path, name, stamp in zip(photographs, names, stamps_of(photographs), strict=True)
+    ]
 
 
 def _keys(stamps: list[str], capture: CapturePhotograph) -> list[str]:
@@ -165,11 +183,8 @@ def _keys(stamps: list[str], capture: CapturePhotograph) -> list[str]:
     return [_digest([kind, stamp])[:24] for stamp in stamps]
 
 
-def _stamp(path: Path, folder: Path) -> str:
-    """Changes whenever the file does: its place in the folder, size and time of change."""
-    status = path.stat()
-    name = os.fsencode(path.relative_to(folder)).hex()
-    return f"{name}|{status.st_size}|{status.st_mtime_ns}"
+def _named(name: str, stamp: str) -> str:
+    return f"{os.fsencode(name).hex()}|{stamp}"
 
 
 def _content(value: Any) -> Any:
@@ -177,7 +192,7 @@ def _content(value: Any) -> Any:
     if not isinstance(value, Path):
         return value
     if value.is_dir():
-        stamps = [_stamp(path, value) for path in sorted(value.iterdir()) if path.is_file()]
+        stamps = [_named(path.name, stamp_of(path)) for path in sorted(value.iterdir()) if path.is_file()]
         return f"(content {_digest(stamps)[:16]})"
     return f"(content {hashlib.sha256(value.read_bytes()).hexdigest()[:16]})"
 

@@ -1,5 +1,6 @@
 """What came of a call of `nerfgen prepare`, as a person and `report.json` are told."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -7,6 +8,9 @@ from nerfgen_ns.capture.preflight import Concern
 from nerfgen_ns.capture.report_page import PAGE
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.files import read_json, write_json
+
+MOST_REASONS_SHOWN, MOST_NAMES_SHOWN = 12, 5
+"""So many are printed; report.json and report.html have more."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class PrepareReport:
     """Remarks on photographs that were used, by file name."""
     concerns: list[Concern] = field(default_factory=list)
     """What a person should know before training."""
+    left_out: list[Rejection] = field(default_factory=list)
+    """The files and folders beside the photographs that were not taken for any."""
 
     @property
     def page(self) -> Path:
@@ -59,13 +65,35 @@ class PrepareReport:
             value = read_json(path)
             if value.pop("fingerprint") != fingerprint:
                 return None
-            value["rejected"] = [Rejection(**entry) for entry in value["rejected"]]
+            for name in ("rejected", "left_out"):
+                value[name] = [Rejection(**entry) for entry in value.get(name, [])]
             value["concerns"] = [
                 Concern(**entry | {"photographs": tuple(entry["photographs"])}) for entry in value["concerns"]
             ]
             return cls(path, **value)
         except (UsageError, AttributeError, KeyError, TypeError):
             return None
+
+
+def by_reason(entries: Sequence[Rejection]) -> list[str]:
+    """A line with names for each reason, the most common first; of many reasons or names only some."""
+    named: dict[tuple[str, str], list[str]] = {}
+    for entry in entries:
+        named.setdefault((entry.reason, entry.mend), []).append(_on_one_line(entry.source))
+    kinds = sorted(named.items(), key=lambda kind: -len(kind[1]))
+    lines = []
+    for (reason, mend), names in kinds[:MOST_REASONS_SHOWN]:
+        more = f" and {len(names) - MOST_NAMES_SHOWN} more" if len(names) > MOST_NAMES_SHOWN else ""
+        lines.append(f"{', '.join(names[:MOST_NAMES_SHOWN])}{more}: {reason}; {mend}")
+    if len(kinds) > MOST_REASONS_SHOWN:
+        further = sum(len(names) for _, names in kinds[MOST_REASONS_SHOWN:])
+        lines.append(f"and {further} for other reasons, see the report")
+    return lines
+
+
+def _on_one_line(name: str) -> str:
+    """A name without characters that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
 
 
 def printable(name: str) -> str:

@@ -9,7 +9,7 @@ import errno
 import fcntl
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +148,16 @@ class PreparedFolder:
             return None
         return PrepareReport.read(self.path / "report.json", fingerprint)
 
+    def note_left_out(
+        self, report: PrepareReport, left_out: Sequence[Rejection], fingerprint: str
+    ) -> PrepareReport:
+        """The report of a finished folder, its files written again where other things are left out by now."""
+        if report.left_out != list(left_out):
+            report.left_out = list(left_out)
+            report.write(report.path, fingerprint)
+            write_report_page(self.path)
+        return report
+
     def gather_landmarks(self, captures: list[Capture]) -> Float[np.ndarray, "n m 4"]:
         """See `capture_store.gather_landmarks`; the array is gone when the folder is written."""
         return gather_landmarks(captures, self.stores / "landmarks.f32")
@@ -161,12 +171,14 @@ class PreparedFolder:
         rejected: list[Rejection],
         canonical_landmarks: dict[str, Any],
         fingerprint: str,
+        left_out: Sequence[Rejection] = (),
     ) -> PrepareReport:
         """Make the contents aside and move them into place.
 
         Args:
             frames: key, capture and, if it was accepted, frame of each photograph in order; taken one by one.
             count: how many are accepted.
+            left_out: see `PrepareReport.left_out`.
         """
         making = self.path / WORK / "making"
         shutil.rmtree(making, ignore_errors=True)
@@ -215,6 +227,7 @@ class PreparedFolder:
             rejected=[Rejection(printable(entry.source), entry.reason, entry.mend) for entry in rejected],
             median_error=float(np.median(errors)),
             notes=notes,
+            left_out=list(left_out),
         )
         inspection = inspect_folder(making, [entry.reason for entry in rejected], report.median_error)
         report.concerns = inspection.concerns

@@ -65,7 +65,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class RejectedGroup:
-    """The photographs that were rejected for one reason."""
+    """The photographs that were rejected, or files that were left out, for one reason."""
 
     reason: str
     mend: str
@@ -121,7 +121,7 @@ def write_report_page(folder: Path, inspection: Inspection | None = None) -> Pat
     """
     folder = Path(folder)
     report = _read_optional(folder / "report.json")
-    rejected = report.get("rejected", [])
+    rejected, left_out = report.get("rejected", []), report.get("left_out", [])
     reasons = [entry["reason"] for entry in rejected]
     inspection = inspection or inspect_folder(folder, reasons, report.get("median_error"))
     overview = inspection.overview
@@ -132,6 +132,8 @@ def write_report_page(folder: Path, inspection: Inspection | None = None) -> Pat
             overview=overview,
             rejected=len(rejected),
             rejected_groups=_rejected_groups(rejected),
+            left_out=len(left_out),
+            left_out_groups=_rejected_groups(left_out),
             reasons=len(set(reasons)),
             most_names=MOST_NAMES,
             identities=len(np.unique(overview.identity)),
@@ -163,7 +165,7 @@ def _charts(overview: Overview) -> list[Chart]:
 
 
 def _rejected_groups(rejected: list[dict[str, str]]) -> list[RejectedGroup]:
-    """The rejected by reason, the most common first."""
+    """The rejected, or what was left out, by reason, the most common first."""
     common = Counter((entry["reason"], entry["mend"]) for entry in rejected).most_common(MOST_REASONS)
     names: dict[tuple[str, str], list[str]] = {kind: [] for kind, _ in common}
     for entry in rejected:

@@ -56,6 +56,8 @@ class Fit(FitConfig):
         from rich.markup import escape
         from rich.table import Table
 
+        from nerfgen_ns.capture.prepare_report import by_reason
+
         console = Console(highlight=False)
         table = Table("photograph", "identity", "PSNR", "foreground PSNR", "Mahalanobis distance", "camera")
         for fitted in report.photographs[:MOST_ROWS]:
@@ -72,12 +74,14 @@ class Fit(FitConfig):
         if len(report.photographs) > MOST_ROWS:
             console.print(f"and {len(report.photographs) - MOST_ROWS} more, see fit.json")
         count = len(report.photographs)
+        left_out = f", {len(report.left_out)} left out" if report.left_out else ""
         console.print(
             f"[bold]{count}[/bold] photographs fitted in {report.seconds:.1f} s, "
-            f"{len(report.rejected)} rejected; "
+            f"{len(report.rejected)} rejected{left_out}; "
             f"mean PSNR {fmean(fitted.psnr for fitted in report.photographs):.1f} dB"
         )
-        for rejection in report.rejected:
-            console.print(escape(f"  {rejection.source}: {rejection.reason}; {rejection.mend}"))
+        for lead, entries in (("", report.rejected), ("left out: ", report.left_out)):
+            for line in by_reason(entries):
+                console.print(escape(f"  {lead}{line}"), soft_wrap=True)
         for name in ("config.yml", "codes.npz", "fit.json", "contact_sheet.png"):
             console.print(str(report.config.with_name(name)), soft_wrap=True, markup=False)

@@ -5,10 +5,9 @@ from dataclasses import dataclass, fields
 
 from nerfgen_ns.capture.prepare import PrepareConfig, prepare, prepare_shard
 from nerfgen_ns.capture.prepare_config import OptionalFile, OptionalFolder
+from nerfgen_ns.capture.prepare_report import by_reason
 from nerfgen_ns.capture.shards import Shard
 from nerfgen_ns.errors import UsageError
-
-MOST_REJECTIONS_SHOWN = 5
 
 
 @dataclass(kw_only=True)
@@ -59,13 +58,14 @@ class Prepare(PrepareConfig):
         console = Console(highlight=False)
         report = prepare(self)
         objects = f" of {report.identities} objects" if report.identities < report.accepted else ""
+        left_out = f", {len(report.left_out)} left out" if report.left_out else ""
         console.print(
-            f"[bold]{report.accepted}[/bold] photographs{objects} accepted, {len(report.rejected)} rejected"
+            f"[bold]{report.accepted}[/bold] photographs{objects} accepted, "
+            f"{len(report.rejected)} rejected{left_out}"
         )
-        for rejection in report.rejected[:MOST_REJECTIONS_SHOWN]:
-            console.print(escape(f"  {rejection.source}: {rejection.reason}; {rejection.mend}"))
-        if len(report.rejected) > MOST_REJECTIONS_SHOWN:
-            console.print(f"  and {len(report.rejected) - MOST_REJECTIONS_SHOWN} more, see the report")
+        for lead, entries in (("", report.rejected), ("left out: ", report.left_out)):
+            for line in by_reason(entries):
+                console.print(escape(f"  {lead}{line}"), soft_wrap=True)
         if report.median_error is not None:
             console.print(
                 f"median reprojection error {100 * report.median_error:.2f} % of the object's extent"

@@ -34,7 +34,7 @@ class FitConfig:
     """Correct the cameras with the codes, a little turn and shift for each photograph."""
     search_cameras: bool = False
     """Find the camera of photographs without landmarks by rendering the class from all its usual sides.
-    Without it they are rejected; of a class that has no landmarks at all, every camera is searched anyway."""
+    Without it they are rejected, and of a class that has no landmarks at all every photograph is."""
     one_object: bool = False
     """All photographs show the same object and share one code. In a folder with cameras, `identity` says who
     is who."""

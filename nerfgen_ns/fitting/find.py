@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ class Found:
     """Tuned tensors of the model, where networks were tuned."""
     seconds: float
     """What it took, from the pixels on: capture does not count."""
+    left_out: list[Rejection] = field(default_factory=list)
+    """What is beside the photographs in their folders."""
 
 
 def find(run: Run, images: Sequence[Path], config: FitConfig, work: Path, stages: Stages = silent) -> Found:
@@ -102,7 +104,9 @@ def find(run: Run, images: Sequence[Path], config: FitConfig, work: Path, stages
         replace(photograph, camera={**photograph.camera, "transform_matrix": _as_4x4(matrix)})
         for photograph, matrix in zip(photographs, matrices, strict=True)
     ]
-    return Found(placed, gathered.rejected, codes, fitted.amounts.norm(dim=1), state, seconds)
+    return Found(
+        placed, gathered.rejected, codes, fitted.amounts.norm(dim=1), state, seconds, gathered.left_out
+    )
 
 
 def _views(run: Run, photographs: Sequence[Photograph], config: FitConfig, folder: Path) -> Views:

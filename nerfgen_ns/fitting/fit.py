@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class FitReport:
     """The photographs that could not be used."""
     seconds: float
     """What the fit took, from the pixels on: capture and pictures do not count."""
+    left_out: list[Rejection] = field(default_factory=list)
+    """What is beside the photographs in their folders."""
 
 
 def fit(
@@ -94,7 +96,7 @@ def fit(
             for done, photograph in enumerate(_judge(made, found, looked_at_factor(run, config)), start=1):
                 fitted.append(photograph)
                 progress(done, len(found.photographs))
-        report = FitReport(output_dir / "config.yml", fitted, found.rejected, found.seconds)
+        report = FitReport(output_dir / "config.yml", fitted, found.rejected, found.seconds, found.left_out)
         names = {photograph.identity: Path(photograph.name).stem for photograph in reversed(fitted)}
         write_codes(making / "codes.npz", found.codes, [names[row] for row in range(len(found.codes))])
         write_json(making / "fit.json", _as_json(report, config))
@@ -127,6 +129,7 @@ def _as_json(report: FitReport, config: FitConfig) -> dict[str, Any]:
     return {
         "photographs": [asdict(photograph) for photograph in report.photographs],
         "rejected": [asdict(rejection) for rejection in report.rejected],
+        "left_out": [asdict(left) for left in report.left_out],
         "seconds": report.seconds,
         "options": asdict(config),
     }

@@ -40,6 +40,8 @@ class Gathered:
 
     photographs: list[Photograph]
     rejected: list[Rejection] = field(default_factory=list)
+    left_out: list[Rejection] = field(default_factory=list)
+    """What is beside the photographs in their folders."""
 
 
 def read_photographs(path: Path) -> list[Photograph]:

@@ -102,6 +102,22 @@ def test_pixels_are_those_of_the_upright_photograph_as_it_is_read(tmp_path):
     assert found.sizes.tolist() == [[300, LONGEST_SIDE]]
 
 
+def test_the_orientation_of_a_tiff_counts_once_and_folders_are_part_of_the_names(tmp_path):
+    for name in ("a.tif", "alice/a.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGBA", (200, 300)).save(tmp_path / name, tiffinfo={274: 6})
+    photographs = [tmp_path / "a.tif", tmp_path / "alice" / "a.tif"]
+    lines = [
+        f"{name},{i},{x},{y}"
+        for name in ("a.tif", "alice/a.tif")
+        for i, (x, y) in enumerate([(0, 0), (300, 0), (0, 200), (300, len(name) * 10)])
+    ]
+    path = csv_file(tmp_path, lines)
+    found = read_landmark_file(path, photographs, tmp_path)
+    assert found.sizes.tolist() == [[300, 200]] * 2
+    assert found.landmarks[:, 3, 1].tolist() == [50, 110]
+
+
 def replaced(index, line):
     return [*rows()[:index], line, *rows()[index + 1 :]]
 

@@ -96,6 +96,41 @@ def test_mattes_from_a_folder_may_have_any_form(folders, form):
     np.testing.assert_array_equal(matte_of(options, photograph)[10:70], expected)
 
 
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_tiff_that_lies_on_its_side_is_turned_once_with_its_matte_and_its_alpha(tmp_path, disc, depth):
+    import tifffile
+
+    coverage, colours = disc
+    matte = (coverage * 255).round().astype(np.uint8)
+    (tmp_path / "mattes").mkdir()
+    for name, values in (("a.tif", np.dstack([colours, matte])), ("mattes/a.tif", matte)):
+        on_its_side = np.rot90(values)  # which orientation 6 turns back
+        if depth == 8:
+            Image.fromarray(np.ascontiguousarray(on_its_side)).save(tmp_path / name, tiffinfo={274: 6})
+        else:
+            kind = {"photometric": "rgb", "extrasamples": ["unassalpha"]} if values.ndim == 3 else {}
+            deep = on_its_side.astype(np.uint16) * 257
+            tifffile.imwrite(tmp_path / name, deep, extratags=[(274, 3, 1, 6, True)], **kind)
+    for options in (MatteOptions("alpha"), MatteOptions("folder", tmp_path / "mattes")):
+        options.check([tmp_path / "a.tif"])
+        np.testing.assert_array_equal(matte_of(options, tmp_path / "a.tif")[10:70], matte)
+
+
+def test_mattes_of_photographs_in_folders_below_are_in_folders_of_the_same_names(folders, tmp_path):
+    photograph, folder, matte = folders
+    below = tmp_path / "photographs" / "alice" / "a.jpg"
+    below.parent.mkdir()
+    below.write_bytes(photograph.read_bytes())
+    (folder / "alice").mkdir()
+    Image.fromarray(255 - matte).save(folder / "a.png")
+    options = MatteOptions("folder", folder, data=tmp_path / "photographs")
+    with pytest.raises(UsageError, match=r"has no matte for alice/a\.jpg; name it alice/a\.png"):
+        options.check([below])
+    Image.fromarray(matte).save(folder / "alice" / "a.png")
+    options.check([photograph, below])
+    np.testing.assert_array_equal(matte_of(options, below)[10:70], matte)
+
+
 def test_wrong_mattes_in_a_folder_are_named(folders):
     photograph, folder, matte = folders
     options = MatteOptions("folder", folder)

@@ -32,7 +32,11 @@ def photographs(tmp_path):
 def given(photographs, tmp_path):
     confidence = np.stack([KNOWN, KNOWN, [1, 1, 1, 0, 0]])
     write_given_landmarks(
-        tmp_path / "given", photographs, np.stack([LANDMARKS] * 3), confidence, [CROP, None, None]
+        tmp_path / "given",
+        [path.name for path in photographs],
+        np.stack([LANDMARKS] * 3),
+        confidence,
+        [CROP, None, None],
     )
     return tmp_path / "given"
 
@@ -81,7 +85,11 @@ def test_the_stamp_changes_with_what_is_given_and_with_the_matte(photographs, gi
     matte.save(tmp_path / "mattes/a.png", compress_level=0)
     assert capture.stamp(photographs[0]) != before
     write_given_landmarks(
-        tmp_path / "moved", photographs, np.stack([LANDMARKS + 1] * 3), np.stack([KNOWN] * 3), [CROP] * 3
+        tmp_path / "moved",
+        [path.name for path in photographs],
+        np.stack([LANDMARKS + 1] * 3),
+        np.stack([KNOWN] * 3),
+        [CROP] * 3,
     )
     plain, moved = (CapturePhotograph(48, given=folder) for folder in (given, tmp_path / "moved"))
     assert plain.stamp(photographs[0]) != moved.stamp(photographs[0])

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerfgen_ns.capture.photographs import LONGEST_SIDE, RejectedError, list_photographs, read_photograph
+from nerfgen_ns.capture.listing import list_photographs
+from nerfgen_ns.capture.photographs import LONGEST_SIDE, RejectedError, read_photograph
 from nerfgen_ns.errors import UsageError
 
 

@@ -36,8 +36,8 @@ def test_the_summary_names_figures_rejections_and_report(tmp_path, monkeypatch, 
     printed = capsys.readouterr().out
     assert "12 photographs of 7 objects accepted, 9 rejected" in printed
     assert "warning: 12 photographs may be too few. Add [more]." in printed
-    assert "[0].jpg: no face was found; use another" in printed and "[8].jpg" not in printed
-    assert "and 4 more" in printed and "1.23 %" in printed
+    assert "[0].jpg, [1].jpg" in printed and "[4].jpg and 4 more: no face was found; use another" in printed
+    assert "[8].jpg" not in printed and "1.23 %" in printed
     assert "report.html" in printed
 
 

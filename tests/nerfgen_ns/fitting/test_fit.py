@@ -52,7 +52,8 @@ def test_photographs_without_cameras_are_fitted_with_cameras_found_by_rendering(
     Image.fromarray(pixels).save(tmp_path / "cup.png")
     output = tmp_path / "fitted"
     arguments = ("--load-config", trained_config, "--images", tmp_path / "cup.png", "--output-dir", output)
-    assert call(*arguments) == 0
+    assert call(*arguments) == 2
+    assert call(*arguments, "--search-cameras") == 0
     (photograph,) = json.loads((output / "fit.json").read_text())["photographs"]
     assert (photograph["name"], photograph["camera"]) == ("cup.png", "searched")
 

@@ -1,6 +1,7 @@
 """Which photographs a fit takes, and what it says of those that it cannot."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from nerfgen_ns.fitting.config import FitConfig
 from nerfgen_ns.fitting.gather import gather
 from nerfgen_ns.fitting.photograph import read_photographs, write_folder
 from nerfgen_ns.run import Run, load_run
+
+SEARCHED = FitConfig(search_cameras=True)
 
 
 @pytest.fixture
@@ -107,7 +110,11 @@ def test_of_a_class_without_landmarks_photographs_are_taken_whole_with_their_alp
     write_noise(tmp_path / "b" / "cup.png", "RGBA")
     (tmp_path / "b" / "torn.png").write_bytes(b"no image")
     images = [tmp_path / "a" / "cup.png", tmp_path / "b"]
-    gathered = gather(images, run, FitConfig(), tmp_path / "work")
+    with pytest.raises(
+        UsageError, match=r"cup-1\.png, cup\.png: its camera.*--search-cameras.*torn\.png: not an"
+    ):
+        gather(images, run, FitConfig(), tmp_path / "refused")
+    gathered = gather(images, run, SEARCHED, tmp_path / "work")
     assert [photograph.searched for photograph in gathered.photographs] == [True, True]
     assert [photograph.identity for photograph in gathered.photographs] == [0, 1]
     assert {photograph.camera["w"] for photograph in gathered.photographs} == {32}
@@ -117,11 +124,72 @@ def test_of_a_class_without_landmarks_photographs_are_taken_whole_with_their_alp
     with Image.open(gathered.photographs[0].image) as image:
         assert image.size == (32, 32)
     write_noise(tmp_path / "c" / "opaque.png")
-    opaque = gather([tmp_path / "c"], run, FitConfig(), tmp_path / "more work").photographs
+    opaque = gather([tmp_path / "c"], run, SEARCHED, tmp_path / "more work").photographs
     assert opaque[0].matte is None
 
 
 def test_where_every_photograph_is_damaged_the_first_is_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "torn.png").write_bytes(b"no image")
     with pytest.raises(NerfgenError, match=r"none of the 1 photographs can be used; torn\.png: not an image"):
-        gather([tmp_path / "torn.png"], run, FitConfig(), tmp_path / "work")
+        gather([tmp_path / "torn.png"], run, SEARCHED, tmp_path / "work")
+
+
+def test_every_path_is_used_rejected_or_left_out_by_name(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "people"
+    write_noise(folder / "one.png")
+    write_noise(folder / "below" / "two.png")
+    (folder / "notes.txt").write_text("who is who")
+    write_noise(tmp_path / "three.jfif.png")
+    (tmp_path / "three.jfif.png").rename(tmp_path / "no suffix")
+    write_noise(tmp_path / ".hidden.png")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "circle.jpg").symlink_to(tmp_path / "circle.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "letter.txt").write_text("no image")
+    (tmp_path / "shot.nef").write_bytes(b"MM\0*" + bytes(200))
+    names = (
+        "no suffix",
+        ".hidden.png",
+        "gone.jpg",
+        "circle.jpg",
+        "pipe.jpg",
+        "pipe",
+        "letter.txt",
+        "shot.nef",
+    )
+    images = [folder, folder / "one.png", *(tmp_path / name for name in names)]
+    gathered = gather(images, run, SEARCHED, tmp_path / "work")
+    assert sorted(photograph.name for photograph in gathered.photographs) == [
+        "hidden.png", "no suffix", "one-1.png", "one.png",
+    ]  # fmt: skip
+    reasons = {rejection.source: rejection.reason for rejection in gathered.rejected}
+    assert set(reasons) == {"gone.jpg", "circle.jpg", "pipe.jpg", "pipe", "letter.txt", "shot.nef"}
+    for name, words in {"gone.jpg": "nowhere.jpg", "circle.jpg": "itself", "shot.nef": "raw"}.items():
+        assert words in reasons[name]
+    left = {Path(entry.source).name: entry for entry in gathered.left_out}
+    assert set(left) == {"below", "notes.txt"} and "1 photograph" in left["below"].reason
+    assert "--images" in left["below"].mend
+    with pytest.raises(UsageError, match=r"letter\.txt, pipe: is no photograph"):
+        gather([tmp_path / "letter.txt", tmp_path / "pipe"], run, SEARCHED, tmp_path / "none")
+    with pytest.raises(UsageError, match=r"shot\.nef: is a camera's raw file.*letter\.txt: is no") as caught:
+        gather([tmp_path / "shot.nef", tmp_path / "letter.txt"], run, SEARCHED, tmp_path / "raw")
+    assert str(tmp_path) not in str(caught.value)
+    (folder / "one.nef").write_bytes(b"MM\0*" + bytes(200))
+    beside = gather([folder / "one.png", folder / "one.nef"], run, SEARCHED, tmp_path / "beside")
+    assert [entry.source for entry in beside.left_out] == ["one.nef"]
+
+
+def test_a_photograph_without_a_face_is_searched_only_when_asked(
+    run_with_landmarks: Run, tmp_path: Path
+) -> None:
+    data = pytest.importorskip("skimage.data", reason="scikit-image's astronaut is the test's photograph")
+    write_noise(tmp_path / "noise.png")
+    (tmp_path / "torn.png").write_bytes(b"no image")
+    Image.fromarray(data.astronaut()).save(tmp_path / "face.png")
+    images = [tmp_path / name for name in ("noise.png", "torn.png", "face.png")]
+    with pytest.raises(NerfgenError, match=r"noise\.png: no face was found.*--search-cameras") as caught:
+        gather(images[:2], run_with_landmarks, FitConfig(), tmp_path / "refused")
+    assert "torn.png" in str(caught.value) and str(tmp_path) not in str(caught.value)
+    gathered = gather(images[:1], run_with_landmarks, SEARCHED, tmp_path / "searched")
+    assert [photograph.searched for photograph in gathered.photographs] == [True]
