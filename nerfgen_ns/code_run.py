@@ -112,7 +112,9 @@ def _config_of(run: Run, location: Path) -> CodeRunConfig:
         center_method="none",
         auto_scale_poses=False,
         eval_fraction=0.0,
+        run_dir=None,
     )
+    config.run_dir = None
     config.pipeline.model.identity = None  # type: ignore[attr-defined]
     config.data = config.load_dir = config.load_step = None
     config.experiment_name, config.timestamp = location.resolve().name, "run"

@@ -49,7 +49,7 @@ def pack(run: Run, path: Path) -> None:
     from safetensors.torch import save
 
     tensors = {MODEL + name: _compact(tensor) for name, tensor in _own_tensors(run.model).items()}
-    dataset = open_dataset(run.data)
+    dataset = open_dataset(run.photographs)
     photographs = [resize(dataset.get_numpy_image(row), PHOTOGRAPH_SIZE) for row in range(len(dataset))]
     tensors[PHOTOGRAPHS] = torch.from_numpy(np.stack(photographs))
     cameras = dataset.cameras
@@ -167,4 +167,5 @@ def _run(header: dict[str, Any], tensors: dict[str, Tensor], prepared: Path, cam
         for name, tensor in tensors.items():
             if name.startswith(MODEL):
                 state[name.removeprefix(MODEL)].copy_(tensor)
-    return Run(config, model, cameras, prepared, header["step"])
+    record = pipeline.datamanager.dataparser.record
+    return Run(config, model, cameras, prepared, header["step"], record)
