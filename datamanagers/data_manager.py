@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import tyro
 from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
+from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion, all_dataparsers
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.pixel_samplers import PixelSampler
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
@@ -38,8 +38,8 @@ from nerfgen_ns.files import cache_folder
 if TYPE_CHECKING:
     DataParserSubcommand = Any
 else:
-    # nerfstudio's choice of data parsers; that none is chosen is no subcommand of its own.
-    DataParserSubcommand = Union[AnnotatedDataParserUnion, Annotated[None, tyro.conf.Suppress]]
+    # nerfstudio's choice of data parsers, or none.
+    DataParserSubcommand = AnnotatedDataParserUnion | None
 
 BATCHES_AHEAD = 4
 """Batches that are read from a file before they are asked for."""
@@ -79,7 +79,6 @@ class NerfgenDataManagerConfig(VanillaDataManagerConfig):
         if isinstance(given, NerfgenDataParserConfig):
             usual = NerfgenDataParserConfig()
             said = {name: value for name, value in vars(given).items() if value != getattr(usual, name)}
-            said.pop("_target")
             self.dataparser = replace(self.dataparser, **said)
             self.dataparser_subcommand = None
 
@@ -90,10 +89,11 @@ class NerfgenDataManagerConfig(VanillaDataManagerConfig):
             UsageError: another was asked for.
         """
         if self.dataparser_subcommand is not None:
-            name = type(self.dataparser_subcommand).__name__
+            kind = type(self.dataparser_subcommand)
+            name = next(name for name, parser in all_dataparsers.items() if type(parser) is kind)
             raise UsageError(
-                f"{name}: nerfgen reads photographs with a data parser of its own, nerfstudio's data sets among "
-                "them; write nerfgen-data in the place of that subcommand, or leave it out"
+                f"{name}: nerfgen reads nerfstudio's data sets and folders of photographs with a data parser "
+                f"of its own; write nerfgen-data in the place of {name}, or leave it out"
             )
 
 

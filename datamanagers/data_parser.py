@@ -249,6 +249,6 @@ def data_of_old_run(data: Path, run_dir: Path) -> Path:
         if transforms_path(path).is_file():
             return path
     raise UsageError(
-        f"{run_dir}: its photographs were in {data}, and this run has kept nothing of them; put them back, or "
-        "call the command from the folder in which you trained"
+        f"{run_dir}: its photographs were in {data}, and this run has kept nothing of them; put them back, "
+        "or call the command from the folder in which you trained"
     )

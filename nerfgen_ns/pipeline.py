@@ -121,13 +121,13 @@ class NerfgenPipeline(VanillaPipeline):
         """Do nothing if the rows of a checkpoint's latent table belong to the photographs that are there."""
         rows, expected = loaded_state.get(CODES), len(self.model.latent_table)
         ways = (
-            "give the photographs that it was trained on, find the codes of others with `nerfgen fit`, or train "
-            "on these from the beginning, without --load-dir"
+            "give the photographs that it was trained on, find the codes of others with `nerfgen fit`, or "
+            "train on these from the beginning, without --load-dir"
         )
         if rows is not None and len(rows) != expected:
             raise UsageError(
-                f"the checkpoint has {len(rows)} identities and the data has {expected}: a run goes on with the "
-                f"identities that it has; {ways}"
+                f"the checkpoint has {len(rows)} identities and the data has {expected}: a run goes on with "
+                f"those that it has; {ways}"
             )
         manager, before = self.datamanager, Fingerprint.of_tensors(loaded_state, FINGERPRINT)
         if before is None or not isinstance(manager, NerfgenDataManager):

@@ -56,7 +56,7 @@ def reserve_run_folder(config: NerfgenTrainerConfig) -> None:
 
 
 def _takes(folder: Path, config: NerfgenTrainerConfig) -> bool:
-    """Whether the folder is this training's from now on: a new one, or that of the run that it goes on from."""
+    """Whether the folder is this training's: a new one, or that of the run that it goes on from."""
     loaded = [path.resolve() for path in (config.load_dir, config.load_checkpoint) if path is not None]
     if any(path.is_relative_to(folder.resolve()) for path in loaded):
         return True

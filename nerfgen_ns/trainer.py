@@ -297,8 +297,8 @@ class NerfgenTrainer(Trainer):
                 super()._load_checkpoint()
             except CHECKPOINT_ERRORS as error:
                 raise UsageError(
-                    f"{config.load_checkpoint}: is no whole checkpoint to go on from; --load-checkpoint takes "
-                    "a .ckpt file of a run, --load-dir its folder"
+                    f"{config.load_checkpoint}: is no whole checkpoint to go on from; --load-checkpoint "
+                    "takes a .ckpt file of a run, --load-dir its folder"
                 ) from error
         if self._start_step > 0 and (said := start_anew(self.optimizers)):
             CONSOLE.log(said)
