@@ -20,8 +20,8 @@ from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
 from nerfgen_ns.datamanagers.fingerprint import Fingerprint, check_files
-from nerfgen_ns.datamanagers.transforms import transforms_path
-from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.datamanagers.transforms import read_frames, rows_of_frames, transforms_path
+from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.files import replace_file
 
 RECORD = "photographs.npz"
@@ -95,8 +95,20 @@ class DataRecord:
         Raises:
             UsageError: some are gone, or others are in their place.
         """
-        if self.fingerprint is not None:
-            check_files(self.images, self.fingerprint.digests)
+        if self.fingerprint is None:
+            return
+        check_files(self.images, self.fingerprint.digests)
+        path = transforms_path(self.data)
+        frames = read_frames(path)
+        listed = {
+            path.parent / frame["file_path"]: row
+            for frame, row in zip(frames, rows_of_frames(frames), strict=True)
+        }
+        if listed != dict(zip(self.images, self.rows.tolist(), strict=True)):
+            raise UsageError(
+                f"{path}: lists other photographs than the {len(self.images)} that the run was trained on "
+                f"({len(listed)}); put it back as it was in training"
+            )
 
 
 def write_record(folder: Path, record: DataRecord, fingerprint: Fingerprint) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,30 @@ NEEDED_BY_EVERY_FRAME = ("file_path", "transform_matrix", "fl_x", "fl_y", "cx", 
 def transforms_path(data: Path) -> Path:
     """The transforms.json of `--data`, which names the file itself or its folder."""
     return data if data.suffix == ".json" else data / "transforms.json"
+
+
+def check_inside(path: Path, frame: str, key: str, value: object) -> str:
+    """A file name of a transforms.json that says where in another folder a copy goes.
+
+    A transforms.json may come from anywhere. It may name files outside its folder to be read, as nerfstudio
+    lets it, but none to be written.
+
+    Args:
+        path: the transforms.json, for messages.
+        frame: which of its frames, for messages.
+        key: the key of the name.
+        value: the name.
+
+    Raises:
+        UsageError: it leads out of the folder.
+    """
+    parts = PurePosixPath(value).parts if isinstance(value, str) else ()
+    if not parts or ".." in parts or parts[0].startswith("/"):
+        raise UsageError(
+            f'{path}: {frame}"{key}" is {value!r}, which is no path within the folder; put the file '
+            "there, and let the path begin at the folder"
+        )
+    return str(PurePosixPath(*parts))
 
 
 def read_frames(path: Path) -> list[dict[str, Any]]:

@@ -137,8 +137,8 @@ class NerfgenPipeline(VanillaPipeline):
             record = manager.dataparser.record
             first = record.sources[record.rows.tolist().index(others[0])]
             raise UsageError(
-                f"{record.data}: {len(others)} of its {expected} identities are others than those of the "
-                f"checkpoint, {first} the first of them, and would be given their codes; {ways}"
+                f"{record.data}: {len(others)} of its {expected} identities show other photographs than the "
+                f"checkpoint was trained on, {first} first, and would be given their codes; {ways}"
             )
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:

@@ -18,6 +18,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from nerfgen_ns.checkpoints import newest_checkpoint
+from nerfgen_ns.codes_file import fingerprint_of_model
 from nerfgen_ns.datamanagers.data_record import DataRecord
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.model import NerfgenModel
@@ -57,6 +58,11 @@ class Run:
     def codes(self) -> Float[Tensor, "identities latent"]:
         """The latent table."""
         return self.model.latent_table.codes.weight.detach()
+
+    @property
+    def model_fingerprint(self) -> str:
+        """What tells codes of this model from those of others, see `codes_file`."""
+        return fingerprint_of_model(self.model.foreground_field)
 
     def render(self, code: Float[Tensor, "1 latent"] | int, camera: Cameras) -> dict[str, Tensor]:
         """All outputs of the model for one camera, each of shape (height, width, channels).
