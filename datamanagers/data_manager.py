@@ -100,7 +100,7 @@ class NerfgenDataManagerConfig(VanillaDataManagerConfig):
 class RecordedImages(FixedIndicesEvalDataloader):
     """All images, one after another, to be compared with renders: none may be missing."""
 
-    def __iter__(self) -> RecordedImages:
+    def __iter__(self) -> RecordedImages:  # type: ignore[override]
         with exit_with_one_line():
             digests = self.input_dataset.metadata["digests"]
             if digests is not None:

@@ -1,4 +1,4 @@
-"""What a run keeps of the photographs that it is trained on: all that rendering needs, and no photograph."""
+"""What a run keeps of the photographs that it is trained on: all that rendering needs, but the pixels."""
 
 from __future__ import annotations
 
@@ -119,11 +119,9 @@ def write_record(folder: Path, record: DataRecord, fingerprint: Fingerprint) -> 
     """
     root = transforms_path(record.data).parent
 
-    def named(files: list[Path] | None) -> list[str] | None:
+    def named(files: list[Path]) -> list[str]:
         # Files of the folder move with it.
-        return files and [
-            str(file.relative_to(root) if file.is_relative_to(root) else file) for file in files
-        ]
+        return [str(file.relative_to(root) if file.is_relative_to(root) else file) for file in files]
 
     text = {
         "format": FORMAT,
@@ -131,7 +129,7 @@ def write_record(folder: Path, record: DataRecord, fingerprint: Fingerprint) -> 
         "data": str(record.data.resolve()),
         "beside": os.path.relpath(record.data.resolve(), folder.resolve()),
         "images": named(record.images),
-        "mattes": named(record.mattes),
+        "mattes": None if record.mattes is None else named(record.mattes),
         "sources": record.sources,
         "identities": record.identities,
         "class_name": record.class_name,
@@ -183,12 +181,11 @@ def read_record(folder: Path) -> DataRecord | None:
 def _record_of(text: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path) -> DataRecord:
     if text["format"] != FORMAT:
         raise ValueError(f"its format is {text['format']}, not {FORMAT}")
-    there = [
-        path for path in (folder / text["beside"], Path(text["data"])) if transforms_path(path).is_file()
-    ]
-    data = Path(os.path.normpath(there[0])) if there else Path(text["data"])
+    before, beside = Path(text["data"]), Path(os.path.normpath(folder / text["beside"]))
+    data = beside if transforms_path(beside).is_file() else before
     root = transforms_path(data).parent
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    intrinsics: dict[str, Any] = {name: tensors[name] for name in INTRINSICS}
     landmarks = folder / CANONICAL_LANDMARKS
     return DataRecord(
         data=data,
@@ -202,7 +199,7 @@ def _record_of(text: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path
             camera_to_worlds=tensors["camera_to_worlds"],
             camera_type=tensors["camera_type"],
             distortion_params=tensors.get("distortion_params"),
-            **{name: tensors[name] for name in INTRINSICS},
+            **intrinsics,
         ),
         scene_box=tensors["scene_box"],
         transform=tensors["transform"],

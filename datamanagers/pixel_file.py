@@ -68,7 +68,7 @@ class PixelFile:
         Raises:
             NerfgenError: the file ends before, or cannot be read.
         """
-        wanted = memoryview(values).cast("B")
+        wanted = memoryview(values.data).cast("B")
         done = 0
         try:
             while done < len(wanted):
