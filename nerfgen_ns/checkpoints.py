@@ -10,6 +10,8 @@ from nerfgen_ns.errors import NerfgenError, UsageError
 
 FOLDER = Path("nerfstudio_models")
 """Where nerfstudio keeps them in a run folder."""
+CODES_IN_CHECKPOINT = "_model.latent_table.codes.weight"
+"""The latent table among the tensors of a checkpoint."""
 NAME = re.compile(r"step-(\d+)\.ckpt")
 SHOWN = 10
 """Steps that a message names at most."""

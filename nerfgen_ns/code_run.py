@@ -14,11 +14,12 @@ import yaml
 from jaxtyping import Float
 from torch import Tensor
 
+from nerfgen_ns.checkpoints import CODES_IN_CHECKPOINT
 from nerfgen_ns.code_run_config import CodeRunConfig
 from nerfgen_ns.datamanagers.transforms import read_frames, rows_of_frames, transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.folders import replace_folder
-from nerfgen_ns.run import CODES_IN_CHECKPOINT, Run
+from nerfgen_ns.run import Run
 
 
 def write_code_run(

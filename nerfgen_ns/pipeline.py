@@ -18,6 +18,7 @@ from torch.cuda.amp.grad_scaler import GradScaler
 from torch.nn import Parameter
 from torch.nn.parallel import DistributedDataParallel
 
+from nerfgen_ns.checkpoints import CODES_IN_CHECKPOINT
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager
 from nerfgen_ns.datamanagers.fingerprint import Fingerprint
 from nerfgen_ns.distributed.ranks import copy_first, in_turn, keep_largest, share
@@ -25,8 +26,6 @@ from nerfgen_ns.distributed.row_gradients import tables_of
 from nerfgen_ns.errors import UsageError, exit_with_one_line
 from nerfgen_ns.rendering import MARK_STEPS
 
-CODES = "_model.latent_table.codes.weight"
-"""The latent table in a checkpoint."""
 FINGERPRINT = "photographs."
 """What the names of the photographs' fingerprint begin with in a checkpoint."""
 MEANS_OVER = {"hard_surface_loss": "weights", "pose_loss": "motions"}
@@ -119,7 +118,7 @@ class NerfgenPipeline(VanillaPipeline):
 
     def _check_identities(self, loaded_state: dict[str, Any]) -> None:
         """Do nothing if the rows of a checkpoint's latent table belong to the photographs that are there."""
-        rows, expected = loaded_state.get(CODES), len(self.model.latent_table)
+        rows, expected = loaded_state.get(CODES_IN_CHECKPOINT), len(self.model.latent_table)
         ways = (
             "give the photographs that it was trained on, find the codes of others with `nerfgen fit`, or "
             "train on these from the beginning, without --load-dir"

@@ -17,14 +17,12 @@ from nerfstudio.utils.eval_utils import eval_setup
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from nerfgen_ns.checkpoints import newest_checkpoint
+from nerfgen_ns.checkpoints import CODES_IN_CHECKPOINT, newest_checkpoint
 from nerfgen_ns.codes_file import fingerprint_of_model
 from nerfgen_ns.datamanagers.data_record import DataRecord
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.model import NerfgenModel
 from nerfgen_ns.trainer import NerfgenTrainerConfig
-
-CODES_IN_CHECKPOINT = "_model.latent_table.codes.weight"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from nerfgen_ns.checkpoints import CODES_IN_CHECKPOINT
 from nerfgen_ns.code_run import write_code_run
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.evaluation.photographs import open_dataset
@@ -25,7 +26,7 @@ from nerfgen_ns.files import replace_file, write_json
 from nerfgen_ns.model import NerfgenModel
 from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.pictures import resize, write_image
-from nerfgen_ns.run import CODES_IN_CHECKPOINT, Run, quiet_console
+from nerfgen_ns.run import Run, quiet_console
 
 MODEL, PHOTOGRAPHS, CAMERAS, INTRINSICS = "model.", "photographs", "camera_to_world", "intrinsics"
 CODES = CODES_IN_CHECKPOINT.removeprefix("_model.")
