@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -94,14 +94,14 @@ class NerfgenDataParser(Nerfstudio):
         """
         run_dir, data = self.config.run_dir, self.config.data
         kept = None if run_dir is None else read_record(run_dir)
-        if kept is not None and kept.given == str(data):
-            record = kept
-        else:
-            found = find_prepared(data) if run_dir is None else data_of_old_run(data, run_dir)
-            record = self._read_folder(found, given=str(data))
-            if kept is not None:
-                record = with_identities_of(record, kept)
-        return record
+        if run_dir is None:
+            return self._read_folder(find_prepared(data), given=str(data))
+        if kept is None:
+            return self._read_folder(data_of_old_run(data, run_dir), given=str(data))
+        if kept.given == str(data):
+            return kept
+        # `ns-render dataset --data` shows the run's identities by other cameras.
+        return with_identities_of(self._read_folder(prepared_already([data]), given=str(data)), kept)
 
     def _read_folder(self, data: Path, given: str) -> DataRecord:
         path = transforms_path(data)
@@ -244,11 +244,23 @@ def data_of_old_run(data: Path, run_dir: Path) -> Path:
     Raises:
         UsageError: there is none.
     """
-    tried = [data] if data.is_absolute() else [*(above / data for above in run_dir.resolve().parents), data]
+    above = [] if data.is_absolute() else [folder / data for folder in run_dir.resolve().parents]
+    try:
+        return prepared_already([*above, data])
+    except UsageError as error:
+        raise UsageError(
+            f"{run_dir}: its photographs were in {data}, and this run has kept nothing of them; put them "
+            "back, or call the command from the folder in which you trained"
+        ) from error
+
+
+def prepared_already(tried: Sequence[Path]) -> Path:
+    """The first of some folders that has cameras, or a copy of which was prepared; nothing is prepared.
+
+    Raises:
+        UsageError: there is none.
+    """
     for path in (*tried, *map(prepared_copy_of, tried)):
         if transforms_path(path).is_file():
             return path
-    raise UsageError(
-        f"{run_dir}: its photographs were in {data}, and this run has kept nothing of them; put them back, "
-        "or call the command from the folder in which you trained"
-    )
+    raise UsageError(f"{tried[-1]}: has no transforms.json; prepare it first, with `nerfgen prepare`")

@@ -13,6 +13,9 @@ from nerfgen_ns.files import read_json
 
 NEEDED_BY_EVERY_FRAME = ("file_path", "transform_matrix", "fl_x", "fl_y", "cx", "cy", "w", "h")
 
+FILES = ("file_path", "mask_path")
+"""What names a file of a frame."""
+
 
 def transforms_path(data: Path) -> Path:
     """The transforms.json of `--data`, which names the file itself or its folder."""
@@ -52,12 +55,15 @@ def read_frames(path: Path) -> list[dict[str, Any]]:
     """
     transforms = read_json(path)
     frames = transforms.get("frames") if isinstance(transforms, dict) else None
-    if not isinstance(frames, list) or not frames:
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
         raise UsageError(f'{path}: holds no "frames"; prepare the folder again')
     for place, frame in enumerate(frames):
         for key in NEEDED_BY_EVERY_FRAME:
             if key not in frame and key not in transforms:
                 raise UsageError(f'{path}: frame {frame.get("file_path", place)} has no "{key}"')
+        for key in FILES:
+            if not isinstance(frame.get(key, "."), str):
+                raise UsageError(f'{path}: frame {place}: "{key}" is {frame[key]!r} and no file name')
     _check_cameras(path, transforms, frames)
     if {type(frame.get("identity", 0)) for frame in frames} not in ({int}, {str}):
         raise UsageError(f'{path}: let "identity" be a whole number in every frame, or a name in every frame')

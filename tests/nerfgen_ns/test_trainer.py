@@ -342,12 +342,14 @@ def test_losses_fall_and_stay_finite_with_nerfstudio_s_options_of_the_gradients(
     losses = []
     trainer = set_up(config, max_num_iterations=60, **changes)
     iterate = trainer.train_iteration
+    networks = [name for name, _ in trainer.pipeline.model.named_parameters() if "field" in name]
 
     def listened(step):
         result = iterate(step)
         losses.append(float(result[0]))
         if changes.get("log_gradients"):
             assert torch.isfinite(torch.as_tensor(result[2]["Gradients/Total"]))
+            assert {f"Gradients/{name}" for name in networks} <= result[2].keys()
         return result
 
     trainer.train_iteration = listened
