@@ -18,7 +18,7 @@ from torch.cuda.amp.grad_scaler import GradScaler
 from torch.nn import Parameter
 from torch.nn.parallel import DistributedDataParallel
 
-from nerfgen_ns.checkpoints import CODES_IN_CHECKPOINT
+from nerfgen_ns.checkpoints import CODES_IN_CHECKPOINT, MOTIONS_IN_CHECKPOINT
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager
 from nerfgen_ns.datamanagers.fingerprint import Fingerprint
 from nerfgen_ns.distributed.ranks import copy_first, in_turn, keep_largest, share
@@ -127,6 +127,12 @@ class NerfgenPipeline(VanillaPipeline):
             raise UsageError(
                 f"the checkpoint has {len(rows)} identities and the data has {expected}: a run goes on with "
                 f"those that it has; {ways}"
+            )
+        motions, photographs = loaded_state.get(MOTIONS_IN_CHECKPOINT), self.model.num_train_data
+        if motions is not None and len(motions) != photographs:
+            raise UsageError(
+                f"the checkpoint corrects the cameras of {len(motions)} photographs and the data has "
+                f"{photographs}; {ways}"
             )
         manager, before = self.datamanager, Fingerprint.of_tensors(loaded_state, FINGERPRINT)
         if before is None or not isinstance(manager, NerfgenDataManager):

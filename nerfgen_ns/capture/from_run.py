@@ -14,6 +14,7 @@ from nerfgen_ns.capture.cameras import Cameras, project
 from nerfgen_ns.capture.capture_store import link
 from nerfgen_ns.capture.pictured import ClassShape
 from nerfgen_ns.capture.report_page import write_report_page
+from nerfgen_ns.checkpoints import MOTIONS_IN_CHECKPOINT
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.files import read_json, write_json, write_text
 from nerfgen_ns.folders import replace_folder
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from nerfgen_ns.fitting.find import Stages
     from nerfgen_ns.run import Run
 
-MOTIONS_IN_CHECKPOINT = "_model.pose_correction.motions.weight"
 PATHS = ("file_path", "mask_path", "depth_path", "semantic_path")
 """Files of a frame that the new folder has too."""
 WHOLE = ("canonical_landmarks.json",)

@@ -308,6 +308,24 @@ def test_going_on_with_another_number_of_identities_names_both_and_a_way(
     assert "4 identities" in line and "the data has 7" in line and "nerfgen fit" in line
 
 
+def test_going_on_with_more_photographs_of_the_same_identities_names_both_numbers(
+    make_prepared, tmp_path, capsys
+):
+    runs = []
+    for name, identities in (("few", [0, 1]), ("more", [0, 1, 1])):
+        data = make_prepared([(12, 12)] * len(identities), name=name, identities=identities)
+        runs.append(short_config(data, tmp_path / "out", 3, small=True))
+        runs[-1].pipeline.model.pose_correction = True
+    trainer = set_up(runs[0])
+    trainer.save_checkpoint(1)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        set_up(runs[1], timestamp="again", load_dir=trainer.base_dir)
+    assert exit_.value.code == 2
+    line = said_in_one_line(capsys)
+    assert "2 photographs" in line and "the data has 3" in line
+
+
 def test_going_on_with_as_many_others_is_refused(config, make_prepared, tmp_path, capsys):
     trainer = set_up(config)
     trainer.save_checkpoint(1)
