@@ -27,7 +27,7 @@ THUMBNAIL = 8
 """Pixels along each side of a thumbnail."""
 ALIKE = 6.0
 """Mean difference of two thumbnails, of 255, up to which they show one photograph, stored at another size. Of
-one portrait at 256 and at 128 pixels it is below 0.5; of two people's it is 9 at least and 40 in the median."""
+one portrait at 256 and at 128 pixels it is below 0.5; of two people's at least 9, and 40 in the median."""
 SHOWN = 3
 """Files that a message names at most."""
 
