@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import tyro
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion, all_dataparsers
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.pixel_samplers import PixelSampler
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
@@ -17,16 +19,27 @@ from nerfstudio.data.utils.nerfstudio_collate import nerfstudio_collate
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig, number_photographs
+from nerfgen_ns.datamanagers.data_parser import (
+    NerfgenDataParser,
+    NerfgenDataParserConfig,
+    number_photographs,
+)
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.datamanagers.file_pixel_store import FilePixelStore
+from nerfgen_ns.datamanagers.fingerprint import Fingerprint, check_files, fingerprint_of
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSampler, ImagewisePixelSamplerConfig
 from nerfgen_ns.datamanagers.pixel_store import BYTES_OF_PIXEL, PixelStore
 from nerfgen_ns.datamanagers.prefetch import Prefetched
 from nerfgen_ns.datamanagers.rays import PixelRays
 from nerfgen_ns.datamanagers.transforms import transforms_path
-from nerfgen_ns.errors import exit_with_one_line
+from nerfgen_ns.errors import UsageError, exit_with_one_line
 from nerfgen_ns.files import writable_cache_folder
+
+if TYPE_CHECKING:
+    DataParserSubcommand = Any
+else:
+    # nerfstudio's choice of data parsers, or none.
+    DataParserSubcommand = AnnotatedDataParserUnion | None
 
 BATCHES_AHEAD = 4
 """Batches that are read from a file before they are asked for."""
@@ -40,6 +53,9 @@ class NerfgenDataManagerConfig(VanillaDataManagerConfig):
     """Target class to instantiate."""
     dataparser: NerfgenDataParserConfig = field(default_factory=NerfgenDataParserConfig)
     """Where the photographs and their cameras come from."""
+    dataparser_subcommand: DataParserSubcommand = None
+    """The data parser as nerfstudio's commands take it, behind the other options:
+    `nerfgen-data --downscale-factor 2`. What it says goes before `dataparser`."""
     pixel_sampler: ImagewisePixelSamplerConfig = field(default_factory=ImagewisePixelSamplerConfig)
     """Which pixels a step trains on."""
     pixel_memory: float = 1.0
@@ -56,6 +72,41 @@ class NerfgenDataManagerConfig(VanillaDataManagerConfig):
     collate_fn: tyro.conf.Suppress[Any] = field(default_factory=lambda: nerfstudio_collate)
     patch_size: tyro.conf.Suppress[int] = 1
 
+    def __post_init__(self) -> None:
+        """Let what the subcommand says go before `dataparser`."""
+        super().__post_init__()
+        given = self.dataparser_subcommand
+        if isinstance(given, NerfgenDataParserConfig):
+            usual = NerfgenDataParserConfig()
+            said = {name: value for name, value in vars(given).items() if value != getattr(usual, name)}
+            self.dataparser = replace(self.dataparser, **said)
+            self.dataparser_subcommand = None
+
+    def check(self) -> None:
+        """Do nothing if the data parser is nerfgen's.
+
+        Raises:
+            UsageError: another was asked for.
+        """
+        if self.dataparser_subcommand is not None:
+            kind = type(self.dataparser_subcommand)
+            name = next(name for name, parser in all_dataparsers.items() if type(parser) is kind)
+            raise UsageError(
+                f"{name}: nerfgen reads nerfstudio's data sets and folders of photographs with a data parser "
+                f"of its own; write nerfgen-data in the place of {name}, or leave it out"
+            )
+
+
+class RecordedImages(FixedIndicesEvalDataloader):
+    """All images, one after another, to be compared with renders: none may be missing."""
+
+    def __iter__(self) -> RecordedImages:  # type: ignore[override]
+        with exit_with_one_line():
+            digests = self.input_dataset.metadata["digests"]
+            if digests is not None:
+                check_files(self.input_dataset.image_filenames, digests)
+        return super().__iter__()
+
 
 class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
     """Serves rays with the row of their identity, pixels and mattes.
@@ -66,6 +117,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
     """
 
     config: NerfgenDataManagerConfig
+    dataparser: NerfgenDataParser
     train_pixel_sampler: ImagewisePixelSampler
     eval_pixel_sampler: PixelSampler
 
@@ -74,10 +126,20 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
             super().__init__(config, *args, **kwargs)
         self.train_dataparser_outputs = self.train_dataset._dataparser_outputs
 
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What tells the photographs from others: of a run that is opened, from those it was trained on."""
+        return self.dataparser.record.fingerprint or fingerprint_of(self.train_dataset)
+
     def create_train_dataset(self) -> NerfgenDataset:
         """All photographs, each camera with its photograph's number."""
         dataset = super().create_train_dataset()
         number_photographs(dataset.cameras)
+        if self.test_mode != "inference" and (gone := sum(map(dataset.is_gone, range(len(dataset))))):
+            CONSOLE.print(
+                f"{gone} of the {len(dataset)} photographs of this run are gone or have changed since: "
+                "gray stands in for them."
+            )
         return dataset
 
     def create_eval_dataset(self) -> NerfgenDataset:
@@ -112,7 +174,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
             self.eval_pixels, self.eval_pixel_sampler, self.eval_rays = self._pixels(
                 self.eval_dataset, np.arange(len(self.eval_dataset)), self.config.eval_num_rays_per_batch
             )
-        self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(self.eval_dataset, device=self.device)
+        self.fixed_indices_eval_dataloader = RecordedImages(self.eval_dataset, device=self.device)
         self.eval_dataloader = RandIndicesEvalDataloader(self.eval_dataset, device=self.device)
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Tensor]]:
@@ -122,10 +184,11 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         identity, so that the model shows the same one on all of them.
         """
         self.train_count += 1
-        if self.train_batches is not None and self.training:
-            batch = self.train_batches.next()
-        else:
-            batch = self.train_pixel_sampler.sample(self.train_pixels)
+        with exit_with_one_line():
+            if self.train_batches is not None and self.training:
+                batch = self.train_batches.next()
+            else:
+                batch = self.train_pixel_sampler.sample(self.train_pixels)
         ray_bundle = self.train_rays(batch["indices"])
         if not self.training:
             ray_bundle.metadata.pop("cam_idx")
@@ -140,7 +203,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
 
     def get_datapath(self) -> Path:
         """The prepared folder: where the viewer keeps camera paths, and never the user's photographs."""
-        return transforms_path(self.dataparser.config.data).parent
+        return transforms_path(self.dataparser.record.data).parent
 
     def make_store(self, dataset: NerfgenDataset, images: np.ndarray) -> PixelStore:
         """The pixels of images: in memory, or in a file where they are more than `pixel_memory`."""

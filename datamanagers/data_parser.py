@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +20,15 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 
+from nerfgen_ns.datamanagers.data_record import (
+    CANONICAL_LANDMARKS,
+    DataRecord,
+    read_record,
+    with_identities_of,
+)
 from nerfgen_ns.datamanagers.transforms import read_frames, rows_of_frames, transforms_path
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.files import writable_cache_folder
+from nerfgen_ns.files import cache_folder, read_json, writable_cache_folder
 
 
 @dataclass
@@ -49,6 +56,9 @@ class NerfgenDataParserConfig(NerfstudioDataParserConfig):
     depth_unit_scale_factor: tyro.conf.Suppress[float] = 1e-3
     mask_color: tyro.conf.Suppress[tuple[float, float, float] | None] = None
     load_3D_points: tyro.conf.Suppress[bool] = False
+    run_dir: tyro.conf.Suppress[Path | None] = None
+    """The folder of the run that is opened: what it has kept of its photographs is used in their place.
+    Not set in training."""
 
 
 @dataclass
@@ -66,45 +76,81 @@ class NerfgenDataParser(Nerfstudio):
     config: NerfgenDataParserConfig
 
     def _generate_dataparser_outputs(self, split: str = "train") -> DataparserOutputs:  # type: ignore[override]
-        self.config = replace(self.config, data=find_prepared(self.config.data))
         if not 0.0 <= self.config.eval_fraction < 1.0:
             raise UsageError(f"--eval-fraction must lie in [0, 1), got {self.config.eval_fraction}")
-        path = transforms_path(self.config.data)
-        with without_collection():
-            frames = read_frames(path)
-            rows = rows_of_frames(frames)
-            row_of_file = {
-                path.parent / frame["file_path"]: row for frame, row in zip(frames, rows, strict=True)
-            }
-        # nerfstudio reads the file once more: two copies of many landmarks need not exist together.
-        del frames
-        try:
-            with without_collection():
-                outputs = super()._generate_dataparser_outputs(split)
-        except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise UsageError(f"{path}: {' '.join(str(error).split())}; prepare the folder again") from error
-        outputs.metadata["matte_filenames"] = outputs.mask_filenames
-        outputs.mask_filenames = None
-
-        own_rows = np.array([row_of_file[name] for name in outputs.image_filenames])
-        outputs.metadata["num_identities"] = max(rows) + 1
-        outputs.cameras.metadata = {
-            **(outputs.cameras.metadata or {}),
-            "cam_idx": torch.from_numpy(own_rows)[:, None],
-        }
-        # nerfstudio sorts by name, in which photograph 10000 comes before photograph 9999.
-        outputs = select_frames(outputs, np.argsort(own_rows, kind="stable"))
-        set_aside = evenly_spread(len(own_rows), self.config.eval_fraction)
+        outputs = self.record.outputs(self.downscale_factor or self.config.downscale_factor or 1)
+        set_aside = evenly_spread(len(outputs.image_filenames), self.config.eval_fraction)
         if split == "train":
-            outputs.metadata["training_images"] = np.setdiff1d(np.arange(len(own_rows)), set_aside)
+            every = np.arange(len(outputs.image_filenames))
+            outputs.metadata["training_images"] = np.setdiff1d(every, set_aside)
         elif len(set_aside) > 0:
             outputs = select_frames(outputs, set_aside)
         return outputs
 
+    @cached_property
+    def record(self) -> DataRecord:
+        """All photographs: those of the folder or, of a run that is opened, those that it has kept.
+
+        Nothing is prepared for a run that is opened.
+        """
+        run_dir, data = self.config.run_dir, self.config.data
+        kept = None if run_dir is None else read_record(run_dir)
+        if run_dir is None:
+            return self._read_folder(find_prepared(data), given=str(data))
+        if kept is None:
+            return self._read_folder(data_of_old_run(data, run_dir), given=str(data))
+        if kept.given == str(data):
+            return kept
+        # `ns-render dataset --data` shows the run's identities by other cameras.
+        return with_identities_of(self._read_folder(prepared_already([data]), given=str(data)), kept)
+
+    def _read_folder(self, data: Path, given: str) -> DataRecord:
+        path = transforms_path(data)
+        with without_collection():
+            transforms = read_json(path)
+            frames = read_frames(path)
+            rows = rows_of_frames(frames)
+            of_file = {
+                path.parent / frame["file_path"]: (row, frame.get("identity", place), frame.get("source"))
+                for place, (frame, row) in enumerate(zip(frames, rows, strict=True))
+            }
+        class_name = transforms.get("class_name")
+        # nerfstudio reads the file once more: two copies of many landmarks need not exist together.
+        del frames, transforms
+        before = self.config, self.downscale_factor
+        # Cameras are kept at the size of the files, and made smaller in `DataRecord.outputs`.
+        self.config, self.downscale_factor = replace(self.config, data=data), 1
+        try:
+            with without_collection():
+                outputs = super()._generate_dataparser_outputs("train")
+        except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UsageError(f"{path}: {' '.join(str(error).split())}; prepare the folder again") from error
+        finally:
+            self.config, self.downscale_factor = before
+        own_rows = np.array([of_file[name][0] for name in outputs.image_filenames])
+        # nerfstudio sorts by name, in which photograph 10000 comes before photograph 9999.
+        order = np.argsort(own_rows, kind="stable")
+        images = [outputs.image_filenames[place] for place in order]
+        mattes = outputs.mask_filenames
+        landmarks = path.parent / CANONICAL_LANDMARKS
+        return DataRecord(
+            data=data,
+            given=given,
+            images=images,
+            mattes=None if mattes is None else [mattes[place] for place in order],
+            sources=[str(of_file[name][2] or name.name) for name in images],
+            rows=own_rows[order],
+            identities=list({of_file[name][0]: of_file[name][1] for name in images}.values()),
+            cameras=outputs.cameras[torch.from_numpy(order)],
+            scene_box=outputs.scene_box.aabb,
+            transform=outputs.dataparser_transform,
+            scale=float(outputs.dataparser_scale),
+            class_name=class_name if isinstance(class_name, str) else None,
+            canonical_landmarks=landmarks if landmarks.is_file() else None,
+        )
+
     def _get_fname(self, filepath: Path, data_dir: Path, downsample_folder_prefix: str = "images_") -> Path:
         """The file itself: images are made smaller as they are read, without folders of smaller copies."""
-        if self.downscale_factor is None:
-            self.downscale_factor = self.config.downscale_factor or 1  # type: ignore[assignment]
         return data_dir / filepath
 
 
@@ -138,6 +184,8 @@ def select_frames(outputs: DataparserOutputs, frames: Int[np.ndarray, "chosen"])
     metadata: dict[str, Any] = dict(outputs.metadata)
     if metadata["matte_filenames"] is not None:
         metadata["matte_filenames"] = [metadata["matte_filenames"][i] for i in indices]
+    if metadata["digests"] is not None:
+        metadata["digests"] = metadata["digests"][frames]
     return replace(
         outputs,
         image_filenames=[outputs.image_filenames[i] for i in indices],
@@ -178,7 +226,44 @@ def find_prepared(data: Path) -> Path:
 
     from nerfgen_ns.capture.prepare import PrepareConfig, prepare
 
-    digest = hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:12]
-    output_dir = writable_cache_folder() / f"{data.resolve().name}-{digest}"
+    writable_cache_folder()
+    output_dir = prepared_copy_of(data)
     prepare(PrepareConfig(data=data, output_dir=output_dir))
     return output_dir
+
+
+def prepared_copy_of(photographs: Path) -> Path:
+    """Where `find_prepared` prepares a plain folder of photographs: in the user's cache folder."""
+    digest = hashlib.sha256(os.fsencode(photographs.resolve())).hexdigest()[:12]
+    return cache_folder() / f"{photographs.resolve().name}-{digest}"
+
+
+def data_of_old_run(data: Path, run_dir: Path) -> Path:
+    """The folder to read for a run that has kept nothing of its photographs; nothing is prepared.
+
+    A relative path is looked for from the run folder upwards, since it was given where the run folder's
+    path began, and then from the current folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    above = [] if data.is_absolute() else [folder / data for folder in run_dir.resolve().parents]
+    try:
+        return prepared_already([*above, data])
+    except UsageError as error:
+        raise UsageError(
+            f"{run_dir}: its photographs were in {data}, and this run has kept nothing of them; put them "
+            "back, or call the command from the folder in which you trained"
+        ) from error
+
+
+def prepared_already(tried: Sequence[Path]) -> Path:
+    """The first of some folders that has cameras, or a copy of which was prepared; nothing is prepared.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for path in (*tried, *map(prepared_copy_of, tried)):
+        if transforms_path(path).is_file():
+            return path
+    raise UsageError(f"{tried[-1]}: has no transforms.json; prepare it first, with `nerfgen prepare`")

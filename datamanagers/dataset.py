@@ -11,7 +11,11 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 from PIL import Image
 from torch import Tensor
 
+from nerfgen_ns.datamanagers.fingerprint import digest_of
 from nerfgen_ns.errors import NerfgenError
+
+GRAY = 128
+"""What stands in for a photograph that is gone."""
 
 
 class NerfgenDataset(InputDataset):
@@ -19,14 +23,27 @@ class NerfgenDataset(InputDataset):
 
     The matte comes from the file that the data parser names, or else from the image's alpha channel; where
     there is neither, there is no "matte".
+
+    A run that is opened shows its cameras whether or not its photographs are there: gray stands in for those
+    that are gone or have changed since, and they have no matte.
     """
+
+    def is_gone(self, image_idx: int) -> bool:
+        """Whether a photograph of a run that is opened is not there any more, or is another one."""
+        digests = self.metadata.get("digests")
+        return digests is not None and digest_of(self.image_filenames[image_idx]) != digests[image_idx]
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 3"]:
         """Colours of one image, 0–255."""
+        if self.is_gone(image_idx):
+            camera = self.cameras[image_idx]
+            return np.full((int(camera.height), int(camera.width), 3), GRAY, dtype=np.uint8)
         return np.asarray(self._read(self.image_filenames[image_idx], image_idx).convert("RGB"))
 
     def get_numpy_matte(self, image_idx: int) -> UInt8[np.ndarray, "height width"] | None:
         """The matte of one image, 0–255, or None where the data has none."""
+        if self.is_gone(image_idx):
+            return None
         filenames = self.metadata["matte_filenames"]
         if filenames is not None:
             return np.asarray(self._read(filenames[image_idx], image_idx).convert("L"))

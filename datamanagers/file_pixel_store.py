@@ -59,7 +59,7 @@ class FilePixelStore(PixelStore):
         if not path.exists():
             CONSOLE.print(f"Laying out {len(self)} photographs once in {path}, {4e-9 * count:.1f} GB.")
         pixel_file.write(path, count, self._scattered(dataset))
-        self._file = pixel_file.PixelFile(path)
+        self._file = pixel_file.PixelFile(path, count)
         self.has_mattes = self._file.has_mattes
 
     def _scattered(self, dataset: NerfgenDataset) -> Iterator[tuple[UInt8[np.ndarray, "pixels 4"], bool]]:

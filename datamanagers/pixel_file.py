@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, UInt8, UInt32
 
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.files import replace_file
@@ -28,12 +28,18 @@ class PixelFile:
 
     Args:
         path: a file that `write` made.
+        count: how many pixels are in it.
+
+    Raises:
+        NerfgenError: it is shorter than that.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, count: int) -> None:
         self._file = path.open("rb")
-        flag = os.pread(self._file.fileno(), 4, path.stat().st_size - 4)
-        self.has_mattes = bool(np.frombuffer(flag, dtype=np.uint32)[0])
+        self._pixels = count
+        flag = np.empty(1, dtype=np.uint32)
+        self._read(flag, 4 * self._pixels)
+        self.has_mattes = bool(flag[0])
         """Whether the fourth byte of each pixel is a matte."""
 
     def take(self, places: Int[np.ndarray, "pixels"]) -> UInt8[np.ndarray, "pixels 4"]:
@@ -48,8 +54,32 @@ class PixelFile:
                 os.posix_fadvise(handle, 4 * PAGE * page, 4 * PAGE, os.POSIX_FADV_WILLNEED)
         content = np.empty((len(pages), PAGE), dtype=np.uint32)
         for place, page in enumerate(pages.tolist()):
-            os.preadv(handle, [content[place]], 4 * PAGE * page)
+            self._read_page(content[place], page)
         return content[page_of_place, places % PAGE].view(np.uint8).reshape(-1, 4)
+
+    def _read_page(self, page: UInt32[np.ndarray, "pixels"], number: int) -> None:
+        """Read one page; the last of the file may be shorter, and what it lacks stays as it is."""
+        begin = PAGE * number
+        self._read(page[: self._pixels - begin], 4 * begin)
+
+    def _read(self, values: UInt32[np.ndarray, "pixels"], begin: int) -> None:
+        """Fill values from a byte of the file on. The system may give less than it is asked for.
+
+        Raises:
+            NerfgenError: the file ends before, or cannot be read.
+        """
+        wanted = memoryview(values.data).cast("B")
+        done = 0
+        try:
+            while done < len(wanted):
+                read = os.preadv(self._file.fileno(), [wanted[done:]], begin + done)
+                if read == 0:
+                    raise EOFError("it is shorter than it was")
+                done += read
+        except (OSError, EOFError) as error:
+            raise NerfgenError(
+                f"{self._file.name}: the pixels cannot be read ({error}); delete the file and train again"
+            ) from error
 
 
 def write(path: Path, count: int, images: Iterable[tuple[UInt8[np.ndarray, "pixels 4"], bool]]) -> None:
@@ -65,7 +95,7 @@ def write(path: Path, count: int, images: Iterable[tuple[UInt8[np.ndarray, "pixe
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if path.exists():
+        if path.exists() and path.stat().st_size == 4 * (count + 1):
             return
         free = shutil.disk_usage(path.parent).free
         if 4 * count > free:
@@ -88,9 +118,10 @@ def name_of(files: Iterable[Path], *arrays: Int[np.ndarray, "..."]) -> str:
     for file in files:
         try:
             status = file.stat()
-        except OSError as error:
-            raise NerfgenError(f"{file}: not a readable image ({error}); prepare the folder again") from error
-        digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        except OSError:
+            # Reading it says so, or gray stands in for it.
+            digest.update(f"{file}\0\n".encode())
     for array in arrays:
         digest.update(array.tobytes())
     return digest.hexdigest()[:20]

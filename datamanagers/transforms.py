@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,37 @@ from nerfgen_ns.files import read_json
 
 NEEDED_BY_EVERY_FRAME = ("file_path", "transform_matrix", "fl_x", "fl_y", "cx", "cy", "w", "h")
 
+FILES = ("file_path", "mask_path")
+"""What names a file of a frame."""
+
 
 def transforms_path(data: Path) -> Path:
     """The transforms.json of `--data`, which names the file itself or its folder."""
     return data if data.suffix == ".json" else data / "transforms.json"
+
+
+def check_inside(path: Path, frame: str, key: str, value: object) -> str:
+    """A file name of a transforms.json that says where in another folder a copy goes.
+
+    A transforms.json may come from anywhere. It may name files outside its folder to be read, as nerfstudio
+    lets it, but none to be written.
+
+    Args:
+        path: the transforms.json, for messages.
+        frame: which of its frames, for messages.
+        key: the key of the name.
+        value: the name.
+
+    Raises:
+        UsageError: it leads out of the folder.
+    """
+    parts = PurePosixPath(value).parts if isinstance(value, str) else ()
+    if not parts or ".." in parts or parts[0].startswith("/"):
+        raise UsageError(
+            f'{path}: {frame}"{key}" is {value!r}, which is no path within the folder; put the file '
+            "there, and let the path begin at the folder"
+        )
+    return str(PurePosixPath(*parts))
 
 
 def read_frames(path: Path) -> list[dict[str, Any]]:
@@ -28,12 +55,15 @@ def read_frames(path: Path) -> list[dict[str, Any]]:
     """
     transforms = read_json(path)
     frames = transforms.get("frames") if isinstance(transforms, dict) else None
-    if not isinstance(frames, list) or not frames:
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
         raise UsageError(f'{path}: holds no "frames"; prepare the folder again')
     for place, frame in enumerate(frames):
         for key in NEEDED_BY_EVERY_FRAME:
             if key not in frame and key not in transforms:
                 raise UsageError(f'{path}: frame {frame.get("file_path", place)} has no "{key}"')
+        for key in FILES:
+            if not isinstance(frame.get(key, "."), str):
+                raise UsageError(f'{path}: frame {place}: "{key}" is {frame[key]!r} and no file name')
     _check_cameras(path, transforms, frames)
     if {type(frame.get("identity", 0)) for frame in frames} not in ({int}, {str}):
         raise UsageError(f'{path}: let "identity" be a whole number in every frame, or a name in every frame')

@@ -14,11 +14,12 @@ import yaml
 from jaxtyping import Float
 from torch import Tensor
 
+from nerfgen_ns.checkpoints import CODES_IN_CHECKPOINT
 from nerfgen_ns.code_run_config import CodeRunConfig
 from nerfgen_ns.datamanagers.transforms import read_frames, rows_of_frames, transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.folders import replace_folder
-from nerfgen_ns.run import CODES_IN_CHECKPOINT, Run
+from nerfgen_ns.run import Run
 
 
 def write_code_run(
@@ -112,7 +113,9 @@ def _config_of(run: Run, location: Path) -> CodeRunConfig:
         center_method="none",
         auto_scale_poses=False,
         eval_fraction=0.0,
+        run_dir=None,
     )
+    config.run_dir = None
     config.pipeline.model.identity = None  # type: ignore[attr-defined]
     config.data = config.load_dir = config.load_step = None
     config.experiment_name, config.timestamp = location.resolve().name, "run"

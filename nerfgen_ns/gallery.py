@@ -112,7 +112,7 @@ def identity_sheet(
         photographs: the run's photographs, numbered; if not set, they are read from its data.
     """
     if photographs is None:
-        photographs = open_dataset(run.data)
+        photographs = open_dataset(run.photographs)
         number_photographs(photographs.cameras)
     assert photographs.cameras.metadata is not None
     rows = photographs.cameras.metadata["cam_idx"].flatten().tolist()

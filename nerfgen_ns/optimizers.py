@@ -59,7 +59,8 @@ class Muon(torch.optim.Adam):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Take one step. The gradients of the matrices are spent: they are None afterwards."""
+        """Take one step."""
+        gradients: dict[Tensor, Tensor | None] = {}
         for group in self.param_groups:
             matrices: list[Tensor] = [
                 parameter
@@ -69,9 +70,12 @@ class Muon(torch.optim.Adam):
                 and min(parameter.shape) >= SMALLEST_SIDE
             ]
             if matrices:
+                gradients |= {matrix: matrix.grad for matrix in matrices}
                 self._step_matrices(matrices, group)
-        # Adam passes over parameters without a gradient.
+        # Adam passes over parameters without a gradient. Who logs gradients reads them afterwards.
         super().step()
+        for matrix, gradient in gradients.items():
+            matrix.grad = gradient
 
     def _step_matrices(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
         momenta = [self._momentum(matrix) for matrix in matrices]

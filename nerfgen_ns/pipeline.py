@@ -18,10 +18,16 @@ from torch.cuda.amp.grad_scaler import GradScaler
 from torch.nn import Parameter
 from torch.nn.parallel import DistributedDataParallel
 
+from nerfgen_ns.checkpoints import CODES_IN_CHECKPOINT, MOTIONS_IN_CHECKPOINT
+from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager
+from nerfgen_ns.datamanagers.fingerprint import Fingerprint
 from nerfgen_ns.distributed.ranks import copy_first, in_turn, keep_largest, share
 from nerfgen_ns.distributed.row_gradients import tables_of
+from nerfgen_ns.errors import UsageError, exit_with_one_line
 from nerfgen_ns.rendering import MARK_STEPS
 
+FINGERPRINT = "photographs."
+"""What the names of the photographs' fingerprint begin with in a checkpoint."""
 MEANS_OVER = {"hard_surface_loss": "weights", "pose_loss": "motions"}
 """The losses that are means over something else than the batch's rays, and the output that it is."""
 
@@ -98,7 +104,47 @@ class NerfgenPipeline(VanillaPipeline):
     ) -> dict[str, Any]:
         """What a checkpoint holds; its names do not tell how many processes wrote it."""
         state = super().state_dict(*args, **kwargs)
-        return {name.replace("_model.module.", "_model.", 1): value for name, value in state.items()}
+        state = {name.replace("_model.module.", "_model.", 1): value for name, value in state.items()}
+        if isinstance(self.datamanager, NerfgenDataManager):
+            state |= self.datamanager.fingerprint.tensors(FINGERPRINT)
+        return state
+
+    def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
+        """Load a checkpoint; one of other identities ends the command with one line."""
+        with exit_with_one_line():
+            self._check_identities(loaded_state)
+        own = {name: value for name, value in loaded_state.items() if not name.startswith(FINGERPRINT)}
+        super().load_pipeline(own, step)
+
+    def _check_identities(self, loaded_state: dict[str, Any]) -> None:
+        """Do nothing if the rows of a checkpoint's latent table belong to the photographs that are there."""
+        rows, expected = loaded_state.get(CODES_IN_CHECKPOINT), len(self.model.latent_table)
+        ways = (
+            "give the photographs that it was trained on, find the codes of others with `nerfgen fit`, or "
+            "train on these from the beginning, without --load-dir"
+        )
+        if rows is not None and len(rows) != expected:
+            raise UsageError(
+                f"the checkpoint has {len(rows)} identities and the data has {expected}: a run goes on with "
+                f"those that it has; {ways}"
+            )
+        motions, photographs = loaded_state.get(MOTIONS_IN_CHECKPOINT), self.model.num_train_data
+        if motions is not None and len(motions) != photographs:
+            raise UsageError(
+                f"the checkpoint corrects the cameras of {len(motions)} photographs and the data has "
+                f"{photographs}; {ways}"
+            )
+        manager, before = self.datamanager, Fingerprint.of_tensors(loaded_state, FINGERPRINT)
+        if before is None or not isinstance(manager, NerfgenDataManager):
+            return
+        others = manager.fingerprint.rows_of_others(before)
+        if others:
+            record = manager.dataparser.record
+            first = record.sources[record.rows.tolist().index(others[0])]
+            raise UsageError(
+                f"{record.data}: {len(others)} of its {expected} identities show other photographs than the "
+                f"checkpoint was trained on, {first} first, and would be given their codes; {ways}"
+            )
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """Outputs, losses and metrics of this rank's rays; the mean of its losses over ranks is the loss."""

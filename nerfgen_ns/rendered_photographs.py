@@ -13,8 +13,7 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from nerfgen_ns.datamanagers.transforms import transforms_path
-from nerfgen_ns.files import read_json, write_json
+from nerfgen_ns.files import write_json
 from nerfgen_ns.pictures import to_bytes, write_image
 from nerfgen_ns.run import Run
 from nerfgen_ns.turntable import turned_cameras, usual_angles
@@ -69,10 +68,8 @@ def write_rendered_photographs(
         )
         if progress is not None:
             progress(identity + 1, len(codes))
-    trained_on = transforms_path(run.data)
-    class_name = read_json(trained_on).get("class_name")
+    class_name, landmarks = run.record.class_name, run.record.canonical_landmarks
     head = {"camera_model": "OPENCV", **({"class_name": class_name} if class_name else {})}
     write_json(folder / "transforms.json", {**head, "frames": frames})
-    landmarks = trained_on.parent / "canonical_landmarks.json"
-    if landmarks.exists():
+    if landmarks is not None:
         shutil.copyfile(landmarks, folder / landmarks.name)

@@ -17,13 +17,12 @@ from nerfstudio.utils.eval_utils import eval_setup
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from nerfgen_ns.checkpoints import newest_checkpoint
-from nerfgen_ns.code_run_config import CodeRunConfig
+from nerfgen_ns.checkpoints import CODES_IN_CHECKPOINT, newest_checkpoint
+from nerfgen_ns.codes_file import fingerprint_of_model
+from nerfgen_ns.datamanagers.data_record import DataRecord
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.model import NerfgenModel
-from nerfgen_ns.model_config import NerfgenModelConfig
-
-CODES_IN_CHECKPOINT = "_model.latent_table.codes.weight"
+from nerfgen_ns.trainer import NerfgenTrainerConfig
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,28 @@ class Run:
     """The prepared folder that the run was trained on."""
     step: int
     """The training step of the checkpoint."""
+    record: DataRecord
+    """What the run has kept of its data."""
+
+    @property
+    def photographs(self) -> Path:
+        """The prepared folder, whose photographs are those that the run was trained on.
+
+        Raises:
+            UsageError: some are gone, or have changed.
+        """
+        self.record.check_photographs()
+        return self.data
 
     @property
     def codes(self) -> Float[Tensor, "identities latent"]:
         """The latent table."""
         return self.model.latent_table.codes.weight.detach()
+
+    @property
+    def model_fingerprint(self) -> str:
+        """What tells codes of this model from those of others, see `codes_file`."""
+        return fingerprint_of_model(self.model.foreground_field)
 
     def render(self, code: Float[Tensor, "1 latent"] | int, camera: Cameras) -> dict[str, Tensor]:
         """All outputs of the model for one camera, each of shape (height, width, channels).
@@ -75,19 +91,16 @@ def load_run(load_config: Path) -> Run:
     """
     newest_checkpoint(read_config(load_config).get_checkpoint_dir())
     with quiet_console():
-        config, pipeline, _, step = eval_setup(
-            load_config,
-            test_mode="inference",
-            update_config_callback=lambda config: follow_moved_run(config, load_config),
-        )
+        config, pipeline, _, step = eval_setup(load_config, test_mode="inference")
     manager: Any = pipeline.datamanager
     model = pipeline.model
     assert isinstance(model, NerfgenModel)
-    return Run(config, model, manager.train_dataset.cameras, manager.dataparser.config.data, step)
+    record = manager.dataparser.record
+    return Run(config, model, manager.train_dataset.cameras, record.data, step, record)
 
 
-def read_config(load_config: Path) -> TrainerConfig:
-    """The configuration of a run of nerfgen.
+def read_config(load_config: Path) -> NerfgenTrainerConfig:
+    """The configuration of a run of nerfgen, which is where its config.yml is.
 
     Raises:
         UsageError: the file is missing or is not the `config.yml` of such a run.
@@ -99,21 +112,9 @@ def read_config(load_config: Path) -> TrainerConfig:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or "not a readable configuration"
         raise UsageError(f"{load_config}: {reason}; {expected}") from error
-    if not isinstance(config, TrainerConfig) or not isinstance(config.pipeline.model, NerfgenModelConfig):
+    if not isinstance(config, NerfgenTrainerConfig):
         raise UsageError(f"{load_config}: not a run of nerfgen; {expected}")
-    return follow_moved_run(config, load_config)
-
-
-def follow_moved_run(config: Any, load_config: Path) -> Any:
-    """The configuration with its output folder where the run lies now.
-
-    The run may have been moved, or been trained with a relative --output-dir from another folder.
-    """
-    run_dir = load_config.resolve().parent
-    if isinstance(config, CodeRunConfig):
-        config.lie_in(run_dir)
-    elif run_dir.parts[-3:] == (config.experiment_name, config.method_name, config.timestamp):
-        config.output_dir = run_dir.parents[2]
+    config.open_in(load_config.parent)
     return config
 
 

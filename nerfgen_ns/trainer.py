@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import tyro
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
@@ -25,9 +26,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from nerfgen_ns.allocator import keep_freed_memory
-from nerfgen_ns.checkpoints import newest_checkpoint
+from nerfgen_ns.checkpoints import checkpoints_in, find_checkpoint, newest_checkpoint
 from nerfgen_ns.console import show_on_any_console
-from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
+from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager, NerfgenDataManagerConfig
+from nerfgen_ns.datamanagers.data_record import write_record
 from nerfgen_ns.distributed.ranks import says_first
 from nerfgen_ns.distributed.row_gradients import RankOptimizers
 from nerfgen_ns.errors import NerfgenError, UsageError, exit_with_one_line
@@ -37,6 +39,7 @@ from nerfgen_ns.optimizer_state import left_out, size_line, start_anew
 from nerfgen_ns.pace import watch_this_machine
 from nerfgen_ns.pipeline import NerfgenPipeline
 from nerfgen_ns.rendering import check_volumetric
+from nerfgen_ns.run_folder import experiment_name, opened_config, reserve_run_folder
 
 INTERRUPTED = 130
 """Exit status of a training that was interrupted from the keyboard, as a shell gives it."""
@@ -75,6 +78,34 @@ class NerfgenTrainerConfig(TrainerConfig):
     rank_timeout_minutes: float = 30.0
     """With several processes (`python -m nerfgen_ns.distributed`): how long they wait for one that is silent,
     be it stuck, evaluating all photographs, or paused from the viewer."""
+    run_dir: tyro.conf.Suppress[Path | None] = None
+    """The folder of the run that is opened, wherever it is now. Not set in training."""
+
+    def open_in(self, folder: Path) -> None:
+        """Let this be the run in a folder, with its newest checkpoint and what it has kept of its data."""
+        self.run_dir = folder.resolve()
+        manager: Any = self.pipeline.datamanager
+        manager.dataparser.run_dir = self.run_dir
+        # nerfstudio looks for the newest itself, but takes every file beside it for a checkpoint.
+        self.load_step = max(checkpoints_in(self.run_dir / self.relative_model_dir), default=None)
+
+    def set_experiment_name(self) -> None:
+        """Name the run as its data, unless it has a name."""
+        if self.experiment_name is None:
+            manager: Any = self.pipeline.datamanager
+            given = manager.dataparser.data
+            self.experiment_name = experiment_name(manager.data or (given if given != Path() else None))
+
+    def get_base_dir(self) -> Path:
+        """The run folder."""
+        return super().get_base_dir() if self.run_dir is None else self.run_dir
+
+    def get_checkpoint_dir(self) -> Path:
+        """The folder of the run's checkpoints; nerfstudio asks for it before it reads anything of a run."""
+        opened = opened_config()
+        if opened is not None:
+            self.open_in(opened.parent)
+        return super().get_checkpoint_dir()
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Look at what nerfstudio's commands put into the configuration of a run that they have loaded.
@@ -99,9 +130,15 @@ class NerfgenTrainerConfig(TrainerConfig):
         super().print_to_terminal()
 
     def save_config(self) -> None:
-        """Write the run's config.yml; a folder that cannot be written to ends the command with one line."""
+        """Write the run's config.yml into a folder of its own.
+
+        A folder that cannot be written to, or is another training's, ends the command with one line.
+        """
         with exit_with_one_line():
+            if isinstance(self.pipeline.datamanager, NerfgenDataManagerConfig):
+                self.pipeline.datamanager.check()
             try:
+                reserve_run_folder(self)
                 super().save_config()
             except OSError as error:
                 raise NerfgenError(
@@ -224,6 +261,7 @@ class NerfgenTrainer(Trainer):
         try:
             with exit_with_one_line(), loggers_in_one_line(self.config.vis):
                 super().setup(test_mode)
+            self._keep_record()
         except BaseException as error:
             self._remove_folder()
             if not isinstance(error, KeyboardInterrupt):
@@ -275,6 +313,13 @@ class NerfgenTrainer(Trainer):
             raise UsageError(f"--machine.device-type cuda: {problem}; call nerfgen doctor, or choose cpu")
         if isinstance(model, NerfgenModelConfig) and model.sampler == "volumetric":
             check_volumetric(torch.device(self.device))
+
+    def _keep_record(self) -> None:
+        """Write into the run folder what opening the run needs of the data."""
+        manager = self.pipeline.datamanager
+        if isinstance(manager, NerfgenDataManager) and comms.is_main_process():
+            with exit_with_one_line():
+                write_record(self.base_dir, manager.dataparser.record, manager.fingerprint)
 
     def _remove_folder(self) -> None:
         """Remove the run folder if it holds config.yml alone, and those above it that are then empty."""
@@ -333,17 +378,19 @@ class NerfgenTrainer(Trainer):
             put_panel(self, step)
 
     def _load_checkpoint(self) -> None:
+        config = self.config
         with exit_with_one_line():
+            if config.load_dir is not None:
+                config.load_checkpoint = find_checkpoint(config.load_dir, config.load_step)
+                config.load_dir = None
+            elif config.load_checkpoint is not None and config.load_checkpoint.exists():
+                config.load_checkpoint = find_checkpoint(config.load_checkpoint, None, "--load-checkpoint")
             try:
                 super()._load_checkpoint()
             except CHECKPOINT_ERRORS as error:
-                folder = self.config.load_dir
                 raise UsageError(
-                    f"{folder}: holds no whole checkpoint to go on from; --load-dir takes the folder "
-                    "nerfstudio_models of a run"
-                    if folder is not None
-                    else f"{self.config.load_checkpoint}: is no whole checkpoint to go on from; "
-                    "--load-checkpoint takes a .ckpt file of a run"
+                    f"{config.load_checkpoint}: is no whole checkpoint to go on from; --load-checkpoint "
+                    "takes a .ckpt file of a run, --load-dir its folder"
                 ) from error
         if self._start_step > 0 and (said := start_anew(self.optimizers)):
             CONSOLE.log(said)

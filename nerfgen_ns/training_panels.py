@@ -44,7 +44,8 @@ def draw_panel(trainer: Trainer, step: int) -> UInt8[np.ndarray, "height width 3
     manager: Any = trainer.pipeline.datamanager
     photographs: NerfgenDataset = manager.train_dataset
     model: Any = trainer.pipeline.model
-    run = Run(trainer.config, model, photographs.cameras, manager.dataparser.config.data, step)
+    record = manager.dataparser.record
+    run = Run(trainer.config, model, photographs.cameras, record.data, step, record)
     model.eval()
     try:
         return identity_sheet(run, shown_identities(photographs), SIZE, photographs=photographs)

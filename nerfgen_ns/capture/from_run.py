@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,15 @@ from nerfgen_ns.capture.cameras import Cameras, project
 from nerfgen_ns.capture.capture_store import link
 from nerfgen_ns.capture.pictured import ClassShape
 from nerfgen_ns.capture.report_page import write_report_page
-from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.files import read_json, write_json
+from nerfgen_ns.checkpoints import MOTIONS_IN_CHECKPOINT
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.files import read_json, write_json, write_text
+from nerfgen_ns.folders import replace_folder
 
 if TYPE_CHECKING:
     from nerfgen_ns.fitting.find import Stages
+    from nerfgen_ns.run import Run
 
-MOTIONS_IN_CHECKPOINT = "_model.pose_correction.motions.weight"
 PATHS = ("file_path", "mask_path", "depth_path", "semantic_path")
 """Files of a frame that the new folder has too."""
 WHOLE = ("canonical_landmarks.json",)
@@ -65,19 +66,19 @@ def prepare_from_run(load_config: Path, output_dir: Path, stages: Stages | None 
             at `output_dir`.
         NerfgenError: the checkpoint is damaged, or the folder cannot be written.
     """
-    from nerfgen_ns.datamanagers.data_parser import find_prepared
-    from nerfgen_ns.datamanagers.transforms import transforms_path
-    from nerfgen_ns.run import read_checkpoint, read_config
+    from nerfgen_ns.datamanagers.transforms import read_frames, transforms_path
+    from nerfgen_ns.run import load_run, read_checkpoint
 
-    config = read_config(load_config)
-    checkpoint = read_checkpoint(config)
-    manager: Any = config.pipeline.datamanager
-    source = transforms_path(find_prepared(manager.data or manager.dataparser.data))
+    run = load_run(load_config)
+    checkpoint = read_checkpoint(run.config)
+    source = transforms_path(run.photographs)
     _check_output(output_dir, source.parent)
+    read_frames(source)
     transforms = read_json(source)
+    copied = files_to_copy(source, transforms)
     motions = checkpoint["pipeline"].get(MOTIONS_IN_CHECKPOINT)
     if motions is None:
-        names, cameras = _refitted_cameras(load_config, stages)
+        names, cameras = _refitted_cameras(run, stages)
     else:
         names, cameras = _corrected_cameras(source, motions, load_config)
     frames = {str(source.parent / frame["file_path"]): frame for frame in transforms["frames"]}
@@ -97,22 +98,40 @@ def prepare_from_run(load_config: Path, output_dir: Path, stages: Stages | None 
         error_before=None if errors_after is None else float(np.median(np.array(errors_before, float))),
         error_after=None if errors_after is None else float(np.median(errors_after)),
     )
-    _write(source, transforms, result, {"config": str(load_config), "step": int(checkpoint["step"])})
+    told = {"config": str(load_config), "step": int(checkpoint["step"])}
+    _write(source, transforms, copied, result, told)
     return result
+
+
+def files_to_copy(source: Path, transforms: dict[str, Any]) -> list[str]:
+    """The files that the new folder has too, each under the same name.
+
+    Raises:
+        UsageError: one of them leads out of the folder.
+    """
+    from nerfgen_ns.datamanagers.transforms import check_inside
+
+    names = [
+        check_inside(source, f"frame {place}: ", key, frame[key])
+        for place, frame in enumerate(transforms["frames"])
+        for key in PATHS
+        if key in frame
+    ]
+    if "landmarks_path" in transforms:
+        names.append(check_inside(source, "", "landmarks_path", transforms["landmarks_path"]))
+    there = [name for name in (*WHOLE, *names) if (source.parent / name).is_file()]
+    return list(dict.fromkeys([*names, *there]))
 
 
 def _check_output(output_dir: Path, data: Path) -> None:
     output, source = output_dir.resolve(), data.resolve()
     if output == source or output in source.parents or source in output.parents:
         raise UsageError(f"{output_dir}: overlaps with the run's data in {data}; choose one beside it")
-    if not output_dir.exists() or (output_dir.is_dir() and not any(output_dir.iterdir())):
-        return
-    report = output_dir / "report.json"
-    if not report.is_file() or "from_run" not in read_json(report):
-        raise UsageError(
-            f"{output_dir}: has something in it that `nerfgen prepare --from-run` did not make; "
-            "choose another --output-dir"
-        )
+
+
+def _is_from_run(folder: Path) -> bool:
+    report = folder / "report.json"
+    return report.is_file() and "from_run" in read_json(report)
 
 
 def _corrected_cameras(
@@ -136,16 +155,13 @@ def _corrected_cameras(
     return [str(name) for name in outputs.image_filenames], _as_4x4(cameras.numpy())
 
 
-def _refitted_cameras(
-    load_config: Path, stages: Stages | None
-) -> tuple[list[str], Float[np.ndarray, "n 4 4"]]:
+def _refitted_cameras(run: Run, stages: Stages | None) -> tuple[list[str], Float[np.ndarray, "n 4 4"]]:
     """The same for a run that kept its cameras as they were."""
     from nerfgen_ns.fitting.find import silent
     from nerfgen_ns.fitting.training_cameras import refit_cameras
-    from nerfgen_ns.run import load_run
 
     with (stages or silent)("finding cameras") as progress:
-        names, cameras = refit_cameras(load_run(load_config), progress=progress)
+        names, cameras = refit_cameras(run, progress=progress)
     return names, _as_4x4(cameras.numpy())
 
 
@@ -177,32 +193,23 @@ def _reproject(folder: Path, transforms: dict[str, Any]) -> Float[np.ndarray, "n
     return errors
 
 
-def _write(source: Path, transforms: dict[str, Any], result: RefinedFolder, run: dict[str, Any]) -> None:
-    output_dir = result.path
-    folder = source.parent
-    try:
-        output_dir.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".refined-", dir=output_dir.parent) as aside:
-            making = Path(aside) / "making"
-            whole = [*WHOLE, *filter(None, [transforms.get("landmarks_path")])]
-            named = [frame[key] for frame in transforms["frames"] for key in PATHS if key in frame]
-            for name in dict.fromkeys([*named, *(name for name in whole if (folder / name).is_file())]):
-                (making / name).parent.mkdir(parents=True, exist_ok=True)
-                link((folder / name).resolve(), making / name)
-            lines = ",\n".join(json.dumps(frame, ensure_ascii=False) for frame in transforms.pop("frames"))
-            head = json.dumps(transforms, ensure_ascii=False)[:-1]
-            text = f'{head}{", " if transforms else ""}"frames": [\n{lines}\n]}}\n'
-            (making / "transforms.json").write_text(text, encoding="utf-8")
-            write_json(making / "report.json", _report(folder, result, run))
-            write_report_page(making)
-            if output_dir.exists():
-                output_dir.rename(Path(aside) / "before")
-            making.rename(output_dir)
-    except OSError as error:
-        raise NerfgenError(
-            f"{output_dir}: cannot be written ({error.strerror or error}); "
-            "choose another --output-dir or free some space"
-        ) from error
+def _write(
+    source: Path,
+    transforms: dict[str, Any],
+    copied: list[str],
+    result: RefinedFolder,
+    run: dict[str, Any],
+) -> None:
+    with replace_folder(result.path, _is_from_run) as making:
+        for name in copied:
+            (making / name).parent.mkdir(parents=True, exist_ok=True)
+            link((source.parent / name).resolve(), making / name)
+        lines = ",\n".join(json.dumps(frame, ensure_ascii=False) for frame in transforms.pop("frames"))
+        head = json.dumps(transforms, ensure_ascii=False)[:-1]
+        text = f'{head}{", " if transforms else ""}"frames": [\n{lines}\n]}}\n'
+        write_text(making / "transforms.json", text)
+        write_json(making / "report.json", _report(source.parent, result, run))
+        write_report_page(making)
 
 
 def _report(folder: Path, result: RefinedFolder, run: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,10 +48,14 @@ class Training:
         """What the training prints."""
         return self.output_dir / "train.log"
 
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether there is something to go on from."""
+        return any((self.run_dir / "nerfstudio_models").glob("*.ckpt"))
+
     def command(self) -> list[str]:
         """The call of ns-train, which goes on from the run's checkpoints where there are any."""
-        checkpoints = self.run_dir / "nerfstudio_models"
-        resume = ["--load-dir", str(checkpoints)] if any(checkpoints.glob("*.ckpt")) else []
+        resume = ["--load-dir", str(self.run_dir)] if self.has_checkpoints else []
         return [
             *(sys.executable, "-m", "nerfstudio.scripts.train", METHOD),
             *("--data", str(self.data), "--output-dir", str(self.output_dir)),
@@ -76,6 +81,9 @@ class Training:
         Raises:
             NerfgenError: the training failed.
         """
+        if not self.has_checkpoints:
+            # Of a training that was killed before its first one nothing can be used.
+            shutil.rmtree(self.run_dir, ignore_errors=True)
         with self.log.open("a", encoding="utf-8") as log:
             # In a session of its own, so that an interruption from the keyboard reaches it once, from here.
             process = subprocess.Popen(

@@ -86,7 +86,7 @@ class Mesh:
             return table.mean()
         from nerfgen_ns.codes_file import choose_codes
 
-        codes = choose_codes(self.code, run.model.config.latent_dim)
+        codes = choose_codes(self.code, run.model.config.latent_dim, run.model_fingerprint)
         if len(codes) != 1:
             raise UsageError(
                 f"--code {self.code}: the file holds {len(codes)} codes; name one as FILE.npz:NAME"

@@ -80,7 +80,8 @@ class Morph:
         from nerfgen_ns.codes_file import choose_codes
 
         rows = [run.model.latent_table.row(row).detach() for row in self.identities]
-        chosen = [choose_codes(given, run.codes.shape[1]).to(run.codes) for given in self.codes]
+        model, size = run.model_fingerprint, run.codes.shape[1]
+        chosen = [choose_codes(given, size, model).to(run.codes) for given in self.codes]
         stops = torch.cat([*rows, *chosen])
         if len(stops) < 2:
             raise UsageError("a morph needs two identities or more, got 1")

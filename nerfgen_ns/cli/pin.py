@@ -40,6 +40,9 @@ class Pin:
                 f"choose one from 0 to {identities - 1}"
             )
         config.pipeline.model.identity = self.identity  # type: ignore[attr-defined]
+        # The new file is found where it is, as the run's own.
+        config.run_dir = config.load_step = None
+        config.pipeline.datamanager.dataparser.run_dir = None  # type: ignore[attr-defined]
         path = self.load_config.parent / f"config_identity_{self.identity}.yml"
         write_text(path, yaml.dump(config))
         print(path)

@@ -82,7 +82,7 @@ class Sample:
         from nerfgen_ns.pictures import write_image, write_video
         from nerfgen_ns.rendered_photographs import write_rendered_photographs
 
-        write_codes(folder / CODES, codes)
+        write_codes(folder / CODES, codes, model=run.model_fingerprint)
         options = {"seed": self.seed, "truncation": self.truncation}
         write_json(folder / NOVELTY, {**options, **novelty})
         with tempfile.TemporaryDirectory(dir=folder) as temporary:

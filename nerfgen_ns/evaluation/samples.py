@@ -66,7 +66,7 @@ class Samples:
         inception = Inception(setting.weights.inception)
         count = setting.samples if inception.unavailable is None else min(setting.samples, SHOWN)
         codes = LatentSpace.of(setting.run.codes).sample(count, setting.truncation, setting.seed)
-        folder = open_dataset(setting.run.data, setting.downscale_factor)
+        folder = open_dataset(setting.run.photographs, setting.downscale_factor)
         number_photographs(folder.cameras)
         compared = min(len(folder), count)
         photographs = [folder.get_numpy_image(place * len(folder) // compared) for place in range(compared)]

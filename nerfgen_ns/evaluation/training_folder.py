@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from nerfgen_ns.datamanagers.data_parser import evenly_spread
-from nerfgen_ns.evaluation.photographs import row_of_identity
 from nerfgen_ns.evaluation.test_folder import TestFolder, open_test_folder
 from nerfgen_ns.run import Run
 
@@ -38,7 +37,7 @@ def open_training_folder(run: Run, downscale_factor: int) -> TrainingFolder:
     Raises:
         UsageError: it cannot be read any more.
     """
-    folder = open_test_folder(run.data, "training", downscale_factor)
+    folder = open_test_folder(run.photographs, "training", downscale_factor)
     dataparser: Any = run.config.pipeline.datamanager.dataparser  # type: ignore[attr-defined]
     aside = evenly_spread(len(folder.frames), dataparser.eval_fraction)
     trained = np.setdiff1d(np.arange(len(folder.frames)), aside).tolist()
@@ -47,5 +46,5 @@ def open_training_folder(run: Run, downscale_factor: int) -> TrainingFolder:
     return TrainingFolder(
         replace(folder, chosen=trained),
         replace(folder, name="set-aside", chosen=aside.tolist()) if len(aside) else None,
-        {identity: row for identity, row in row_of_identity(run.data).items() if row in learned},
+        {identity: row for identity, row in run.record.row_of_identity.items() if row in learned},
     )

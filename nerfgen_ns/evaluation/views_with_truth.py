@@ -20,7 +20,6 @@ from nerfgen_ns.evaluation.depth_maps import z_depth
 from nerfgen_ns.evaluation.depth_metrics import depth_correlation
 from nerfgen_ns.evaluation.geometry_metrics import silhouette_iou
 from nerfgen_ns.evaluation.image_metrics import foreground_psnr, psnr
-from nerfgen_ns.evaluation.photographs import row_of_identity
 from nerfgen_ns.evaluation.subjects import evenly
 from nerfgen_ns.evaluation.test_folder import TestFolder, open_test_folder
 from nerfgen_ns.run import Run
@@ -113,7 +112,7 @@ def model_renderer(run: Run, camera_of: Callable[[ViewWithTruth], Cameras] | Non
     Raises:
         UsageError: from the renderer, for a view of an identity that the run was not trained on.
     """
-    rows = row_of_identity(run.data)
+    rows = run.record.row_of_identity
 
     def render(view: ViewWithTruth) -> Rendered:
         if view.identity not in rows:

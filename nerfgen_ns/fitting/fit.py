@@ -98,7 +98,8 @@ def fit(
                 progress(done, len(found.photographs))
         report = FitReport(output_dir / "config.yml", fitted, found.rejected, found.seconds, found.left_out)
         names = {photograph.identity: Path(photograph.name).stem for photograph in reversed(fitted)}
-        write_codes(making / "codes.npz", found.codes, [names[row] for row in range(len(found.codes))])
+        called = [names[row] for row in range(len(found.codes))]
+        write_codes(making / "codes.npz", found.codes, called, made.model_fingerprint)
         write_json(making / "fit.json", _as_json(report, config))
         with stages("drawing the contact sheet") as progress:
             shown = range(min(MOST_SHOWN, len(found.codes)))

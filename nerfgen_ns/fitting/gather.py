@@ -57,8 +57,7 @@ def gather(images: Sequence[Path], run: Run, config: FitConfig, work: Path) -> G
 
 def canonical_landmarks_of(run: Run) -> Path | None:
     """The canonical landmarks of the class, where it has any."""
-    path = transforms_path(run.data).parent / "canonical_landmarks.json"
-    return path if path.is_file() else None
+    return run.record.canonical_landmarks
 
 
 def _face_landmarks_of(run: Run) -> Path | None:

@@ -44,7 +44,7 @@ def refit_cameras(
     """
     config = config or FitConfig()
     space = latent_space_of(run)
-    dataset = open_dataset(run.data, looked_at_factor(run, config))
+    dataset = open_dataset(run.photographs, looked_at_factor(run, config))
     cameras = dataset.cameras
     matrices = (cameras.camera_to_worlds if start is None else start).double()
     cameras.camera_to_worlds = matrices.float()

@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from nerfgen_ns.checkpoints import CODES_IN_CHECKPOINT
 from nerfgen_ns.code_run import write_code_run
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.evaluation.photographs import open_dataset
@@ -25,7 +26,7 @@ from nerfgen_ns.files import replace_file, write_json
 from nerfgen_ns.model import NerfgenModel
 from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.pictures import resize, write_image
-from nerfgen_ns.run import CODES_IN_CHECKPOINT, Run, quiet_console
+from nerfgen_ns.run import Run, quiet_console
 
 MODEL, PHOTOGRAPHS, CAMERAS, INTRINSICS = "model.", "photographs", "camera_to_world", "intrinsics"
 CODES = CODES_IN_CHECKPOINT.removeprefix("_model.")
@@ -49,7 +50,7 @@ def pack(run: Run, path: Path) -> None:
     from safetensors.torch import save
 
     tensors = {MODEL + name: _compact(tensor) for name, tensor in _own_tensors(run.model).items()}
-    dataset = open_dataset(run.data)
+    dataset = open_dataset(run.photographs)
     photographs = [resize(dataset.get_numpy_image(row), PHOTOGRAPH_SIZE) for row in range(len(dataset))]
     tensors[PHOTOGRAPHS] = torch.from_numpy(np.stack(photographs))
     cameras = dataset.cameras
@@ -167,4 +168,5 @@ def _run(header: dict[str, Any], tensors: dict[str, Tensor], prepared: Path, cam
         for name, tensor in tensors.items():
             if name.startswith(MODEL):
                 state[name.removeprefix(MODEL)].copy_(tensor)
-    return Run(config, model, cameras, prepared, header["step"])
+    record = pipeline.datamanager.dataparser.record
+    return Run(config, model, cameras, prepared, header["step"], record)

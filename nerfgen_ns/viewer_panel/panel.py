@@ -19,7 +19,7 @@ from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
 from viser import ClientHandle, NotificationHandle
 
-from nerfgen_ns.codes_file import read_codes, write_codes
+from nerfgen_ns.codes_file import fingerprint_of_model, read_codes, write_codes
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.latent_space import LatentSpace
 from nerfgen_ns.latent_table import LatentTable
@@ -110,6 +110,14 @@ class ViewerPanel(ViewerControl):
     @property
     def _table(self) -> LatentTable:
         return self.viewer.get_model().latent_table  # type: ignore[return-value]
+
+    def _model_fingerprint(self) -> str | None:
+        """What tells codes of this model from those of others; None while it changes with every step."""
+        trainer: Any = self.viewer.trainer
+        if trainer is not None and trainer.training_state != "completed":
+            return None
+        model: Any = self.viewer.get_model()
+        return fingerprint_of_model(model.foreground_field)
 
     @property
     def _photographs(self) -> Any:
@@ -204,7 +212,8 @@ class ViewerPanel(ViewerControl):
             path = Path(folder) / (Path(upload.name).name or "codes.npz")
             path.write_bytes(upload.content)
             try:
-                file = CodesOfFile(*read_codes(path, self._table.codes.embedding_dim))
+                size, model = self._table.codes.embedding_dim, self._model_fingerprint()
+                file = CodesOfFile(*read_codes(path, size, model))
             except UsageError as error:
                 raise UsageError(str(error).replace(f"{folder}/", "")) from error
         with self._changing:
@@ -217,7 +226,9 @@ class ViewerPanel(ViewerControl):
     def _save_code(self, event: Any) -> None:
         choice = self._choice
         path = self._free_path(choice.name(), ".npz")
-        write_codes(path, choice.code(self._table, self._latent_space), [path.stem])
+        write_codes(
+            path, choice.code(self._table, self._latent_space), [path.stem], self._model_fingerprint()
+        )
         self._say(event, "Code saved", f"{path.name}, in {path.parent}")
 
     def _save_mesh(self, event: Any) -> None:

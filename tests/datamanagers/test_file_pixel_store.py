@@ -137,3 +137,35 @@ def test_what_fails_in_the_thread_fails_in_training(make_prepared, tmp_path, mon
     monkeypatch.setattr(pixel_file.PixelFile, "take", lambda *_: (_ for _ in ()).throw(OSError("disk")))
     with pytest.raises(OSError, match="disk"):
         manager.next_train(0)
+
+
+def test_a_read_that_gives_less_than_asked_for_is_taken_up_again(make_prepared, tmp_path, monkeypatch):
+    dataset = dataset_of(make_prepared(SIZES))
+    memory, file = PixelStore(dataset, np.arange(4)), FilePixelStore(dataset, np.arange(4), tmp_path)
+    read = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda handle, views, place: read(handle, [views[0][:501]], place))
+    indices = every_pixel(memory)
+    assert torch.equal(file.gather(indices)["image"], memory.gather(indices)["image"])
+
+
+def test_a_file_that_has_become_shorter_is_named_and_written_again(make_prepared, tmp_path):
+    dataset = dataset_of(make_prepared(SIZES))
+    memory, file = PixelStore(dataset, np.arange(4)), FilePixelStore(dataset, np.arange(4), tmp_path)
+    (path,) = tmp_path.glob("*.pixels")
+    os.truncate(path, 1000)
+    indices = every_pixel(memory)
+    with pytest.raises(NerfgenError, match=f"{path.name}: the pixels cannot be read"):
+        file.gather(indices)
+    again = FilePixelStore(dataset, np.arange(4), tmp_path)
+    assert torch.equal(again.gather(indices)["image"], memory.gather(indices)["image"])
+
+
+def test_a_disk_that_fails_is_named(make_prepared, tmp_path, monkeypatch):
+    file = FilePixelStore(dataset_of(make_prepared(SIZES)), np.arange(4), tmp_path)
+
+    def fail(*arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(NerfgenError, match=r"\.pixels: .*Input/output error"):
+        file.gather(torch.zeros(1, 3, dtype=torch.long))

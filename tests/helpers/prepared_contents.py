@@ -1,6 +1,9 @@
-"""What is in a prepared folder, to the byte."""
+"""What is in a prepared folder: to the byte, and as a run keeps it."""
 
 from pathlib import Path
+
+from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
+from nerfgen_ns.datamanagers.data_record import DataRecord
 
 COUNT = 5
 """Photographs that the made-up captures are asked for: one of them has no face, and one no camera."""
@@ -12,3 +15,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def record_of(folder: Path) -> DataRecord:
+    return NerfgenDataParserConfig(data=folder).setup().record

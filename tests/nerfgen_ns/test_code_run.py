@@ -1,7 +1,6 @@
 """A run folder made of codes: it renders them, moves with its folder, and replaces nothing else."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from nerfstudio.utils.eval_utils import eval_setup
 
 from nerfgen_ns.cli.pin import Pin
 from nerfgen_ns.code_run import write_code_run
-from nerfgen_ns.code_run_config import config_on_command_line
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.rendered_photographs import usual_camera, write_rendered_photographs
 from nerfgen_ns.run import Run, count_identities, load_run, read_config
@@ -106,31 +104,10 @@ def test_nerfstudio_loads_it_from_any_working_directory_and_after_a_move(
     torch.testing.assert_close(pipeline.model.latent_table.codes.weight.detach(), codes)
 
     written.parent.rename(elsewhere / "moved")
-    for arguments in (["--load-config", "moved/config.yml"], ["dataset", "--load-config=moved/config.yml"]):
-        monkeypatch.setattr(sys, "argv", ["ns-render", *arguments])
-        config, pipeline, _, _ = eval_setup(Path("moved/config.yml"), test_mode="test")
-        torch.testing.assert_close(pipeline.model.latent_table.codes.weight.detach(), codes)
-        assert config.get_base_dir() == elsewhere / "moved"
-        assert pipeline.datamanager.get_datapath() == elsewhere / "moved" / "data"
-
-
-def test_a_moved_run_is_loaded_whatever_the_command_line_names(
-    written: Path, trained_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moved = written.parent.rename(tmp_path / "moved")
-    monkeypatch.setattr(sys, "argv", ["nerfgen", "morph", "--load-config", str(trained_config)])
-    assert load_run(moved / "config.yml").data == moved / "data"
-
-
-def test_the_command_line_names_a_configuration_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    for arguments, expected in (
-        (["ns-viewer", "--load-config", "a/config.yml"], Path("a/config.yml")),
-        (["ns-render", "dataset", "--load_config=b.yml", "--split", "train"], Path("b.yml")),
-        (["pytest"], None),
-        (["pytest", "load-config"], None),
-    ):
-        monkeypatch.setattr(sys, "argv", arguments)
-        assert config_on_command_line() == expected
+    config, pipeline, _, _ = eval_setup(Path("moved/config.yml"), test_mode="test")
+    torch.testing.assert_close(pipeline.model.latent_table.codes.weight.detach(), codes)
+    assert config.get_base_dir() == elsewhere / "moved"
+    assert pipeline.datamanager.get_datapath() == elsewhere / "moved" / "data"
 
 
 def test_a_pinned_identity_is_shown(written: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from nerfgen_ns.codes_file import choose_codes, read_codes, write_codes
+from nerfgen_ns.codes_file import choose_codes, fingerprint_of_model, read_codes, write_codes
 from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.fields.foreground import ForegroundField
 
 CODES = torch.linspace(-1.0, 1.0, 12).view(3, 4)
 
@@ -105,3 +106,38 @@ def test_codes_are_chosen_by_file_name_or_row(file: Path) -> None:
 def test_a_code_that_is_not_in_the_file_is_named(file: Path, name: str) -> None:
     with pytest.raises(UsageError, match=f"holds no code '{name}'; it holds 3: anna, 1.jpg, Zoë"):
         choose_codes(f"{file}:{name}", 4)
+
+
+def field(seed: int = 0, latent_dim: int = 4) -> ForegroundField:
+    torch.manual_seed(seed)
+    return ForegroundField(latent_dim, width=8, layers=2, skip_layer=1, octaves=2)
+
+
+def test_a_model_s_fingerprint_stays_when_it_is_saved_and_changes_with_its_weights(tmp_path: Path) -> None:
+    first, again = field(), field(seed=1)
+    fingerprint = fingerprint_of_model(first)
+    torch.save(first.state_dict(), tmp_path / "field.ckpt")
+    assert fingerprint_of_model(again) != fingerprint
+    again.load_state_dict(torch.load(tmp_path / "field.ckpt", weights_only=True))
+    assert fingerprint_of_model(again) == fingerprint == fingerprint_of_model(again.double())
+    assert fingerprint_of_model(field(latent_dim=5)) != fingerprint
+    with torch.no_grad():
+        next(again.parameters())[0] += 1.0
+    assert fingerprint_of_model(again) != fingerprint
+
+
+def test_codes_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "codes.npz"
+    write_codes(path, CODES, model="one")
+    assert len(read_codes(path, 4, "one")[0]) == 3
+    with pytest.raises(UsageError, match=r"codes\.npz: holds codes of another model"):
+        read_codes(path, 4, "two")
+    with pytest.raises(UsageError, match=r"codes\.npz: holds codes of another model"):
+        choose_codes(f"{path}:1", 4, "two")
+
+
+def test_codes_that_do_not_say_their_model_are_taken_with_a_note(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert len(read_codes(file, 4, "one")[0]) == 3
+    assert "does not say which model" in " ".join(capsys.readouterr().out.split())

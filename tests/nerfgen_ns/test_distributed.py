@@ -94,7 +94,8 @@ def run_steps(trainer: NerfgenTrainer, rank: int, world_size: int) -> dict[str, 
 
 
 def copied(trainer: NerfgenTrainer) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in trainer.pipeline.state_dict().items()}
+    state = trainer.pipeline.state_dict()
+    return {name: value.clone() for name, value in state.items() if name.startswith("_model.")}
 
 
 def middle(values: Tensor) -> Tensor:

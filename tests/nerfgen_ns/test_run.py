@@ -1,5 +1,6 @@
 """Loading a run, rendering with it, and what is said where it cannot be loaded."""
 
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,9 +9,13 @@ import pytest
 import torch
 import yaml
 from nerfstudio.configs.method_configs import all_methods
+from nerfstudio.utils.eval_utils import eval_setup
 
 from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.rendered_photographs import usual_camera, write_rendered_photographs
 from nerfgen_ns.run import count_identities, load_run, read_config
+from nerfgen_ns.synthetic.dataset import write_dataset
+from tests.helpers.short_trainings import set_up, short_config
 
 
 @pytest.fixture
@@ -109,3 +114,76 @@ def test_a_checkpoint_of_another_configuration_ends_with_status_2(
         load_run(copied_run)
     assert exit_info.value.code == 2
     assert "another configuration" in capsys.readouterr().err
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with data and a run on it, trained with paths relative to the folder."""
+    project = tmp_path / "project"
+    write_dataset(project / "data", 3, size=16)
+    monkeypatch.chdir(project)
+    config = short_config(Path("data"), Path("outputs"), 1, small=True)
+    config.save_config()
+    config.logging.relative_log_dir = tmp_path / "logs"  # not moved, for what writes logs after this test
+    set_up(config).save_checkpoint(0)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nerfgen_ns.capture.prepare.prepare", lambda config: pytest.fail("it was prepared"))
+    return project
+
+
+RUN = Path("outputs/test/nerfgen-tiny/run")
+
+
+def test_a_run_opens_from_anywhere_with_its_data_and_without(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cameras = load_run(project / RUN / "config.yml").cameras.camera_to_worlds
+    moved = project.rename(tmp_path / "moved")
+    (tmp_path / "elsewhere" / "data").mkdir(parents=True)  # another folder of the same name
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = load_run(Path("../moved") / RUN / "config.yml")
+    assert run.photographs == moved / "data"
+    assert torch.equal(run.cameras.camera_to_worlds, cameras)
+    _, pipeline, _, _ = eval_setup(Path("../moved") / RUN / "config.yml", test_mode="test")
+    assert pipeline.datamanager.get_datapath() == moved / "data"
+
+    alone = shutil.copytree(moved / RUN, tmp_path / "alone")
+    shutil.rmtree(moved)
+    run = load_run(alone / "config.yml")
+    assert torch.equal(run.cameras.camera_to_worlds, cameras)
+    assert run.render(1, run.cameras[:1])["rgb"].shape == (16, 16, 3)
+    assert usual_camera(run).width.item() == 16
+    write_rendered_photographs(run, run.codes, tmp_path / "rendered")
+    with pytest.raises(UsageError, match="3 of the 3 photographs"):
+        _ = run.photographs
+    _, pipeline, _, _ = eval_setup(alone / "config.yml", test_mode="test")
+    assert len(pipeline.datamanager.next_train(0)[0]) == 32
+
+
+def test_a_photograph_that_is_added_leaves_the_run_as_it_was(project: Path) -> None:
+    transforms = json.loads((project / "data/transforms.json").read_text())
+    transforms["frames"].append({**transforms["frames"][0], "identity": 99, "file_path": "images/new.png"})
+    shutil.copyfile(project / "data" / transforms["frames"][0]["file_path"], project / "data/images/new.png")
+    (project / "data/transforms.json").write_text(json.dumps(transforms))
+    run = load_run(project / RUN / "config.yml")
+    assert len(run.codes) == len(run.cameras) == 3
+
+
+def test_other_files_beside_the_checkpoints_are_left_alone(project: Path) -> None:
+    for name in (".DS_Store", "notes.txt", "step-x.ckpt", "step-000000009.ckpt.part"):
+        (project / RUN / "nerfstudio_models" / name).touch()
+    assert load_run(project / RUN / "config.yml").step == 0
+    assert eval_setup(project / RUN / "config.yml", test_mode="inference")[3] == 0
+
+
+def test_a_run_that_went_on_from_a_step_opens_with_its_own_checkpoint(project: Path) -> None:
+    config = project / RUN / "config.yml"
+    config.write_text(config.read_text().replace("load_step: null", "load_step: 7"))
+    assert "load_step: 7" in config.read_text()
+    assert eval_setup(config, test_mode="inference")[3] == 0
+
+
+def test_a_run_of_before_that_kept_nothing_opens_from_anywhere(project: Path) -> None:
+    (project / RUN / "photographs.npz").unlink()
+    run = load_run(project / RUN / "config.yml")
+    assert run.photographs.resolve() == project / "data"

@@ -1,9 +1,11 @@
 """The trainer: the budget, checkpoints and interruptions."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.trainer import (
@@ -319,3 +321,126 @@ def test_an_error_of_a_logger_names_the_option_and_the_variable(raised, variable
 def test_other_errors_of_the_setup_stay_what_they_are():
     with pytest.raises(ValueError, match="wandb"), loggers_in_one_line("wandb"):
         raise ValueError("wandb")
+
+
+@pytest.mark.parametrize(
+    ("given", "step", "start"),
+    [
+        ("", None, 21),
+        ("nerfstudio_models", None, 21),
+        ("config.yml", None, 21),
+        ("nerfstudio_models/step-000000010.ckpt", None, 11),
+        ("", 10, 11),
+        ("nerfstudio_models/step-000000020.ckpt", 10, 11),
+    ],
+)
+def test_a_run_goes_on_whichever_of_its_files_and_folders_is_named(config, given, step, start):
+    trainer = set_up(config, save_only_latest_checkpoint=False)
+    config.save_config()
+    for saved in (10, 20):
+        trainer.save_checkpoint(saved)
+    for name in (".DS_Store", "notes.txt", "step-x.ckpt"):
+        (trainer.checkpoint_dir / name).touch()
+    resumed = set_up(config, timestamp="again", load_dir=trainer.base_dir / given, load_step=step)
+    assert resumed._start_step == start
+
+
+def said_in_one_line(capsys) -> str:
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_step_that_is_not_there_is_told_with_those_that_are(config, capsys):
+    trainer = set_up(config, save_only_latest_checkpoint=False)
+    for saved in (10, 20):
+        trainer.save_checkpoint(saved)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        set_up(config, timestamp="again", load_dir=trainer.base_dir, load_step=7)
+    assert exit_.value.code == 2
+    assert said_in_one_line(capsys).endswith("10, 20")
+
+
+def test_going_on_with_another_number_of_identities_names_both_and_a_way(
+    config, make_prepared, tmp_path, capsys
+):
+    trainer = set_up(config)
+    trainer.save_checkpoint(1)
+    more = short_config(make_prepared([(12, 12)] * 7, name="more"), tmp_path / "out", 3, small=True)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        set_up(more, timestamp="again", load_dir=trainer.base_dir)
+    assert exit_.value.code == 2
+    line = said_in_one_line(capsys)
+    assert "4 identities" in line and "the data has 7" in line and "nerfgen fit" in line
+
+
+def test_going_on_with_more_photographs_of_the_same_identities_names_both_numbers(
+    make_prepared, tmp_path, capsys
+):
+    runs = []
+    for name, identities in (("few", [0, 1]), ("more", [0, 1, 1])):
+        data = make_prepared([(12, 12)] * len(identities), name=name, identities=identities)
+        runs.append(short_config(data, tmp_path / "out", 3, small=True))
+        runs[-1].pipeline.model.pose_correction = True
+    trainer = set_up(runs[0])
+    trainer.save_checkpoint(1)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        set_up(runs[1], timestamp="again", load_dir=trainer.base_dir)
+    assert exit_.value.code == 2
+    line = said_in_one_line(capsys)
+    assert "2 photographs" in line and "the data has 3" in line
+
+
+def test_going_on_with_as_many_others_is_refused(config, make_prepared, tmp_path, capsys):
+    trainer = set_up(config)
+    trainer.save_checkpoint(1)
+    others = make_prepared(name="others")
+    for number, image in enumerate(sorted((others / "images").iterdir())):
+        Image.new("RGB", (12, 12), (60 * number, 0, 200)).save(image)
+    other = short_config(others, tmp_path / "out", 3, small=True)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        set_up(other, timestamp="again", load_checkpoint=trainer.checkpoint_dir / "step-000000001.ckpt")
+    assert exit_.value.code == 2
+    line = said_in_one_line(capsys)
+    assert str(others) in line and "4 of its 4 identities" in line and "0000.png" in line
+    assert not (trainer.base_dir.with_name("again")).exists()
+
+
+def test_a_training_goes_on_with_the_same_photographs_from_another_folder(config, make_prepared, tmp_path):
+    trainer = set_up(config)
+    trainer.save_checkpoint(1)
+    copy_ = short_config(make_prepared(name="copy"), tmp_path / "out", 3, small=True)
+    assert set_up(copy_, timestamp="again", load_dir=trainer.base_dir)._start_step == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gradient_accumulation_steps": {"fields": 2, "latent_table": 2}},
+        {"use_grad_scaler": True, "log_gradients": True, "mixed_precision": True},
+    ],
+)
+def test_losses_fall_and_stay_finite_with_nerfstudio_s_options_of_the_gradients(config, changes):
+    losses = []
+    trainer = set_up(config, max_num_iterations=60, **changes)
+    iterate = trainer.train_iteration
+    networks = [name for name, _ in trainer.pipeline.model.named_parameters() if "field" in name]
+
+    def listened(step):
+        result = iterate(step)
+        losses.append(float(result[0]))
+        if changes.get("log_gradients"):
+            assert torch.isfinite(torch.as_tensor(result[2]["Gradients/Total"]))
+            assert {f"Gradients/{name}" for name in networks} <= result[2].keys()
+        return result
+
+    trainer.train_iteration = listened
+    before = trainer.pipeline.model.latent_table.codes.weight.detach().clone()
+    trainer.train()
+    assert all(map(math.isfinite, losses))
+    assert sum(losses[-10:]) < sum(losses[:10])
+    table = trainer.pipeline.model.latent_table.codes.weight
+    assert torch.isfinite(table).all() and not torch.equal(table, before)

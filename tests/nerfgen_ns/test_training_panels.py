@@ -69,7 +69,14 @@ def test_a_panel_sets_photographs_beside_what_the_model_makes_of_them(trained):
     panel = draw_panel(trained, STEPS)
     photographs = trained.pipeline.datamanager.train_dataset
     model = trained.pipeline.model
-    run = Run(trained.config, model.eval(), photographs.cameras, Path(), STEPS)
+    run = Run(
+        trained.config,
+        model.eval(),
+        photographs.cameras,
+        Path(),
+        STEPS,
+        trained.pipeline.datamanager.dataparser.record,
+    )
     assert panel.shape == (GAP + 9 * (SIZE + GAP), LABEL_WIDTH + 3 * (SIZE + GAP), 3)
     for column in range(3):
         camera = photographs.cameras[column : column + 1]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from nerfgen_ns.capture.cameras import Cameras, project
-from nerfgen_ns.capture.from_run import prepare_from_run
-from nerfgen_ns.errors import UsageError
+from nerfgen_ns.capture.from_run import files_to_copy, prepare_from_run
+from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.evaluation.photographs import open_dataset
 from nerfgen_ns.files import read_json
 from nerfgen_ns.pose_correction import PoseCorrection
@@ -116,7 +116,7 @@ def test_what_something_else_made_is_left_alone(make_prepared, tmp_path):
     output = tmp_path / "refined"
     output.mkdir()
     (output / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="did not make; choose another --output-dir"):
+    with pytest.raises(UsageError, match="not ours; choose another"):
         prepare_from_run(config, output)
     assert [path.name for path in output.iterdir()] == ["notes.txt"]
     with pytest.raises(UsageError, match="overlaps with the run's data"):
@@ -156,5 +156,69 @@ def test_data_that_has_changed_since_is_refused(make_prepared, tmp_path):
     transforms = read_json(data / "transforms.json")
     transforms["frames"].pop()
     (data / "transforms.json").write_text(json.dumps(transforms))
-    with pytest.raises(UsageError, match="has 3 frames and the run"):
+    with pytest.raises(UsageError, match=r"lists other photographs than the 4 .* \(3\)"):
         prepare_from_run(config, tmp_path / "refined")
+
+
+@pytest.mark.parametrize("name", ["../x.png", "../../x.png", "a/../../x.png", "/tmp/x.png", "", 7])
+@pytest.mark.parametrize("key", ["mask_path", "depth_path", "file_path"])
+def test_a_file_that_leads_out_of_the_folder_is_refused_and_nothing_is_written(
+    make_prepared, tmp_path, key, name
+):
+    transforms = read_json(make_prepared([(24, 24)] * 2) / "transforms.json")
+    transforms["frames"][1][key] = name
+    with pytest.raises(UsageError, match=f'transforms.json: frame 1: "{key}"'):
+        files_to_copy(tmp_path / "prepared/transforms.json", transforms)
+
+
+def test_the_files_of_a_frame_are_those_of_the_folder(make_prepared, tmp_path):
+    data = make_prepared([(24, 24)] * 2)
+    with_landmarks(data)
+    transforms = read_json(data / "transforms.json")
+    transforms["frames"][0]["file_path"] = "./images/0000.png"
+    expected = {f"{folder}/000{number}.png" for folder in ("images", "mattes") for number in (0, 1)}
+    expected |= {"landmarks.npy", "canonical_landmarks.json"}
+    assert set(files_to_copy(data / "transforms.json", transforms)) == expected
+
+
+def test_a_foreign_name_overwrites_nothing_outside(make_prepared, tmp_path):
+    data = make_prepared([(24, 24)] * 2)
+    outside = tmp_path / "out.png"
+    outside.write_bytes((data / "images/0000.png").read_bytes())
+    transforms = read_json(data / "transforms.json")
+    transforms["frames"][0]["file_path"] = "../out.png"
+    (data / "transforms.json").write_text(json.dumps(transforms))
+    before = outside.read_bytes()
+    with pytest.raises(UsageError, match=r"frame 0: .*\.\./out\.png"):
+        prepare_from_run(train(data, tmp_path / "runs"), tmp_path / "refined")
+    assert outside.read_bytes() == before
+    assert not (tmp_path / "refined").exists()
+
+
+def test_a_frame_that_names_the_list_itself_leaves_it_as_it_is(make_prepared, tmp_path):
+    data = make_prepared([(24, 24)] * 2)
+    transforms = read_json(data / "transforms.json")
+    transforms["frames"][0]["depth_path"] = "transforms.json"
+    (data / "transforms.json").write_text(json.dumps(transforms))
+    before = (data / "transforms.json").read_bytes()
+    prepare_from_run(train(data, tmp_path / "runs"), tmp_path / "refined")
+    assert (data / "transforms.json").read_bytes() == before
+
+
+def test_the_former_folder_stays_when_the_new_one_cannot_take_its_place(make_prepared, tmp_path, monkeypatch):
+    data = make_prepared([(24, 24)] * 4)
+    config, output = train(data, tmp_path / "out"), tmp_path / "refined"
+    prepare_from_run(config, output)
+    before = (output / "report.json").read_bytes()
+    rename = Path.rename
+
+    def fails(self, target):
+        if self.name == "made":
+            raise OSError(16, "Device or resource busy")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(NerfgenError, match="refined: cannot be written"):
+        prepare_from_run(config, output)
+    assert (output / "report.json").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "prepared", "refined"]

@@ -23,6 +23,7 @@ from nerfgen_ns.evaluation.renders import FolderRenders
 from nerfgen_ns.evaluation.saved_renders import SavedRenders
 from nerfgen_ns.evaluation.test_folder import open_test_folder
 from nerfgen_ns.evaluation.training_folder import open_training_folder
+from tests.helpers.prepared_contents import record_of
 
 Changed = Callable[..., Path]
 OFFSET = 6 / 255
@@ -56,7 +57,10 @@ def truth_as_run(heads: Path, test_folder: Path, inside_out: bool = False) -> An
     dataparser = SimpleNamespace(eval_fraction=0.0)
     config = SimpleNamespace(pipeline=SimpleNamespace(datamanager=SimpleNamespace(dataparser=dataparser)))
     model = SimpleNamespace(pose_correction=None)
-    return SimpleNamespace(data=heads, render=render, config=config, model=model, asked=asked)
+    record = record_of(heads)
+    return SimpleNamespace(
+        photographs=heads, data=heads, record=record, render=render, config=config, model=model, asked=asked
+    )
 
 
 def setting_of(run: Any, path: Path, tmp_path: Path, saved: Path | None = None) -> Evaluation:

@@ -20,6 +20,7 @@ from nerfgen_ns.evaluation.views_with_truth import evaluate_views
 from nerfgen_ns.run import load_run
 from nerfgen_ns.synthetic.dataset import write_dataset
 from nerfgen_ns.turntable import look_at_origin
+from tests.helpers.prepared_contents import record_of
 
 
 def test_foreground_psnr_sees_the_foreground_alone() -> None:
@@ -86,7 +87,7 @@ def truth_as_run(folder: Path, test_folder: Path, downscale_factor: int) -> Any:
             "accumulation": matte,
         }
 
-    return SimpleNamespace(data=folder, render=render)
+    return SimpleNamespace(data=folder, record=record_of(folder), render=render)
 
 
 @pytest.mark.parametrize("downscale_factor", [1, 2])
@@ -122,7 +123,7 @@ def load_stub(folder: Path, asked: list[int]) -> Any:
             name: torch.rand(*shape, size) for name, size in (("rgb", 3), ("depth", 1), ("accumulation", 1))
         }
 
-    return SimpleNamespace(data=folder, render=render)
+    return SimpleNamespace(data=folder, record=record_of(folder), render=render)
 
 
 def test_an_unknown_identity_is_named(heads: Path, tmp_path: Path) -> None:

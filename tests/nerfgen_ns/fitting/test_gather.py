@@ -16,6 +16,7 @@ from nerfgen_ns.fitting.config import FitConfig
 from nerfgen_ns.fitting.gather import gather
 from nerfgen_ns.fitting.photograph import read_photographs, write_folder
 from nerfgen_ns.run import Run, load_run
+from tests.helpers.prepared_contents import record_of
 
 SEARCHED = FitConfig(search_cameras=True)
 
@@ -34,7 +35,7 @@ def run_with_landmarks(run: Run, heads: Path, tmp_path: Path) -> Run:
     points = np.random.default_rng(0).normal(size=(LANDMARK_COUNT, 3))
     landmarks = {"class_name": "faces", "focal": 2.1, "landmarks": points.tolist()}
     (data / "canonical_landmarks.json").write_text(json.dumps(landmarks))
-    return replace(run, data=data)
+    return replace(run, data=data, record=record_of(data))
 
 
 def write_noise(path: Path, mode: str = "RGB") -> None:

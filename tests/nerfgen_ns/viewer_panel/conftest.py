@@ -64,6 +64,7 @@ def viewer(server, model, tmp_path) -> SimpleNamespace:
         ),
         train_lock=threading.Lock(),
         get_model=lambda: model,
+        trainer=None,
         pipeline=SimpleNamespace(datamanager=SimpleNamespace(train_dataset=SimpleNamespace(cameras=cameras))),
         log_filename=tmp_path / "run" / "log.txt",
         render_statemachines={0: SimpleNamespace(action=actions.append)},

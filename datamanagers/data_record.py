@@ -1,0 +1,215 @@
+"""What a run keeps of the photographs that it is trained on: all that rendering needs, but the pixels."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.scene_box import SceneBox
+from torch import Tensor
+
+from nerfgen_ns.datamanagers.fingerprint import Fingerprint, check_files
+from nerfgen_ns.datamanagers.transforms import read_frames, rows_of_frames, transforms_path
+from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.files import replace_file
+
+RECORD = "photographs.npz"
+"""The file in the run folder."""
+CANONICAL_LANDMARKS = "canonical_landmarks.json"
+"""The class's landmarks in 3D and the basis of their shapes, in a prepared folder and in a run folder."""
+FORMAT = 1
+INTRINSICS = ("fx", "fy", "cx", "cy", "width", "height")
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The photographs of a data set in the order of the rows of the latent table, each with its camera."""
+
+    data: Path
+    """The prepared folder, or its transforms.json, where it is now."""
+    given: str
+    """What `--data` said in training."""
+    images: list[Path]
+    """The photographs' files."""
+    mattes: list[Path] | None
+    """Their mattes' files; None where the data has none."""
+    sources: list[str]
+    """What each photograph was called before it was prepared; its file where nothing tells."""
+    rows: Int[np.ndarray, "photographs"]
+    """The row of the latent table that each shows."""
+    identities: list[int | str]
+    """What the data calls the object of each row."""
+    cameras: Cameras
+    """Their cameras, at the size of their files."""
+    scene_box: Float[Tensor, "2 3"]
+    """The least and the greatest corner of what is rendered."""
+    transform: Float[Tensor, "3 4"]
+    """From the world of the data to that of the cameras."""
+    scale: float
+    """The same for lengths."""
+    class_name: str | None
+    """What the class is called."""
+    canonical_landmarks: Path | None
+    """The file with the class's landmarks, where it has any."""
+    fingerprint: Fingerprint | None = None
+    """What tells the photographs from others; None of data that no run has kept."""
+
+    @property
+    def row_of_identity(self) -> dict[int | str, int]:
+        """The row of the latent table of what the data calls an object."""
+        return {identity: row for row, identity in enumerate(self.identities)}
+
+    def outputs(self, downscale_factor: float = 1) -> DataparserOutputs:
+        """All photographs as nerfstudio takes them, so many times smaller than their files."""
+        cameras = copy.deepcopy(self.cameras)
+        cameras.rescale_output_resolution(1.0 / downscale_factor)
+        cameras.metadata = {**(cameras.metadata or {}), "cam_idx": torch.from_numpy(self.rows)[:, None]}
+        metadata: dict[str, Any] = {
+            "matte_filenames": self.mattes,
+            "num_identities": len(self.identities),
+            "digests": None if self.fingerprint is None else self.fingerprint.digests,
+        }
+        return DataparserOutputs(
+            image_filenames=self.images,
+            cameras=cameras,
+            scene_box=SceneBox(aabb=self.scene_box),
+            dataparser_transform=self.transform,
+            dataparser_scale=self.scale,
+            metadata=metadata,
+        )
+
+    def check_photographs(self) -> None:
+        """Do nothing if the photographs are those that the run was trained on.
+
+        Raises:
+            UsageError: some are gone, or others are in their place.
+        """
+        if self.fingerprint is None:
+            return
+        check_files(self.images, self.fingerprint.digests)
+        path = transforms_path(self.data)
+        frames = read_frames(path)
+        listed = {
+            path.parent / frame["file_path"]: row
+            for frame, row in zip(frames, rows_of_frames(frames), strict=True)
+        }
+        if listed != dict(zip(self.images, self.rows.tolist(), strict=True)):
+            raise UsageError(
+                f"{path}: lists other photographs than the {len(self.images)} that the run was trained on "
+                f"({len(listed)}); put it back as it was in training"
+            )
+
+
+def write_record(folder: Path, record: DataRecord, fingerprint: Fingerprint) -> None:
+    """Write what a run keeps into its folder, and the canonical landmarks beside it.
+
+    Raises:
+        NerfgenError: the folder cannot be written.
+    """
+    root = transforms_path(record.data).parent
+
+    def named(files: list[Path]) -> list[str]:
+        # Files of the folder move with it.
+        return [str(file.relative_to(root) if file.is_relative_to(root) else file) for file in files]
+
+    text = {
+        "format": FORMAT,
+        "given": record.given,
+        "data": str(record.data.resolve()),
+        "beside": os.path.relpath(record.data.resolve(), folder.resolve()),
+        "images": named(record.images),
+        "mattes": None if record.mattes is None else named(record.mattes),
+        "sources": record.sources,
+        "identities": record.identities,
+        "class_name": record.class_name,
+        "scale": record.scale,
+    }
+    cameras = record.cameras
+    arrays = {
+        "rows": record.rows,
+        "camera_to_worlds": cameras.camera_to_worlds.numpy(),
+        "camera_type": cameras.camera_type.numpy(),
+        **{name: getattr(cameras, name).numpy() for name in INTRINSICS},
+        "scene_box": record.scene_box.numpy(),
+        "transform": record.transform.numpy(),
+        **{name: tensor.numpy() for name, tensor in fingerprint.tensors("fingerprint.").items()},
+    }
+    if cameras.distortion_params is not None:
+        arrays["distortion_params"] = cameras.distortion_params.numpy()
+    with replace_file(folder / RECORD) as temporary:
+        encoded = np.frombuffer(json.dumps(text, ensure_ascii=False).encode(), dtype=np.uint8)
+        np.savez_compressed(temporary, text=encoded, **arrays)
+    if record.canonical_landmarks is not None:
+        with replace_file(folder / CANONICAL_LANDMARKS) as temporary:
+            shutil.copyfile(record.canonical_landmarks, temporary)
+
+
+def read_record(folder: Path) -> DataRecord | None:
+    """What the run in a folder has kept; None of a run that kept nothing. Nothing is unpickled.
+
+    The photographs are looked for where they are from the run folder, as both may have been moved together,
+    and then where they were in training.
+
+    Raises:
+        NerfgenError: the file is damaged.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        text = json.loads(arrays.pop("text").tobytes().decode())
+        return _record_of(text, arrays, folder)
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise NerfgenError(
+            f"{path}: is damaged ({error}); copy the whole run folder again, or train again"
+        ) from error
+
+
+def _record_of(text: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path) -> DataRecord:
+    if text["format"] != FORMAT:
+        raise ValueError(f"its format is {text['format']}, not {FORMAT}")
+    before, beside = Path(text["data"]), Path(os.path.normpath(folder / text["beside"]))
+    data = beside if transforms_path(beside).is_file() else before
+    root = transforms_path(data).parent
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    intrinsics: dict[str, Any] = {name: tensors[name] for name in INTRINSICS}
+    landmarks = folder / CANONICAL_LANDMARKS
+    return DataRecord(
+        data=data,
+        given=text["given"],
+        images=[root / name for name in text["images"]],
+        mattes=text["mattes"] and [root / name for name in text["mattes"]],
+        sources=text["sources"],
+        rows=arrays["rows"],
+        identities=text["identities"],
+        cameras=Cameras(
+            camera_to_worlds=tensors["camera_to_worlds"],
+            camera_type=tensors["camera_type"],
+            distortion_params=tensors.get("distortion_params"),
+            **intrinsics,
+        ),
+        scene_box=tensors["scene_box"],
+        transform=tensors["transform"],
+        scale=text["scale"],
+        class_name=text["class_name"],
+        canonical_landmarks=landmarks if landmarks.is_file() else None,
+        fingerprint=Fingerprint.of_tensors(tensors, "fingerprint."),
+    )
+
+
+def with_identities_of(record: DataRecord, kept: DataRecord) -> DataRecord:
+    """The photographs of another folder, as a run sees them that knows the identities of its own."""
+    return replace(record, identities=kept.identities)
