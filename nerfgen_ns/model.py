@@ -139,7 +139,7 @@ class NerfgenModel(Model):
         assert isinstance(ray_bundle, RayBundle)
         shown = self.viewer_panel.shown(ray_bundle)
         codes = codes_of_rays(self.latent_table, ray_bundle, shown.code, self.config.identity)
-        background = shown.background
+        background: Sequence[float] | Tensor | None = shown.background
         if background is None and not self.training and renderers.BACKGROUND_COLOR_OVERRIDE is not None:
             background = renderers.BACKGROUND_COLOR_OVERRIDE
         return self.render(ray_bundle, codes, background)

@@ -276,18 +276,18 @@ class NerfgenTrainer(Trainer):
             UsageError: there is one.
         """
         config, manager = self.config, self.config.pipeline.datamanager
-        lowest = {
+        lowest: dict[str, tuple[float, float]] = {
             "--max-num-iterations": (config.max_num_iterations, 1),
             "--steps-per-save": (config.steps_per_save, 0),
             "--logging.max-buffer-size": (config.logging.max_buffer_size, 1),
             "--logging.steps-per-log": (config.logging.steps_per_log, 1),
-            "--pipeline.datamanager.train-num-rays-per-batch": (manager.train_num_rays_per_batch, 1),
-            "--pipeline.datamanager.eval-num-rays-per-batch": (manager.eval_num_rays_per_batch, 1),
         }
         if isinstance(manager, NerfgenDataManagerConfig):
+            lowest["--pipeline.datamanager.train-num-rays-per-batch"] = (manager.train_num_rays_per_batch, 1)
+            lowest["--pipeline.datamanager.eval-num-rays-per-batch"] = (manager.eval_num_rays_per_batch, 1)
             pixels = manager.pixel_sampler.pixels_per_image
             lowest["--pipeline.datamanager.pixel-sampler.pixels-per-image"] = (pixels, 1)
-            lowest["--pipeline.datamanager.pixel-memory"] = (manager.pixel_memory, 0)
+            lowest["--pipeline.datamanager.pixel-memory"] = (manager.pixel_memory, 0.0)
         for group, parts in config.optimizers.items():
             if isinstance(decay := parts["scheduler"], BudgetDecayConfig):
                 option = f"--optimizers.{group.replace('_', '-')}.scheduler.warmup-steps"

@@ -277,7 +277,7 @@ CHECKS = [
     Check("opencv", _opencv, OPENCV),
     Check("nerfstudio", _nerfstudio, "pip install 'nerfstudio>=1.1.5,<1.2', then nerfgen-ns beside it"),
     Check("disk", _disk, f"free {FREE_GIGABYTES:.0f} GB, or work on another disk"),
-    Check("cache", _cache, "make it writable, or set XDG_CACHE_HOME to a folder that is"),
+    Check("cache", _cache, "make it writable, or set XDG_CACHE_HOME to a folder that is", needed=False),
     Check("protobuf", _protobuf, "pip install 'protobuf<=3.20.3'", needed=False),
     Check("ffmpeg", _ffmpeg, f"for ns-render: {FFMPEG}", needed=False),
     Check(

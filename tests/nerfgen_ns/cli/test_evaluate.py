@@ -145,13 +145,13 @@ def test_identities_that_match_none_are_counted(call: Call, new: Path, tmp_path:
 def test_raw_photographs_are_fitted_and_named_as_they_are(
     call: Call, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The class has no face landmarks: their cameras are searched."""
+    """The class has no face landmarks: their cameras are searched, since that is asked for."""
     monkeypatch.setattr("nerfgen_ns.fitting.camera_search.REFINING_STEPS", 2)
     (tmp_path / "photographs").mkdir()
     shutil.copy(new / "images/00003_0.png", tmp_path / "photographs/anna.png")
     (tmp_path / "photographs/broken.png").write_bytes(b"no image")
     chosen = ("held-out", "novel-views", "depth")
-    assert call("--data", tmp_path / "photographs", "--protocol", *chosen) == 0
+    assert call("--data", tmp_path / "photographs", "--fit.search-cameras", "--protocol", *chosen) == 0
     assert ran(tmp_path) == ["held-out"]
     assert [view["file"] for view in report(tmp_path)["results"][0]["views"]] == ["anna.png"]
     assert "they are raw photographs" in reasons(tmp_path)["depth"]
