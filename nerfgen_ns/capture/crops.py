@@ -64,7 +64,7 @@ def crop_around(landmarks: Float[np.ndarray, "468 3"], size: int) -> Crop:
     up /= np.linalg.norm(up)
     axes = np.stack([right, up, np.cross(right, up)])
     middle = centre - (LANDMARK_CENTRE / LANDMARK_RADIUS * radius) @ axes
-    return _upright_crop(middle[:2], up[:2], size / (radius / LANDMARK_RADIUS * CROP_WIDTH), size)
+    return upright_crop(middle[:2], up[:2], size / (radius / LANDMARK_RADIUS * CROP_WIDTH), size)
 
 
 def crop_side_guess(landmarks: Float[np.ndarray, "n m 2"], scheme: LandmarkScheme) -> Float[np.ndarray, "n"]:
@@ -89,7 +89,7 @@ def crop_of_landmarks(landmarks: Float[np.ndarray, "m 2"], scheme: LandmarkSchem
     """
     pixels = float(crop_side_guess(landmarks[None], scheme)[0])
     middle = np.nanmean(landmarks, axis=0) - scheme.centre[:2] * [1.0, -1.0] * (pixels / CROP_WIDTH)
-    return _upright_crop(middle, np.array([0.0, -1.0]), size / pixels, size)
+    return upright_crop(middle, np.array([0.0, -1.0]), size / pixels, size)
 
 
 def crops_from_cameras(cameras: Cameras, size: int) -> list[Crop]:
@@ -106,7 +106,7 @@ def crops_from_cameras(cameras: Cameras, size: int) -> list[Crop]:
     up = (above - middle) / step
     scales = size / (CROP_WIDTH * cameras.focal / -cameras.translation[:, 2])
     return [
-        _upright_crop(centre, direction, float(scale), size)
+        upright_crop(centre, direction, float(scale), size)
         for centre, direction, scale in zip(middle, up, scales, strict=True)
     ]
 
@@ -129,9 +129,7 @@ def principal_point(crop: Crop, width: float, height: float) -> Float[np.ndarray
     return crop.size / 2 + (middle - crop.size / 2) / longer
 
 
-def _upright_crop(
-    middle: Float[np.ndarray, "2"], up: Float[np.ndarray, "2"], scale: float, size: int
-) -> Crop:
+def upright_crop(middle: Float[np.ndarray, "2"], up: Float[np.ndarray, "2"], scale: float, size: int) -> Crop:
     """The similarity that brings `middle` to the middle and turns `up` (in pixels, v downwards) upwards."""
     roll = np.arctan2(up[0], -up[1])
     linear = scale * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
@@ -146,9 +144,12 @@ def crop_photograph(
     corners = crop.to_photograph(np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * float(crop.size))
     low = np.floor(corners.min(axis=0)).astype(int) - 2
     high = np.ceil(corners.max(axis=0)).astype(int) + 2
-    columns = np.clip(np.arange(low[0], high[0]), 0, width - 1)
-    rows = np.clip(np.arange(low[1], high[1]), 0, height - 1)
-    region = Image.fromarray(photograph[np.ix_(rows, columns)])
+    if (low >= 0).all() and (high <= [width, height]).all():
+        region = Image.fromarray(photograph[low[1] : high[1], low[0] : high[0]])
+    else:
+        columns = np.clip(np.arange(low[0], high[0]), 0, width - 1)
+        rows = np.clip(np.arange(low[1], high[1]), 0, height - 1)
+        region = Image.fromarray(photograph[np.ix_(rows, columns)])
     # Shrink by whole pixels first: the transform below looks at 4×4 pixels, whatever the scale.
     factor = max(1, int(1 / crop.scale))
     region = region.reduce(factor) if factor > 1 else region

@@ -182,6 +182,9 @@ def _from_alpha(path: Path, photograph: Photograph) -> Matte:
         raise RejectedError("it has no alpha channel to take its matte from", "choose other --mattes")
     if not alpha.any():
         raise RejectedError("it is transparent everywhere", "use one that shows the object")
+    if alpha.shape != photograph.shape[:2]:
+        size = photograph.shape[1::-1]
+        return np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BICUBIC))
     return alpha
 
 

@@ -12,6 +12,8 @@ from nerfgen_ns.errors import UsageError
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 LONGEST_SIDE = 2048
 """Larger photographs are read at this size: the crops are far smaller, and the memory stays bounded."""
+LONGEST_SIDE_LARGE = 8192
+"""Where a small part of a photograph is wanted it is read larger: up to 50 megapixels, or 150 MB."""
 SHORTEST_SIDE = 32
 ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
@@ -45,8 +47,8 @@ def list_photographs(folder: Path) -> list[Path]:
     return photographs
 
 
-def read_photograph(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """Read any photograph as upright 8-bit RGB, no side longer than `LONGEST_SIDE`.
+def read_photograph(path: Path, longest_side: int = LONGEST_SIDE) -> UInt8[np.ndarray, "height width 3"]:
+    """Read any photograph as upright 8-bit RGB, no side longer than `longest_side`.
 
     EXIF rotation is applied; transparency is laid over white; 16-bit and floating-point values are scaled
     to 8 bits; of an animation the first frame is taken.
@@ -58,7 +60,7 @@ def read_photograph(path: Path) -> UInt8[np.ndarray, "height width 3"]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
+                image.draft("RGB", (longest_side, longest_side))
                 image.load()
                 upright = ImageOps.exif_transpose(_to_rgb(image))
     except UnidentifiedImageError as error:
@@ -78,7 +80,7 @@ def read_photograph(path: Path) -> UInt8[np.ndarray, "height width 3"]:
         raise RejectedError(
             f"{width}×{height} pixels are too few", f"use one of at least {SHORTEST_SIDE} pixels a side"
         )
-    upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    upright.thumbnail((longest_side, longest_side), Image.Resampling.BICUBIC, reducing_gap=2.0)
     return np.asarray(upright)
 
 
