@@ -18,6 +18,10 @@ CROP_WIDTH = 1.286
 """What the crop shows at the depth of the class frame's origin, in units of the class frame."""
 
 
+SMALL_OBJECT = 2.0
+"""From a photograph that is so many crops long on, its camera is more and more taken to face the object."""
+
+
 @dataclass(frozen=True)
 class Crop:
     """A similarity from photograph pixels to crop pixels: `matrix @ [u, v, 1]`, pixel centres at +0.5."""
@@ -122,11 +126,14 @@ def principal_point(crop: Crop, width: float, height: float) -> Float[np.ndarray
     """Where the photograph's middle lies in the crop, as seen with the focal length of the crop.
 
     The photograph's lens is taken to be as long, for the photograph's longer side, as the crop's is for its
-    own: through the crop's shorter one, the same angle is fewer pixels, and angles make the pose.
+    own: through the crop's shorter one, the same angle is fewer pixels, and angles make the pose. For an
+    object that is small in the photograph, the camera is the one turned to it: the crop looks the same, and
+    nobody knows the angle of view that the guess depends on.
     """
     middle = crop.to_crop(np.array([width, height]) / 2)
     longer = max(1.0, max(width, height) * crop.scale / crop.size)
-    return crop.size / 2 + (middle - crop.size / 2) / longer
+    known = min(1.0, SMALL_OBJECT / longer) ** 2
+    return crop.size / 2 + (middle - crop.size / 2) * known / longer
 
 
 def upright_crop(middle: Float[np.ndarray, "2"], up: Float[np.ndarray, "2"], scale: float, size: int) -> Crop:

@@ -61,6 +61,8 @@ FindMatte = Callable[[Photograph], Float[np.ndarray, "height width"]]
 FACE_MESH_GRAPH = "mediapipe/modules/face_landmark/face_landmark_front_cpu.binarypb"
 FULL_RANGE, SHORT_RANGE = 0.06, 0.13
 """`FaceDetector.smallest` of MediaPipe's two detectors, measured on portraits scaled down."""
+CANDIDATE_SCORE = 0.35
+"""Detections that the full-range detector is surer of are candidates, which a look has to confirm."""
 DETECTOR_IN_BUNDLE = "face_detector.tflite"
 LANDMARKER_OPTION = "--landmark-model-file"
 SEGMENTER_OPTION = "--matte-model-file"
@@ -122,7 +124,9 @@ def bundled_face_detector() -> FaceDetector:
     """
     face_detection = _solutions(LANDMARKER_OPTION, "face_landmarker.task").face_detection
     with quiet_stderr():
-        detection = _undecoded(face_detection.FaceDetection)(model_selection=1, min_detection_confidence=0.5)
+        detection = _undecoded(face_detection.FaceDetection)(
+            model_selection=1, min_detection_confidence=CANDIDATE_SCORE
+        )
         detection.process(np.zeros((64, 64, 3), np.uint8))
 
     def detect(photograph: Photograph) -> list[Detection]:

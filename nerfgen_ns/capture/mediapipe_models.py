@@ -42,14 +42,16 @@ UPRIGHT_SCORE = 0.84
 """A face of which the detector is less sure than this may be upside down: turned ones are compared."""
 SURER = 0.1
 """By so much surer the detector has to be of a turned face than of an upright one."""
+TURNED_SCORE = 0.75
+"""A turned face of which the detector is less sure is none."""
 FACE_SCORE = 0.55
 """A detection of which the detector is less sure, once it is upright, is no face."""
 SIDEWAYS = 45.0
 """Degrees: heads that are turned by more than this get a note."""
 CENTRAL = 0.25
 """How much being in the middle counts beside being large."""
-DOUBTFUL = 9.0
-"""Faces with more `doubt` than this get a note. Of 800 portraits 2 % have more; of 2,000 covered, darkened or
+DOUBTFUL = 8.5
+"""Faces with more `doubt` than this get a note. Of 800 portraits 5 % have more; of 2,000 covered, darkened or
 blurred faces whose camera was turned by more than 8°, all."""
 
 Photograph = UInt8[np.ndarray, "height width 3"]
@@ -93,17 +95,18 @@ class LandmarkModel:
         looks = self._looks(photograph, faces[0])
         notes = []
         if len(faces) > 1:
+            count = f"{len(faces)} or more" if len(faces) == MOST_FACES else f"{len(faces)}"
             notes.append(
-                f"{len(faces)} faces: the largest and most central was taken; "
+                f"{count} faces: the largest and most central was taken; "
                 "if another one is meant, crop the photograph to it"
             )
         turned = roll(looks[0].landmarks)
         if abs(turned) > SIDEWAYS:
-            notes.append(f"the head is turned by {turned:.0f}° in the photograph and was set upright")
+            notes.append(f"the head is turned by {abs(turned):.0f}° in the photograph and was set upright")
         if doubt(looks[0], looks[1]) > DOUBTFUL:
             notes.append(
                 "the face is hard to see (covered, in shadow, blurred or from the side), so its camera may "
-                "be 10° off or more: look at its landmarks, and leave the photograph out if they miss it"
+                "be off by 10°: look at its landmarks, and leave the photograph out if they miss it"
             )
         return np.mean([look.landmarks for look in looks], axis=0), notes
 
@@ -136,7 +139,10 @@ class LandmarkModel:
             if others:
                 faces = self._confirmed(photograph, without_repetitions(detections + others))
             return faces
-        raise RejectedError("no face was found", "use one that shows the whole face, near frontal")
+        raise RejectedError(
+            "no face was found",
+            "use one that shows the whole face, near frontal, at least a fortieth as wide as the photograph",
+        )
 
     def _confirmed(self, photograph: Photograph, detections: list[Detection]) -> list[Look]:
         """Looks at the detections that show a face, the largest and most central first."""
@@ -164,8 +170,8 @@ class LandmarkModel:
             return look
         turned = [look_at(self._find, photograph, crop_of_detection(detection, turn)) for turn in TURNS]
         best = max((other for other in turned if other is not None), key=attrgetter("score"), default=None)
-        if look is None or (best is not None and best.score > look.score + SURER):
-            look = best
+        if best is not None and best.score > max(TURNED_SCORE, look.score + SURER if look else 0.0):
+            return best
         return look if look is not None and look.score >= FACE_SCORE else None
 
     def _looks(self, photograph: Photograph, first: Look) -> list[Look]:
@@ -180,7 +186,7 @@ class LandmarkModel:
             if second is not None:
                 return [first, second]
         raise RejectedError(
-            "its face is too hard to see (covered, in shadow, blurred or from the side)",
+            "no face is clear enough: it may be covered, in shadow, blurred or from the side",
             "use one that shows the whole face, near frontal",
         )
 
