@@ -32,8 +32,8 @@ def named(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *OTHERS], ids=named)
-def test_files_stay_under_300_lines(path: Path) -> None:
-    assert len(path.read_text().splitlines()) < 300
+def test_files_stay_under_500_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 500
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)

@@ -183,8 +183,8 @@ def _from_alpha(path: Path, photograph: Photograph) -> Matte:
     if not alpha.any():
         raise RejectedError("it is transparent everywhere", "use one that shows the object")
     if alpha.shape != photograph.shape[:2]:
-        size = photograph.shape[1::-1]
-        return np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BICUBIC))
+        height, width = photograph.shape[:2]
+        return np.asarray(Image.fromarray(alpha).resize((width, height), Image.Resampling.BICUBIC))
     return alpha
 
 

@@ -79,5 +79,8 @@ class Fit(FitConfig):
         )
         for rejection in report.rejected:
             console.print(escape(f"  {rejection.source}: {rejection.reason}; {rejection.mend}"))
+        for fitted in report.photographs[:MOST_ROWS]:
+            for note in fitted.notes:
+                console.print(escape(f"  {fitted.name}: {note}"), soft_wrap=True)
         for name in ("config.yml", "codes.npz", "fit.json", "contact_sheet.png"):
             console.print(str(report.config.with_name(name)), soft_wrap=True, markup=False)

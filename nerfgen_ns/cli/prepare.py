@@ -8,7 +8,7 @@ from nerfgen_ns.capture.prepare_config import OptionalFile, OptionalFolder
 from nerfgen_ns.capture.shards import Shard
 from nerfgen_ns.errors import UsageError
 
-MOST_REJECTIONS_SHOWN = 5
+MOST_REJECTIONS_SHOWN = MOST_NOTES_SHOWN = 5
 
 
 @dataclass(kw_only=True)
@@ -66,6 +66,11 @@ class Prepare(PrepareConfig):
             console.print(escape(f"  {rejection.source}: {rejection.reason}; {rejection.mend}"))
         if len(report.rejected) > MOST_REJECTIONS_SHOWN:
             console.print(f"  and {len(report.rejected) - MOST_REJECTIONS_SHOWN} more, see the report")
+        notes = [f"{source}: {note}" for source, several in report.notes.items() for note in several]
+        for note in notes[:MOST_NOTES_SHOWN]:
+            console.print(f"  [yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
+        if len(notes) > MOST_NOTES_SHOWN:
+            console.print(f"  and {len(notes) - MOST_NOTES_SHOWN} more notes, see the report")
         if report.median_error is not None:
             console.print(
                 f"median reprojection error {100 * report.median_error:.2f} % of the object's extent"

@@ -10,6 +10,7 @@ from pathlib import Path
 from nerfgen_ns.capture.face_mesh import LANDMARK_COUNT
 from nerfgen_ns.capture.photographs import list_photographs
 from nerfgen_ns.capture.prepare import PrepareConfig, prepare
+from nerfgen_ns.capture.prepare_report import printable
 from nerfgen_ns.datamanagers.transforms import transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.files import read_json
@@ -91,7 +92,11 @@ def _capture(folder: Path, run: Run, search_cameras: bool, work: Path) -> Gather
         )
         try:
             report = prepare(config)
-            captured = Gathered(read_photographs(report.path.with_name("transforms.json")), report.rejected)
+            photographs = [
+                replace(photograph, notes=tuple(report.notes.get(printable(photograph.name), ())))
+                for photograph in read_photographs(report.path.with_name("transforms.json"))
+            ]
+            captured = Gathered(photographs, report.rejected)
         except UsageError:
             raise
         except NerfgenError as error:
