@@ -18,6 +18,10 @@ CROP_WIDTH = 1.286
 """What the crop shows at the depth of the class frame's origin, in units of the class frame."""
 
 
+SMALL_OBJECT = 2.0
+"""From a photograph that is so many crops long on, its camera is more and more taken to face the object."""
+
+
 @dataclass(frozen=True)
 class Crop:
     """A similarity from photograph pixels to crop pixels: `matrix @ [u, v, 1]`, pixel centres at +0.5."""
@@ -64,7 +68,7 @@ def crop_around(landmarks: Float[np.ndarray, "468 3"], size: int) -> Crop:
     up /= np.linalg.norm(up)
     axes = np.stack([right, up, np.cross(right, up)])
     middle = centre - (LANDMARK_CENTRE / LANDMARK_RADIUS * radius) @ axes
-    return _upright_crop(middle[:2], up[:2], size / (radius / LANDMARK_RADIUS * CROP_WIDTH), size)
+    return upright_crop(middle[:2], up[:2], size / (radius / LANDMARK_RADIUS * CROP_WIDTH), size)
 
 
 def crop_side_guess(landmarks: Float[np.ndarray, "n m 2"], scheme: LandmarkScheme) -> Float[np.ndarray, "n"]:
@@ -89,7 +93,7 @@ def crop_of_landmarks(landmarks: Float[np.ndarray, "m 2"], scheme: LandmarkSchem
     """
     pixels = float(crop_side_guess(landmarks[None], scheme)[0])
     middle = np.nanmean(landmarks, axis=0) - scheme.centre[:2] * [1.0, -1.0] * (pixels / CROP_WIDTH)
-    return _upright_crop(middle, np.array([0.0, -1.0]), size / pixels, size)
+    return upright_crop(middle, np.array([0.0, -1.0]), size / pixels, size)
 
 
 def crops_from_cameras(cameras: Cameras, size: int) -> list[Crop]:
@@ -106,7 +110,7 @@ def crops_from_cameras(cameras: Cameras, size: int) -> list[Crop]:
     up = (above - middle) / step
     scales = size / (CROP_WIDTH * cameras.focal / -cameras.translation[:, 2])
     return [
-        _upright_crop(centre, direction, float(scale), size)
+        upright_crop(centre, direction, float(scale), size)
         for centre, direction, scale in zip(middle, up, scales, strict=True)
     ]
 
@@ -122,16 +126,17 @@ def principal_point(crop: Crop, width: float, height: float) -> Float[np.ndarray
     """Where the photograph's middle lies in the crop, as seen with the focal length of the crop.
 
     The photograph's lens is taken to be as long, for the photograph's longer side, as the crop's is for its
-    own: through the crop's shorter one, the same angle is fewer pixels, and angles make the pose.
+    own: through the crop's shorter one, the same angle is fewer pixels, and angles make the pose. For an
+    object that is small in the photograph, the camera is the one turned to it: the crop looks the same, and
+    nobody knows the angle of view that the guess depends on.
     """
     middle = crop.to_crop(np.array([width, height]) / 2)
     longer = max(1.0, max(width, height) * crop.scale / crop.size)
-    return crop.size / 2 + (middle - crop.size / 2) / longer
+    known = min(1.0, SMALL_OBJECT / longer) ** 2
+    return crop.size / 2 + (middle - crop.size / 2) * known / longer
 
 
-def _upright_crop(
-    middle: Float[np.ndarray, "2"], up: Float[np.ndarray, "2"], scale: float, size: int
-) -> Crop:
+def upright_crop(middle: Float[np.ndarray, "2"], up: Float[np.ndarray, "2"], scale: float, size: int) -> Crop:
     """The similarity that brings `middle` to the middle and turns `up` (in pixels, v downwards) upwards."""
     roll = np.arctan2(up[0], -up[1])
     linear = scale * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
@@ -146,9 +151,12 @@ def crop_photograph(
     corners = crop.to_photograph(np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * float(crop.size))
     low = np.floor(corners.min(axis=0)).astype(int) - 2
     high = np.ceil(corners.max(axis=0)).astype(int) + 2
-    columns = np.clip(np.arange(low[0], high[0]), 0, width - 1)
-    rows = np.clip(np.arange(low[1], high[1]), 0, height - 1)
-    region = Image.fromarray(photograph[np.ix_(rows, columns)])
+    if (low >= 0).all() and (high <= [width, height]).all():
+        region = Image.fromarray(photograph[low[1] : high[1], low[0] : high[0]])
+    else:
+        columns = np.clip(np.arange(low[0], high[0]), 0, width - 1)
+        rows = np.clip(np.arange(low[1], high[1]), 0, height - 1)
+        region = Image.fromarray(photograph[np.ix_(rows, columns)])
     # Shrink by whole pixels first: the transform below looks at 4×4 pixels, whatever the scale.
     factor = max(1, int(1 / crop.scale))
     region = region.reduce(factor) if factor > 1 else region

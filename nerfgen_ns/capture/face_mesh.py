@@ -12,6 +12,7 @@ LANDMARK_RADIUS = 0.19
 """Root mean square distance of the canonical landmarks from their mean: 1 unit is about 28 cm."""
 FOREHEAD, CHIN = 10, 152
 FACE_SIDES = (234, 454)
+NOSE = 1
 
 # Left and right partners, found by matching the landmarks of photographs with those of their mirror images.
 # Landmarks that are not listed lie in the plane of symmetry and are their own partners.

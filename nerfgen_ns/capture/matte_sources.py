@@ -180,6 +180,9 @@ def _from_alpha(path: Path, photograph: Photograph) -> Matte:
         raise RejectedError("it has no alpha channel to take its matte from", "choose other --mattes")
     if not alpha.any():
         raise RejectedError("it is transparent everywhere", "use one that shows the object")
+    if alpha.shape != photograph.shape[:2]:
+        height, width = photograph.shape[:2]
+        return np.asarray(Image.fromarray(alpha).resize((width, height), Image.Resampling.BICUBIC))
     return alpha
 
 

@@ -8,23 +8,62 @@ error from C++; that is closed to them while they work, and problems arrive as e
 import atexit
 import os
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from nerfgen_ns.capture.face_mesh import LANDMARK_COUNT
+from nerfgen_ns.capture.face_mesh import LANDMARK_COUNT, NOSE
 from nerfgen_ns.errors import NerfgenError, UsageError
 
 Photograph = UInt8[np.ndarray, "height width 3"]
-FindFaces = Callable[[Photograph], list[Float[np.ndarray, "468 3"]]]
-"""Face mesh landmarks of each face: pixels, and relative depth in pixels too, smaller being nearer."""
+
+
+class Detection(NamedTuple):
+    """What a face detector tells of one face, in pixels."""
+
+    score: float
+    """How sure the detector is, in (0, 1)."""
+    keypoints: Float[np.ndarray, "6 2"]
+    """Subject's right eye, left eye, nose, mouth, right ear, left ear."""
+    middle: Float[np.ndarray, "2"]
+    """Middle of its box."""
+    width: float
+    """Width of its box, a little more than the face's."""
+
+
+class Face(NamedTuple):
+    """A face and its landmarks."""
+
+    landmarks: Float[np.ndarray, "468 3"]
+    """Of the face mesh: pixels, and relative depth in pixels too, smaller being nearer."""
+    detection: Detection
+    """The detection that the landmarks start from."""
+
+
+class FaceDetector(NamedTuple):
+    """A network that finds faces, but no landmarks."""
+
+    detect: Callable[[Photograph], list[Detection]]
+    smallest: float
+    """The narrowest face that it finds reliably, as a part of the longer side of the picture."""
+
+
+FindFaces = Callable[[Photograph], list[Face]]
+"""The faces in a photograph, the surest first."""
 FindMatte = Callable[[Photograph], Float[np.ndarray, "height width"]]
 """Matte of the people in a photograph, in [0, 1]."""
 
+FACE_MESH_GRAPH = "mediapipe/modules/face_landmark/face_landmark_front_cpu.binarypb"
+FULL_RANGE, SHORT_RANGE = 0.06, 0.13
+"""`FaceDetector.smallest` of MediaPipe's two detectors, measured on portraits scaled down."""
+CANDIDATE_SCORE = 0.35
+"""Detections that the full-range detector is surer of are candidates, which a look has to confirm."""
+DETECTOR_IN_BUNDLE = "face_detector.tflite"
 LANDMARKER_OPTION = "--landmark-model-file"
 SEGMENTER_OPTION = "--matte-model-file"
 SCALARS = np.dtype([("head", "V2"), *((name, [("tag", "u1"), ("value", "<f4")]) for name in "xyz")])
@@ -48,25 +87,54 @@ def quiet_stderr() -> Iterator[None]:
 
 
 def bundled_face_mesh(most_faces: int) -> FindFaces:
-    """The face mesh of `mp.solutions`.
+    """The face mesh of `mp.solutions`, with the detections that it starts from.
 
     Raises:
         NerfgenError: MediaPipe is missing, or has no models in it.
     """
-    face_mesh = _solutions(LANDMARKER_OPTION, "face_landmarker.task").face_mesh
+    _solutions(LANDMARKER_OPTION, "face_landmarker.task")
+    from mediapipe.python.solution_base import SolutionBase
+
     with quiet_stderr():
-        mesh = _undecoded(face_mesh.FaceMesh)(
-            static_image_mode=True, max_num_faces=most_faces, refine_landmarks=True
+        # What `FaceMesh` does, which keeps the graph's detections to itself.
+        mesh = _undecoded(SolutionBase)(
+            binary_graph_path=FACE_MESH_GRAPH,
+            side_inputs={"num_faces": most_faces, "with_attention": True, "use_prev_landmarks": False},
+            outputs=["multi_face_landmarks", "face_detections"],
         )
         # The graph starts with its first image, and says so.
         mesh.process(np.zeros((64, 64, 3), np.uint8))
 
-    def find(photograph: Photograph) -> list[Float[np.ndarray, "468 3"]]:
+    def find(photograph: Photograph) -> list[Face]:
         with quiet_stderr():
-            found = mesh.process(photograph).multi_face_landmarks or []
-        return [_in_pixels(decode_landmarks(face), photograph) for face in found]
+            found = mesh.process(photograph)
+        landmarks = [
+            _in_pixels(decode_landmarks(face), photograph) for face in found.multi_face_landmarks or []
+        ]
+        return _matched(landmarks, [_detection(one, photograph) for one in found.face_detections or []])
 
     return find
+
+
+def bundled_face_detector() -> FaceDetector:
+    """The full-range face detector of `mp.solutions`, for faces that are small in the photograph.
+
+    Raises:
+        NerfgenError: MediaPipe is missing, or has no models in it.
+    """
+    face_detection = _solutions(LANDMARKER_OPTION, "face_landmarker.task").face_detection
+    with quiet_stderr():
+        detection = _undecoded(face_detection.FaceDetection)(
+            model_selection=1, min_detection_confidence=CANDIDATE_SCORE
+        )
+        detection.process(np.zeros((64, 64, 3), np.uint8))
+
+    def detect(photograph: Photograph) -> list[Detection]:
+        with quiet_stderr():
+            found = detection.process(photograph).detections or []
+        return [_detection(one, photograph) for one in found]
+
+    return FaceDetector(detect, FULL_RANGE)
 
 
 def face_landmarker(model_file: Path, most_faces: int) -> FindFaces:
@@ -82,13 +150,49 @@ def face_landmarker(model_file: Path, most_faces: int) -> FindFaces:
         return vision.FaceLandmarker.create_from_options(options)
 
     landmarker, as_image = _task(make, model_file, LANDMARKER_OPTION, "face_landmarker.task")
+    detector = face_detector(model_file)
 
-    def find(photograph: Photograph) -> list[Float[np.ndarray, "468 3"]]:
+    def find(photograph: Photograph) -> list[Face]:
         with quiet_stderr():
             faces = landmarker.detect(as_image(photograph)).face_landmarks
-        return [_in_pixels(np.array([(p.x, p.y, p.z) for p in face]), photograph) for face in faces]
+        landmarks = [_in_pixels(np.array([(p.x, p.y, p.z) for p in face]), photograph) for face in faces]
+        return _matched(landmarks, detector.detect(photograph)) if landmarks else []
 
     return find
+
+
+def face_detector(model_file: Path) -> FaceDetector:
+    """The Tasks API's FaceDetector with the detector in a FaceLandmarker's bundle, which has a short range.
+
+    Raises:
+        UsageError: the file is missing or no such bundle.
+        NerfgenError: MediaPipe is missing, or too old for the Tasks API.
+    """
+
+    def make(vision: Any, base_options: Any) -> Any:
+        with zipfile.ZipFile(model_file) as bundle:
+            base_options.model_asset_path = None
+            base_options.model_asset_buffer = bundle.read(DETECTOR_IN_BUNDLE)
+        return vision.FaceDetector.create_from_options(vision.FaceDetectorOptions(base_options=base_options))
+
+    detector, as_image = _task(make, model_file, LANDMARKER_OPTION, "face_landmarker.task")
+
+    def detect(photograph: Photograph) -> list[Detection]:
+        height, width = photograph.shape[:2]
+        with quiet_stderr():
+            found = detector.detect(as_image(photograph)).detections
+        return [
+            Detection(
+                one.categories[0].score,
+                np.array([(point.x * width, point.y * height) for point in one.keypoints]),
+                np.array([one.bounding_box.origin_x, one.bounding_box.origin_y])
+                + np.array([one.bounding_box.width, one.bounding_box.height]) / 2,
+                float(one.bounding_box.width),
+            )
+            for one in found
+        ]
+
+    return FaceDetector(detect, SHORT_RANGE)
 
 
 def bundled_selfie_segmentation() -> FindMatte:
@@ -187,6 +291,36 @@ def _in_pixels(points: Float[np.ndarray, "points 3"], photograph: Photograph) ->
     return points[:LANDMARK_COUNT] * [width, height, width]
 
 
+def _detection(found: Any, photograph: Photograph) -> Detection:
+    """A `Detection` of MediaPipe's, given as a message or as the bytes of one."""
+    if isinstance(found, bytes):
+        from mediapipe.framework.formats.detection_pb2 import Detection as Message
+
+        found = Message.FromString(found)
+    height, width = photograph.shape[:2]
+    box = found.location_data.relative_bounding_box
+    return Detection(
+        found.score[0],
+        np.array([(point.x * width, point.y * height) for point in found.location_data.relative_keypoints]),
+        np.array([(box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height]),
+        box.width * width,
+    )
+
+
+def _matched(landmarks: list[Float[np.ndarray, "468 3"]], detections: list[Detection]) -> list[Face]:
+    """Each face with the detection whose nose is nearest to its own; the surest first."""
+    faces = []
+    for points in landmarks:
+        near = min(
+            detections,
+            key=lambda one: float(np.linalg.norm(one.keypoints[2] - points[NOSE, :2])),
+            default=None,
+        )
+        if near is not None:
+            faces.append(Face(points, near))
+    return sorted(faces, key=lambda face: -face.detection.score)
+
+
 def _mediapipe() -> Any:
     try:
         with quiet_stderr():
@@ -229,7 +363,7 @@ def _task(
     try:
         with quiet_stderr():
             task = make(vision, BaseOptions(model_asset_path=str(model_file)))
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise UsageError(
             f"{option} {model_file}: mediapipe {mediapipe.__version__} cannot use it "
             f"({str(error).splitlines()[0]}); give MediaPipe's {name}"

@@ -25,15 +25,25 @@ from nerfgen_ns.capture.landmark_scheme import FEWEST_LANDMARKS, LandmarkScheme
 from nerfgen_ns.capture.listing import name_in
 from nerfgen_ns.capture.matte_sources import MatteOptions, MatteSource, Photograph
 from nerfgen_ns.capture.models import LandmarkModel, Landmarks, landmark_scheme, open_landmark_model
-from nerfgen_ns.capture.photographs import RejectedError, read_photograph, stamp_of
+from nerfgen_ns.capture.photographs import (
+    LONGEST_SIDE,
+    LONGEST_SIDE_LARGE,
+    RejectedError,
+    read_photograph,
+    stamp_of,
+    upright_size,
+)
 from nerfgen_ns.files import replace_file
 
-FORMAT = 4
+FORMAT = 5
 """To be raised when captures or prepared folders made before must not be used any more."""
+RUN_LENGTHS = 3
+"""zlib's strategy for PNG files: of photographs, faster and smaller than the usual one."""
 NOTED_OUTSIDE = 0.3
 NOTED_SCALE = 4.0
 
-Find = Callable[[Path, Photograph], tuple[Landmarks, Crop]]
+Find = Callable[[Path], tuple[Photograph, Landmarks, Crop]]
+"""Reads a photograph, and finds its landmarks and crop in it."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +125,13 @@ class _Given:
     size: int
     data: Path | None
 
-    def __call__(self, path: Path, photograph: Photograph) -> tuple[Landmarks, Crop]:
+    def __call__(self, path: Path) -> tuple[Photograph, Landmarks, Crop]:
+        photograph = read_photograph(path)
         rows, matrix = self.given.of(name_in(self.data, path))
         _check_enough(rows[:, 2])
         height, width = photograph.shape[:2]
         crop = square_crop(width, height, self.size) if matrix is None else Crop(matrix, self.size)
-        return Landmarks(rows[:, :2], rows[:, 2]), crop
+        return photograph, Landmarks(rows[:, :2], rows[:, 2]), crop
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,18 @@ class _Found:
     size: int
     aligned: bool
 
-    def __call__(self, path: Path, photograph: Photograph) -> tuple[Landmarks, Crop]:
+    def __call__(self, path: Path) -> tuple[Photograph, Landmarks, Crop]:
+        photograph = read_photograph(path)
+        landmarks, crop = self._look(photograph)
+        # Of an object that is small in a large photograph, the file may hold more than was read.
+        if crop.scale > 1 and max(photograph.shape) == LONGEST_SIDE:
+            larger = read_photograph(path, LONGEST_SIDE_LARGE)
+            if larger.shape != photograph.shape:
+                photograph = larger
+                landmarks, crop = self._look(photograph)
+        return photograph, landmarks, crop
+
+    def _look(self, photograph: Photograph) -> tuple[Landmarks, Crop]:
         found = self.model(photograph)
         scheme = self.model.scheme
         if found.confidence is not None:
@@ -156,15 +178,14 @@ def _check_enough(confidence: Float[np.ndarray, "m"]) -> None:
 def _capture(
     path: Path, size: int, files: CaptureFiles, find: Find, matte_source: MatteSource | None
 ) -> dict[str, Any]:
-    photograph = read_photograph(path)
-    landmarks, crop = find(path, photograph)
+    photograph, landmarks, crop = find(path)
     image = crop_photograph(photograph, crop)
     written = {files.image: image}
     if matte_source is not None:
         written[files.matte] = matte_source(path, photograph, crop, image)
     for target, array in written.items():
         with replace_file(target) as temporary:
-            Image.fromarray(array).save(temporary, compress_level=1)
+            Image.fromarray(array).save(temporary, compress_level=1, compress_type=RUN_LENGTHS)
     height, width = photograph.shape[:2]
     notes = list(landmarks.notes)
     outside = _part_outside(crop, width, height)
@@ -179,9 +200,17 @@ def _capture(
         "confidence": np.isfinite(points).all(axis=1) * 1.0 if confidence is None else confidence,
         "principal_point": principal_point(crop, width, height).round(4).tolist(),
         "middle": crop.to_crop(np.array([width, height]) / 2).round(4).tolist(),
-        "photograph_to_crop": crop.matrix.round(9).tolist(),
+        "photograph_to_crop": _of_file(crop, path, photograph).round(9).tolist(),
         "notes": notes,
     }
+
+
+def _of_file(crop: Crop, path: Path, photograph: Photograph) -> Float[np.ndarray, "2 3"]:
+    """The crop's matrix for pixels of the upright file, which may have been read smaller."""
+    size = upright_size(path) if max(photograph.shape) in (LONGEST_SIDE, LONGEST_SIDE_LARGE) else None
+    if size is None:
+        return crop.matrix
+    return crop.matrix * [*(np.array(photograph.shape[1::-1]) / size), 1.0]
 
 
 def _part_outside(crop: Crop, width: int, height: int) -> float:

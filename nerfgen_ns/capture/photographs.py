@@ -41,6 +41,8 @@ FORBIDDEN = "cannot be read"
 HEIF_REASON = "is HEIC, which needs the package pillow-heif"
 LONGEST_SIDE = 2048
 """Larger photographs are read at this size: the crops are far smaller, and the memory stays bounded."""
+LONGEST_SIDE_LARGE = 8192
+"""Where a small part of a photograph is wanted it is read larger: up to 50 megapixels, or 150 MB."""
 SHORTEST_SIDE = 32
 ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
@@ -56,8 +58,8 @@ class RejectedError(Exception):
         self.mend = mend
 
 
-def read_photograph(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """Read any photograph as upright 8-bit sRGB, no side longer than `LONGEST_SIDE`.
+def read_photograph(path: Path, longest_side: int = LONGEST_SIDE) -> UInt8[np.ndarray, "height width 3"]:
+    """Read any photograph as upright 8-bit sRGB, no side longer than `longest_side`.
 
     EXIF rotation and the ICC profile are applied; transparency is laid over white; 16-bit and floating-point
     values are scaled to 8 bits; of an animation the first frame is taken. HEIC needs the package pillow-heif.
@@ -65,13 +67,13 @@ def read_photograph(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     Raises:
         RejectedError: not an image, damaged, of a kind that cannot be read, or too small to hold a face.
     """
-    upright = read_upright(path)
+    upright = read_upright(path, longest_side)
     if min(upright.size) < SHORTEST_SIDE:
         width, height = upright.size
         raise RejectedError(
             f"{width}×{height} pixels are too few", f"use one of at least {SHORTEST_SIDE} pixels a side"
         )
-    upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    upright.thumbnail((longest_side, longest_side), Image.Resampling.BICUBIC, reducing_gap=2.0)
     return np.asarray(to_srgb(upright))
 
 
@@ -188,8 +190,8 @@ def readable_now(path: Path, reason: str) -> bool:
     return reason == FORBIDDEN and os.access(path, os.R_OK)
 
 
-def read_upright(path: Path) -> Image.Image:
-    """An image upright, in 8 bits a channel of its own kind of colors, of any size from `LONGEST_SIDE` on.
+def read_upright(path: Path, longest_side: int = LONGEST_SIDE) -> Image.Image:
+    """An image upright, in 8 bits a channel of its own kind of colors, of any size from `longest_side` on.
 
     Raises:
         RejectedError: see `read_photograph`.
@@ -198,7 +200,7 @@ def read_upright(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(path)
+            return _decode(path, longest_side)
     except RejectedError:
         raise
     except UnidentifiedImageError as error:
@@ -216,7 +218,7 @@ def read_upright(path: Path) -> Image.Image:
         ) from error
 
 
-def _decode(path: Path) -> Image.Image:
+def _decode(path: Path, longest_side: int) -> Image.Image:
     if _is_heif(path):
         return _upright(_decode_heif(path))
     # From a path, Pillow maps some TIFF into memory, and mixes up the rows of those that lie on their side.
@@ -232,7 +234,7 @@ def _decode(path: Path) -> Image.Image:
         if is_deep(image):
             tags = image.getexif().get(ORIENTATION, 1), image.info.get("icc_profile")
             return _upright(with_tags(read_deep_png(path), *tags))
-        image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
+        image.draft("RGB", (longest_side, longest_side))
         image.load()
         if image.mode.startswith(("I", "F")):
             return _upright(from_values(np.asarray(image)))

@@ -177,6 +177,7 @@ def _cards(folder: Path, inspection: Inspection, notes: dict[str, list[str]]) ->
     """The pictured photographs, the worst first."""
     overview, concerns = inspection.overview, inspection.concerns
     concerned = [place for concern in concerns for place in concern.photographs]
+    concerned += [place for place, source in enumerate(overview.source) if source in notes]
     pictured = set(select_pictured(overview.error, concerned, MOST_PICTURED).tolist())
     tags: dict[int, list[str]] = {place: [] for place in pictured}
     for concern in concerns:

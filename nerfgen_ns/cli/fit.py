@@ -83,5 +83,8 @@ class Fit(FitConfig):
         for lead, entries in (("", report.rejected), ("left out: ", report.left_out)):
             for line in by_reason(entries):
                 console.print(escape(f"  {lead}{line}"), soft_wrap=True)
+        for fitted in report.photographs[:MOST_ROWS]:
+            for note in fitted.notes:
+                console.print(escape(f"  {fitted.name}: {note}"), soft_wrap=True)
         for name in ("config.yml", "codes.npz", "fit.json", "contact_sheet.png"):
             console.print(str(report.config.with_name(name)), soft_wrap=True, markup=False)

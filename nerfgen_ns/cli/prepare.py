@@ -9,6 +9,8 @@ from nerfgen_ns.capture.prepare_report import by_reason
 from nerfgen_ns.capture.shards import Shard
 from nerfgen_ns.errors import UsageError
 
+MOST_NOTES_SHOWN = 5
+
 
 @dataclass(kw_only=True)
 class Prepare(PrepareConfig):
@@ -66,6 +68,11 @@ class Prepare(PrepareConfig):
         for lead, entries in (("", report.rejected), ("left out: ", report.left_out)):
             for line in by_reason(entries):
                 console.print(escape(f"  {lead}{line}"), soft_wrap=True)
+        notes = [f"{source}: {note}" for source, several in report.notes.items() for note in several]
+        for note in notes[:MOST_NOTES_SHOWN]:
+            console.print(f"  [yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
+        if len(notes) > MOST_NOTES_SHOWN:
+            console.print(f"  and {len(notes) - MOST_NOTES_SHOWN} more notes, see the report")
         if report.median_error is not None:
             console.print(
                 f"median reprojection error {100 * report.median_error:.2f} % of the object's extent"

@@ -47,6 +47,8 @@ class FittedPhotograph:
     """How unusual the object is: the distance of its code to the table's mean."""
     camera: str
     """Where its camera came from: "known", from landmarks or the folder, or "searched"."""
+    notes: tuple[str, ...] = ()
+    """Remarks of its capture: a covered face, several faces."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def _judge(made: Run, found: Found, factor: int) -> Iterator[FittedPhotograph]:
             inside,
             float(found.distances[photograph.identity]),
             "searched" if photograph.searched else "known",
+            photograph.notes,
         )
 
 

@@ -165,7 +165,11 @@ def _with_landmarks(linked: _Linked, canonical: Path, run: Run, search_cameras: 
         anything = any(_why_unreadable(path) is None for path in linked.photographs)
         message = linked.without_folder(error)
         raise type(error)(f"{message}; or give {SEARCH}" if anything else message) from error
-    return Gathered(read_photographs(report.path.with_name("transforms.json")), report.rejected)
+    photographs = [
+        replace(photograph, notes=tuple(report.notes.get(photograph.name, ())))
+        for photograph in read_photographs(report.path.with_name("transforms.json"))
+    ]
+    return Gathered(photographs, report.rejected)
 
 
 def _without_search(linked: _Linked) -> NerfgenError:

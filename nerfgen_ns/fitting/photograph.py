@@ -32,6 +32,8 @@ class Photograph:
     """Photographs of one object share one; numbered from 0 without gaps."""
     searched: bool = False
     """Whether the camera is but a usual one of the class, and the true one has to be searched."""
+    notes: tuple[str, ...] = ()
+    """Remarks of its capture for a person to read."""
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def reference_landmarks(photograph: np.ndarray, refine: bool) -> np.ndarray:
 @needs_bundled_models
 def test_landmarks_read_from_bytes_are_those_of_the_messages(astronaut):
     (found,) = backends.bundled_face_mesh(5)(astronaut)
-    np.testing.assert_array_equal(found, reference_landmarks(astronaut, refine=True))
+    np.testing.assert_array_equal(found.landmarks, reference_landmarks(astronaut, refine=True))
 
 
 @needs_bundled_models
@@ -118,7 +118,7 @@ def test_bytes_of_the_usual_length_but_another_layout_are_decoded():
 @needs_bundled_models
 def test_the_tasks_api_finds_the_same_landmarks(astronaut, face_landmarker_task):
     (found,) = backends.face_landmarker(face_landmarker_task, 5)(astronaut)
-    np.testing.assert_allclose(found, reference_landmarks(astronaut, refine=False), atol=0.05)
+    np.testing.assert_allclose(found.landmarks, reference_landmarks(astronaut, refine=False), atol=0.05)
 
 
 @needs_bundled_models
@@ -148,6 +148,7 @@ def test_model_files_are_found_in_the_environment(
     monkeypatch.setenv(models.FACE_LANDMARKER_VARIABLE, str(face_landmarker_task))
     monkeypatch.setenv(models.SELFIE_SEGMENTER_VARIABLE, str(selfie_segmenter_tflite))
     monkeypatch.setattr(models, "bundled_face_mesh", None)
+    monkeypatch.setattr(models, "bundled_face_detector", None)
     monkeypatch.setattr(models, "bundled_selfie_segmentation", None)
     assert LandmarkModel()(astronaut)[0].shape == (468, 3)
     assert MatteModel()(astronaut).shape == astronaut.shape[:2]

@@ -30,7 +30,8 @@ def test_every_option_is_explained():
 def test_the_summary_names_figures_rejections_and_report(tmp_path, monkeypatch, capsys):
     rejected = [Rejection(f"[{index}].jpg", "no face was found", "use another") for index in range(9)]
     concern = Concern("few photographs", "12 photographs may be too few.", "Add [more].")
-    report = PrepareReport(tmp_path / "report.json", 12, 7, rejected, 0.0123, concerns=[concern])
+    notes = {f"{name}.jpg": [f"[{name}] is hard to see"] for name in "abcdefg"}
+    report = PrepareReport(tmp_path / "report.json", 12, 7, rejected, 0.0123, notes, concerns=[concern])
     monkeypatch.setattr(command, "prepare", lambda config: report)
     tyro.cli(command.Prepare, args=["--data", str(tmp_path), "--output-dir", str(tmp_path / "out")]).run()
     printed = capsys.readouterr().out
@@ -38,6 +39,8 @@ def test_the_summary_names_figures_rejections_and_report(tmp_path, monkeypatch, 
     assert "warning: 12 photographs may be too few. Add [more]." in printed
     assert "[0].jpg, [1].jpg" in printed and "[4].jpg and 4 more: no face was found; use another" in printed
     assert "[8].jpg" not in printed and "1.23 %" in printed
+    assert "note: a.jpg: [a] is hard to see" in printed and "g.jpg" not in printed
+    assert "and 2 more notes" in printed
     assert "report.html" in printed
 
 
