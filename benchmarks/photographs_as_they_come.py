@@ -23,8 +23,9 @@ from scipy.spatial.transform import Rotation
 
 from nerfgen_ns.camera_alignment import photograph_camera
 from nerfgen_ns.capture.face_mesh import CHIN, FOREHEAD, NOSE, face_width
+from nerfgen_ns.capture.listing import list_photographs
 from nerfgen_ns.capture.mediapipe_models import LandmarkModel
-from nerfgen_ns.capture.photographs import list_photographs, read_photograph
+from nerfgen_ns.capture.photographs import read_photograph
 from nerfgen_ns.capture.prepare import PrepareConfig, prepare
 from nerfgen_ns.capture.prepare_report import PrepareReport
 from nerfgen_ns.files import read_json, write_json

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from nerfgen_ns.errors import UsageError
 from nerfgen_ns.latent_space import LatentSpace, interpolate
 from nerfgen_ns.run import Run
 from nerfgen_ns.turntable import turned_cameras, usual_angles
@@ -69,7 +70,12 @@ class ClassModel:
 
         Returns:
             nerfstudio's cameras, of shape (1,).
+
+        Raises:
+            UsageError: the size is below 1.
         """
+        if size < 1:
+            raise UsageError(f"size {size}: give 1 or more pixels")
         height = usual_angles(self.run.cameras)[1] if pitch is None else pitch
         return turned_cameras(self.run.cameras, np.array([[yaw, height]]), size)
 

@@ -166,7 +166,7 @@ def _with_landmarks(linked: _Linked, canonical: Path, run: Run, search_cameras: 
         message = linked.without_folder(error)
         raise type(error)(f"{message}; or give {SEARCH}" if anything else message) from error
     photographs = [
-        replace(photograph, notes=tuple(report.notes.get(photograph.name, ())))
+        replace(photograph, notes=tuple(report.notes.get(printable(photograph.name), ())))
         for photograph in read_photographs(report.path.with_name("transforms.json"))
     ]
     return Gathered(photographs, report.rejected)
