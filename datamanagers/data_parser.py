@@ -19,6 +19,7 @@ from jaxtyping import Int
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfgen_ns.datamanagers.data_record import (
     CANONICAL_LANDMARKS,
@@ -225,10 +226,12 @@ def find_prepared(data: Path) -> Path:
         raise UsageError(f"{data}: no such folder; --data takes a prepared folder or a folder of photographs")
 
     from nerfgen_ns.capture.prepare import PrepareConfig, prepare
+    from nerfgen_ns.capture.prepare_report import summary
 
     writable_cache_folder()
     output_dir = prepared_copy_of(data)
-    prepare(PrepareConfig(data=data, output_dir=output_dir))
+    for line in summary(prepare(PrepareConfig(data=data, output_dir=output_dir))):
+        CONSOLE.print(line, soft_wrap=True, highlight=False)
     return output_dir
 
 

@@ -9,7 +9,7 @@ from nerfgen_ns.capture.report_page import PAGE
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.files import read_json, write_json
 
-MOST_REASONS_SHOWN, MOST_NAMES_SHOWN = 12, 5
+MOST_REASONS_SHOWN, MOST_NAMES_SHOWN, MOST_NOTES_SHOWN = 12, 5, 5
 """So many are printed; report.json and report.html have more."""
 
 
@@ -73,6 +73,27 @@ class PrepareReport:
             return cls(path, **value)
         except (UsageError, AttributeError, KeyError, TypeError):
             return None
+
+
+def summary(report: PrepareReport) -> list[str]:
+    """Say in a few lines, with rich's markup, what came of the photographs."""
+    from rich.markup import escape
+
+    objects = f" of {report.identities} objects" if report.identities < report.accepted else ""
+    left_out = f", {len(report.left_out)} left out" if report.left_out else ""
+    counts = f"[bold]{report.accepted}[/bold] photographs{objects} accepted, {len(report.rejected)} rejected"
+    lines = [f"{counts}{left_out}"]
+    for lead, entries in (("", report.rejected), ("left out: ", report.left_out)):
+        lines += [escape(f"  {lead}{line}") for line in by_reason(entries)]
+    notes = [f"{source}: {note}" for source, several in report.notes.items() for note in several]
+    lines += [f"  [yellow]note:[/yellow] {escape(note)}" for note in notes[:MOST_NOTES_SHOWN]]
+    if len(notes) > MOST_NOTES_SHOWN:
+        lines.append(f"  and {len(notes) - MOST_NOTES_SHOWN} more notes, see the report")
+    if report.median_error is not None:
+        lines.append(f"median reprojection error {100 * report.median_error:.2f} % of the object's extent")
+    for concern in report.concerns:
+        lines.append(f"[yellow]warning:[/yellow] {escape(f'{concern.text} {concern.mend}')}")
+    return [*lines, escape(f"look at it: {report.page}")]
 
 
 def by_reason(entries: Sequence[Rejection]) -> list[str]:

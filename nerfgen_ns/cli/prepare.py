@@ -5,11 +5,9 @@ from dataclasses import dataclass, fields
 
 from nerfgen_ns.capture.prepare import PrepareConfig, prepare, prepare_shard
 from nerfgen_ns.capture.prepare_config import OptionalFile, OptionalFolder
-from nerfgen_ns.capture.prepare_report import by_reason
+from nerfgen_ns.capture.prepare_report import summary
 from nerfgen_ns.capture.shards import Shard
 from nerfgen_ns.errors import UsageError
-
-MOST_NOTES_SHOWN = 5
 
 
 @dataclass(kw_only=True)
@@ -55,32 +53,10 @@ class Prepare(PrepareConfig):
 
     def _whole(self) -> None:
         from rich.console import Console
-        from rich.markup import escape
 
         console = Console(highlight=False)
-        report = prepare(self)
-        objects = f" of {report.identities} objects" if report.identities < report.accepted else ""
-        left_out = f", {len(report.left_out)} left out" if report.left_out else ""
-        console.print(
-            f"[bold]{report.accepted}[/bold] photographs{objects} accepted, "
-            f"{len(report.rejected)} rejected{left_out}"
-        )
-        for lead, entries in (("", report.rejected), ("left out: ", report.left_out)):
-            for line in by_reason(entries):
-                console.print(escape(f"  {lead}{line}"), soft_wrap=True)
-        notes = [f"{source}: {note}" for source, several in report.notes.items() for note in several]
-        for note in notes[:MOST_NOTES_SHOWN]:
-            console.print(f"  [yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
-        if len(notes) > MOST_NOTES_SHOWN:
-            console.print(f"  and {len(notes) - MOST_NOTES_SHOWN} more notes, see the report")
-        if report.median_error is not None:
-            console.print(
-                f"median reprojection error {100 * report.median_error:.2f} % of the object's extent"
-            )
-        for concern in report.concerns:
-            text = escape(f"{concern.text} {concern.mend}")
-            console.print(f"[yellow]warning:[/yellow] {text}", soft_wrap=True)
-        console.print(escape(f"look at it: {report.page}"), soft_wrap=True)
+        for line in summary(prepare(self)):
+            console.print(line, soft_wrap=True)
 
     def _part(self, shard: Shard) -> None:
         report = prepare_shard(self, shard)
