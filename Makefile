@@ -37,7 +37,7 @@ demo: $(INSTALLED)
 	nerfgen demo --output-dir $(DEMO_DIR)
 
 test: $(INSTALLED)
-	python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED) types
 	ruff check .

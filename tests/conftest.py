@@ -22,6 +22,18 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONGEST = (
+    "test_end_to_end.py", "test_distributed.py", "test_ablate.py", "test_throughput.py", "test_demo.py",
+    "test_evaluate.py", "test_trainings.py",
+)  # fmt: skip
+"""Files that take a minute: they go first, so that the last worker is not left alone with one of them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """The same random numbers in every run of a test, whatever ran before it."""
