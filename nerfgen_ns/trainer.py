@@ -232,11 +232,11 @@ class NerfgenTrainer(Trainer):
 
     def setup_optimizers(self) -> Optimizers:
         """nerfstudio's optimisers, with the budget known to the schedulers that follow it."""
-        if isinstance(self.pipeline, NerfgenPipeline) and self.world_size > 1:
-            config, groups = self.config.optimizers.copy(), self.pipeline.get_param_groups()
-            optimizers: Optimizers = RankOptimizers(config, groups, self.pipeline.tables.values())
-        else:
-            optimizers = super().setup_optimizers()
+        with exit_with_one_line():
+            try:
+                optimizers = self._make_optimizers()
+            except ValueError as error:  # what torch makes of a number out of range
+                raise UsageError(f"--optimizers: {error}") from error
         self.decays = [
             decay
             for scheduler in optimizers.schedulers.values()
@@ -248,6 +248,12 @@ class NerfgenTrainer(Trainer):
             decay.minutes = self.config.training_minutes
         return optimizers
 
+    def _make_optimizers(self) -> Optimizers:
+        if isinstance(self.pipeline, NerfgenPipeline) and self.world_size > 1:
+            config, groups = self.config.optimizers.copy(), self.pipeline.get_param_groups()
+            return RankOptimizers(config, groups, self.pipeline.tables.values())
+        return super().setup_optimizers()
+
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Read the data and make the model; a run that fails or is interrupted here leaves nothing behind."""
         with exit_with_one_line():
@@ -257,7 +263,7 @@ class NerfgenTrainer(Trainer):
             keep_freed_memory()
         # The viewer keeps its camera paths in this folder: let it be the run's, not the photographs'.
         self.config.data = None
-        self.pace = watch_this_machine() if self.device == "cpu" else None
+        self.pace_watch = watch_this_machine() if self.device == "cpu" else None
         try:
             with exit_with_one_line(), loggers_in_one_line(self.config.vis):
                 super().setup(test_mode)
@@ -356,7 +362,11 @@ class NerfgenTrainer(Trainer):
             _, _, metrics = result
             metrics["latent_norm"] = self.pipeline.model.latent_table.mean_norm()
         seconds = time.perf_counter() - begin
-        if self.pace is not None and (slow := self.pace.after_step(seconds)) and comms.is_main_process():
+        if (
+            self.pace_watch is not None
+            and (slow := self.pace_watch.after_step(seconds))
+            and comms.is_main_process()
+        ):
             CONSOLE.print(slow, soft_wrap=True)
         said = says_first([seconds, self.stop_training], self.device)
         self.stop_training = bool(said[1])

@@ -66,7 +66,7 @@ def test_a_training_says_it_and_evaluations_do_not_count(
     clock: SimpleNamespace, heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer = set_up(short_config(heads, tmp_path, 1, small=True))
-    trainer.pace = PaceWatch(2, lambda: 4.0)
+    trainer.pace_watch = PaceWatch(2, lambda: 4.0)
     capsys.readouterr()
     for step in range(200):
         trainer.train_iteration(step)
