@@ -16,6 +16,7 @@ that were trained on the truth: networks of fitted cameras will hardly do better
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -133,7 +134,8 @@ class CameraCost:
     def _trained(self, name: str, data: Path) -> Path:
         """The config.yml of a run, trained now unless it is there."""
         load_config = self.output_dir / "cost" / self.method / name / "config.yml"
-        if not (load_config.parent / "nerfstudio_models").is_dir():
+        if not any(load_config.parent.glob("nerfstudio_models/*.ckpt")):
+            shutil.rmtree(load_config.parent, ignore_errors=True)
             self._train(name, data)
         return load_config
 

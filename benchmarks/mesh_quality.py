@@ -74,7 +74,7 @@ class MeshQuality:
         """Measure, print a table, write the figures."""
         torch.set_num_threads(self.threads)
         run = load_run(self.load_config)
-        photographs = open_dataset(run.data)
+        photographs = open_dataset(run.photographs)
         rows = [self._measure(run, photographs, level) for level in self.levels]
         table = Table("figure", *("" for _ in rows), title=f"{self.identities} meshes")
         for name in rows[0]:

@@ -7,7 +7,9 @@ size, position and rotation, on plain and textured backgrounds; others are cover
 another face. All are prepared in the class of the tidy ones, and their cameras compared with the tidy ones'.
 """
 
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,12 @@ from nerfgen_ns.camera_alignment import photograph_camera
 from nerfgen_ns.capture.face_mesh import CHIN, FOREHEAD, NOSE, face_width
 from nerfgen_ns.capture.listing import list_photographs
 from nerfgen_ns.capture.mediapipe_models import LandmarkModel
-from nerfgen_ns.capture.photographs import read_photograph
+from nerfgen_ns.capture.photographs import RejectedError, read_photograph
 from nerfgen_ns.capture.prepare import PrepareConfig, prepare
 from nerfgen_ns.capture.prepare_report import PrepareReport
+from nerfgen_ns.errors import UsageError
 from nerfgen_ns.files import read_json, write_json
 
-SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 WIDTH, HEIGHT = 4000, 3000
 NARROWEST, WIDEST = 90, 2000
 STEEPEST = 30.0
@@ -150,7 +152,7 @@ SEVERAL = ("two_faces", "framed_portrait")
 class PhotographsBenchmark:
     """Measure what `nerfgen prepare` makes of photographs that are not tidy."""
 
-    portraits: Path = SHARED / "portraits"
+    portraits: Path
     """Folder of photographs of one face each, whole and near frontal."""
     output_dir: Path = Path("photographs_as_they_come")
     """Folder to be made: the photographs, what they are prepared into, and `figures.json`."""
@@ -169,11 +171,19 @@ class PhotographsBenchmark:
         portraits = [portraits[place] for place in np.linspace(0, len(portraits) - 1, count).astype(int)]
         folders = [self.output_dir / name for name in ("tidy", "placed", "hard")]
         for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        pictures, model = [read_photograph(path) for path in portraits], LandmarkModel()
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        pictures, clear, model = [], [], LandmarkModel()
+        for path in portraits:
+            with suppress(RejectedError):
+                picture = read_photograph(path)
+                if not model(picture)[1]:
+                    clear.append(len(pictures))
+                pictures.append(picture)
+        if not clear:
+            raise UsageError(f"{self.portraits}: shows no face clearly; give portraits of one face each")
         for place, picture in enumerate(pictures):
             Image.fromarray(picture).save(folders[0] / f"{place:03d}.png")
-        clear = [place for place, picture in enumerate(pictures) if not model(picture)[1]]
         rolls: dict[str, float] = {}
         for number in range(self.placed):
             source = clear[number % len(clear)]

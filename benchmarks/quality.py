@@ -10,6 +10,7 @@ Trains with `ns-train METHOD` and that method's defaults, so that the figures ar
 from __future__ import annotations
 
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -94,10 +95,12 @@ class Quality:
             *("--training-minutes", str(self.minutes)),
             *("--pipeline.datamanager.dataparser.downscale-factor", str(self.downscale_factor)),
         ]
+        run_folder = self.output_dir / "quality" / self.method / "run"
         self.output_dir.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(run_folder, ignore_errors=True)
         with (self.output_dir / "train.log").open("w") as log:
             subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
-        return self.output_dir / "quality" / self.method / "run" / "config.yml"
+        return run_folder / "config.yml"
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager, NerfgenData
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParser, NerfgenDataParserConfig
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.datamanagers.pixel_store import PixelStore, read_pixels
+from nerfgen_ns.trainer import NerfgenTrainer
 
 DISTINCT = 2
 """Different images, which the photographs of a case repeat."""
@@ -140,6 +141,13 @@ class SyntheticDataManagerConfig(NerfgenDataManagerConfig):
     _target: type = field(default_factory=lambda: SyntheticDataManager)
 
 
+class CaseTrainer(NerfgenTrainer):
+    """The product's own, but that it keeps nothing of the photographs: the run of a case is never opened."""
+
+    def _keep_record(self) -> None:
+        """Keep nothing."""
+
+
 class Training:
     """The trainer of `nerfgen-tiny` on a case, ready to take steps.
 
@@ -170,6 +178,7 @@ class Training:
         config.max_num_iterations, config.training_minutes = 1_000_000, None
         config.vis = "tensorboard"
         config.logging.local_writer.enable = False
+        config._target = CaseTrainer
         self.trainer = config.setup(local_rank=0, world_size=1)
         self.trainer.setup()
         self.trainer.pipeline.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,6 +156,7 @@ class OwnTraining(Training):
         config.output_dir = output_dir
         if width is not None:
             config.pipeline.model.width = width
+        shutil.rmtree(config.get_base_dir(), ignore_errors=True)
         with quiet_console():
             config.save_config()
             self.trainer = PacedTrainer(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -170,8 +171,12 @@ class NerfgenModel(Model):
         if not self.training:
             # Looking for the photograph nearest to a camera, nerfstudio gives whole numbers for the ends, and
             # between a camera and itself no direction.
-            rays.nears, rays.fars = rays.nears.to(rays.origins), rays.fars.to(rays.origins)
-            rays.directions = rays.directions.nan_to_num()
+            rays = replace(
+                rays,
+                directions=rays.directions.nan_to_num(),
+                nears=rays.nears.to(rays.origins),
+                fars=rays.fars.to(rays.origins),
+            )
         behind = self._background(rays.directions, codes, background)
         if self.training and self.config.mirrored_share > 0:
             mirrored = draw_mirrored(rays, self.config.mirrored_share)

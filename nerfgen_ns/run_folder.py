@@ -46,10 +46,11 @@ def reserve_run_folder(config: NerfgenTrainerConfig) -> None:
     number = 1
     while not _takes(folder, config):
         if not TIME.fullmatch(first):
-            raise UsageError(
-                f"{folder}: another training is there; choose another --timestamp, go on from it with "
-                f"--load-dir {folder}, or remove the folder"
+            goes_on = checkpoints_in(folder / config.relative_model_dir)
+            way = (
+                f"go on from it with --load-dir {folder}, or remove it" if goes_on else "or remove the folder"
             )
+            raise UsageError(f"{folder}: another training is there; choose another --timestamp, {way}")
         number += 1
         config.timestamp = f"{first}-{number}"
         folder = config.get_base_dir()

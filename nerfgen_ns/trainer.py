@@ -315,7 +315,9 @@ class NerfgenTrainer(Trainer):
             # A GPU that works and was not asked for is left alone.
             if not torch.cuda.is_available() and (problem := cuda_problem()):
                 CONSOLE.log(f"Training runs on the processor: the GPU cannot be used ({problem}).")
-        elif problem := cuda_problem() or (None if torch.cuda.is_available() else "this machine has no GPU"):
+        elif self.device.startswith("cuda") and (
+            problem := cuda_problem() or (None if torch.cuda.is_available() else "this machine has no GPU")
+        ):
             raise UsageError(f"--machine.device-type cuda: {problem}; call nerfgen doctor, or choose cpu")
         if isinstance(model, NerfgenModelConfig) and model.sampler == "volumetric":
             check_volumetric(torch.device(self.device))

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from nerfgen_ns.evaluation.photographs import row_of_identity
 from nerfgen_ns.pictures import contact_sheet, to_bytes
 from nerfgen_ns.run import load_run
 from nerfgen_ns.turntable import turned_cameras, usual_angles
@@ -31,7 +30,7 @@ def variants_sheet(
     sheet = {}
     for name, load_config in configs.items():
         run = load_run(load_config)
-        rows = row_of_identity(run.data)
+        rows = run.record.row_of_identity
         _, pitch = usual_angles(run.cameras)
         cameras = turned_cameras(run.cameras, np.array([[yaw, pitch] for yaw in YAWS]), size)
         pictures = []

@@ -135,11 +135,11 @@ def judge(
         new views: see `nerfgen_ns.camera_alignment`.
     """
     factor = training.downscale_factor
-    photographs = read_views(run.data, factor, judging.identities, trained_on=True)
+    photographs = read_views(run.photographs, factor, judging.identities, trained_on=True)
     new_views = read_views(judging.test, factor, judging.identities, judging.views)
     figures: Figures = {"steps": run.step + 1}
     figures |= _prefixed("reconstruction", mean_scores(model_renderer(run), photographs))
-    pairs = paired_cameras(run, run.data, run.data)
+    pairs = paired_cameras(run, run.photographs, run.photographs)
     if np.allclose(pairs.fitted, pairs.true):
         return figures | _prefixed("new_views", mean_scores(model_renderer(run), new_views, progress))
     collection = align_collection(pairs.true, pairs.fitted)

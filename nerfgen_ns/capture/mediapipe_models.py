@@ -34,7 +34,7 @@ MOST_FACES = 5
 MOST_IN_VIEW = 3
 """Faces that a look at one of them gets landmarks of: the others in its crop."""
 SMALLER_FACES = 4.0
-"""Beside a face, others are searched for whose width is at least the so manieth part of its own."""
+"""Beside a face, others are searched for that are up to so many times narrower."""
 BORDER = 0.5
 TURNS = (90.0, -90.0, 180.0)
 """Degrees by which a photograph is turned where no upright face is found."""
@@ -137,7 +137,9 @@ class LandmarkModel:
             width = max(face.detection.width for face in faces)
             others = smaller_faces(photograph, self._detector, max(narrowest, width / SMALLER_FACES))
             if others:
-                faces = self._confirmed(photograph, without_repetitions(detections + others))
+                together = self._confirmed(photograph, without_repetitions(detections + others))
+                # Of two detections of one place the surer one is kept, and may show no face on a closer look.
+                faces = together if len(together) >= len(faces) else faces
             return faces
         raise RejectedError(
             "no face was found",

@@ -187,7 +187,7 @@ def readable_now(path: Path, reason: str) -> bool:
     """Whether what a photograph was rejected for is gone by now, though its file is the same."""
     if reason == HEIF_REASON:
         return _reads_heif()
-    return reason == FORBIDDEN and os.access(path, os.R_OK)
+    return reason.startswith(FORBIDDEN) and os.access(path, os.R_OK)
 
 
 def read_upright(path: Path, longest_side: int = LONGEST_SIDE) -> Image.Image:

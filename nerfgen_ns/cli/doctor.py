@@ -152,10 +152,15 @@ def _nerfstudio() -> str:
 def _bundled_models() -> str:
     import numpy as np
 
-    from nerfgen_ns.capture.mediapipe_backends import bundled_face_mesh, bundled_selfie_segmentation
+    from nerfgen_ns.capture.mediapipe_backends import (
+        bundled_face_detector,
+        bundled_face_mesh,
+        bundled_selfie_segmentation,
+    )
 
     blank = np.zeros((64, 64, 3), dtype=np.uint8)
     bundled_face_mesh(1)(blank)
+    bundled_face_detector().detect(blank)
     bundled_selfie_segmentation()(blank)
     return f"mediapipe {version('mediapipe')} has its models in it"
 
@@ -166,12 +171,13 @@ def _model_files(landmarker: Path | None, segmenter: Path | None) -> Callable[[]
         import numpy as np
         from mediapipe.tasks.python import vision  # noqa: F401
 
-        from nerfgen_ns.capture.mediapipe_backends import face_landmarker, image_segmenter
+        from nerfgen_ns.capture.mediapipe_backends import face_detector, face_landmarker, image_segmenter
 
         blank = np.zeros((64, 64, 3), dtype=np.uint8)
         tried = []
         if landmarker:
             face_landmarker(landmarker, 1)(blank)
+            face_detector(landmarker).detect(blank)
             tried.append(landmarker.name)
         if segmenter:
             image_segmenter(segmenter)(blank)

@@ -118,7 +118,7 @@ def _as_rejection(name: str, left_out: LeftOut) -> Rejection:
 
 
 def _link_to(file: Path, folder: Path) -> None:
-    name = Path(file.name.lstrip("."))  # a hidden one that is asked for is no longer hidden
+    name = Path(file.name.lstrip(".") or "photograph")  # a hidden one that is asked for is no longer hidden
     link, number = folder / name, 1
     while link.is_symlink():
         link = folder / f"{name.stem}-{number}{name.suffix}"

@@ -123,7 +123,7 @@ def test_the_background_equals_that_of_the_fast_field():
 
 @pytest.mark.parametrize("sampler", ["uniform", "importance"])
 def test_pixels_and_losses_equal_those_of_the_fast_path(sampler):
-    """The class sampler spreads samples evenly as long as its grid has learned nothing."""
+    """The importance sampler spreads samples evenly as long as its grid has learned nothing."""
     model, batch = make_model(sampler), make_batch()
     reference = make_reference(model)
     ours, pixels = render_ours(model, batch), render_reference(reference, batch)

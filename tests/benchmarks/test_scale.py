@@ -5,6 +5,7 @@ from pathlib import Path
 from benchmarks.machine import describe_machine
 from benchmarks.results_file import write_section
 from benchmarks.scale import SUBJECT, Figures, section_of
+from benchmarks.scale_case import Case, Training
 
 FIGURES: Figures = {
     "rows": [
@@ -37,3 +38,9 @@ def test_the_section_says_what_was_run_and_has_a_row_for_each_case(tmp_path: Pat
     assert "| rows | 1000000 | 21.00 | 1.050 |  |  |" in lines
     assert "| image size | 64 | 30.00 | 1.000 | 812 | 1.000 |" in lines
     assert "Not measured on a GPU yet." in lines
+
+
+def test_a_case_takes_a_step(tmp_path):
+    training = Training(Case(rows=3, image_size=8, rays=16, latent_dim=4, width=16), tmp_path)
+    training.step()
+    assert training.taken == 1
