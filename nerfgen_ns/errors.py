@@ -17,6 +17,16 @@ class UsageError(NerfgenError):
     exit_status = 2
 
 
+def check_at_least(option: str, value: float, least: float) -> None:
+    """Do nothing if the number that an option gives is large enough.
+
+    Raises:
+        UsageError: it is below `least`.
+    """
+    if value < least:
+        raise UsageError(f"{option} {value}: give {least} or more")
+
+
 @contextmanager
 def exit_with_one_line() -> Iterator[None]:
     """Turn a NerfgenError into one line on stderr and its exit status.

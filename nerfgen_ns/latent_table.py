@@ -42,6 +42,18 @@ class LatentTable(nn.Module):
             raise UsageError(f"identity {row} does not exist: choose one from 0 to {len(self) - 1}")
         return self.codes.weight[row : row + 1]
 
+    def check_code(self, code: Float[Tensor, "1 latent"]) -> None:
+        """Do nothing if a code has the size of the table's.
+
+        Raises:
+            UsageError: it has another.
+        """
+        size = self.codes.embedding_dim
+        if code.shape != (1, size):
+            raise UsageError(
+                f"the latent code has {code.numel()} values, where this run's model takes {size}"
+            )
+
     def mean(self) -> Float[Tensor, "1 latent"]:
         """The mean of all rows, without a gradient; taken once for as long as the table stays as it is."""
         weight = self.codes.weight

@@ -19,7 +19,7 @@ def describe_machine() -> dict[str, Any]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return {
         "processor": processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": count_cores(),
         "memory_gigabytes": _memory_gigabytes(),
         "accelerator": torch.cuda.get_device_name() if device == "cuda" else None,
         "fast_bf16": has_fast_bf16(device),
@@ -27,6 +27,11 @@ def describe_machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "nerfstudio": version("nerfstudio"),
     }
+
+
+def count_cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cuda_problem() -> str | None:

@@ -8,7 +8,7 @@ from typing import Literal, NoReturn
 import tyro
 from nerfstudio.models.base_model import ModelConfig
 
-from nerfgen_ns.errors import UsageError, exit_with_one_line
+from nerfgen_ns.errors import UsageError, check_at_least, exit_with_one_line
 
 LOWEST = {
     "latent_dim": 1, "latent_init_std": 0.0, "width": 1, "layers": 2, "octaves": 0, "background_width": 1,
@@ -108,9 +108,8 @@ class NerfgenModelConfig(ModelConfig):
         """
         for name, lowest in LOWEST.items():
             value = getattr(self, name)
-            if value is not None and value < lowest:
-                option = f"--pipeline.model.{name.replace('_', '-')}"
-                raise UsageError(f"{option} {value}: give {lowest} or more")
+            if value is not None:
+                check_at_least(f"--pipeline.model.{name.replace('_', '-')}", value, lowest)
         if not 1 <= self.skip_layer < self.layers:
             raise UsageError(
                 f"--pipeline.model.skip-layer {self.skip_layer}: give 1 to {self.layers - 1}, for "

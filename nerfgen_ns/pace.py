@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from nerfgen_ns.machine import count_cores
+
 STEPS = 20
 """Steps whose mean time is compared."""
 TIMES_SLOWER = 4.0
@@ -57,8 +59,7 @@ class PaceWatch:
 
 def watch_this_machine() -> PaceWatch:
     """Return a watch on this process's cores and this machine's load."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    return PaceWatch(len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1, machine_load)
+    return PaceWatch(count_cores(), machine_load)
 
 
 def machine_load() -> float | None:

@@ -74,11 +74,7 @@ class Run:
         """
         model = self.model
         chosen = model.latent_table.row(code) if isinstance(code, int) else code.to(model.device)
-        if chosen.shape != (1, model.config.latent_dim):
-            raise UsageError(
-                f"the latent code has {chosen.numel()} values, where this run's model takes "
-                f"{model.config.latent_dim}"
-            )
+        model.latent_table.check_code(chosen)
         return model.render_camera(camera, chosen)
 
 

@@ -32,7 +32,7 @@ from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager, NerfgenData
 from nerfgen_ns.datamanagers.data_record import write_record
 from nerfgen_ns.distributed.ranks import says_first
 from nerfgen_ns.distributed.row_gradients import RankOptimizers
-from nerfgen_ns.errors import NerfgenError, UsageError, exit_with_one_line
+from nerfgen_ns.errors import NerfgenError, UsageError, check_at_least, exit_with_one_line
 from nerfgen_ns.machine import cuda_problem
 from nerfgen_ns.model_config import NerfgenModelConfig
 from nerfgen_ns.optimizer_state import left_out, size_line, start_anew
@@ -299,8 +299,7 @@ class NerfgenTrainer(Trainer):
                 option = f"--optimizers.{group.replace('_', '-')}.scheduler.warmup-steps"
                 lowest[option] = (decay.warmup_steps, 0)
         for option, (value, least) in lowest.items():
-            if value < least:
-                raise UsageError(f"{option} {value}: give {least} or more")
+            check_at_least(option, value, least)
         if config.training_minutes is not None and config.training_minutes <= 0:
             raise UsageError(f"--training-minutes {config.training_minutes}: give more than 0")
 

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerfgen_ns.errors import UsageError
 from nerfgen_ns.model import NerfgenModel
 from nerfgen_ns.rendering import ImportanceRenderer
 
@@ -41,15 +40,12 @@ def object_field(model: NerfgenModel, code: Float[Tensor, "*one latent"]) -> Obj
     Raises:
         UsageError: the code has another size than the model's.
     """
-    expected = model.config.latent_dim
-    if code.numel() != expected:
-        raise UsageError(
-            f"the latent code has {code.numel()} values, where this run's model takes {expected}"
-        )
+    code = code.detach().reshape(1, -1)
+    model.latent_table.check_code(code)
     field, renderer = copy.deepcopy(model.foreground_field), model.ray_renderer
     field.use_bf16 = False
     with torch.no_grad():
-        terms = field.latent_terms(code.detach().reshape(1, expected).to(model.device))
+        terms = field.latent_terms(code.to(model.device))
 
     def density(positions: Tensor) -> Tensor:
         return field.density(positions[None], terms)[0]
