@@ -9,6 +9,7 @@ runs on the processor: that tests the script, and says nothing of a GPU.
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import os
 import shutil
@@ -27,6 +28,8 @@ import tyro
 
 from benchmarks.products import measured_peaks, own_operations, synchronise
 from benchmarks.results_file import write_section
+from benchmarks.trainings import take_step
+from nerfgen_ns import configs
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.files import write_json
 from nerfgen_ns.machine import cuda_problem, describe_machine, machine_sentence
@@ -127,12 +130,15 @@ class GpuCheck:
     def _steps_of(self, name: str) -> dict[str, Any]:
         """Time, memory, rate of operations and synchronizations of a method's training steps."""
         trainer = self._trainer(name)
-        step, counted = _stepper(trainer), [0, 0]
+        numbers = itertools.count()
+
+        def step() -> None:
+            take_step(trainer, next(numbers))
+
         for _ in range(WARM_UP):
             step()
         model_config = trainer.pipeline.model.config
         rays = trainer.config.pipeline.datamanager.train_num_rays_per_batch
-        counted = [rays, rays * model_config.num_samples]
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         synchronise(self.device)
@@ -141,7 +147,7 @@ class GpuCheck:
             step()
         synchronise(self.device)
         seconds = (time.perf_counter() - begin) / self.steps
-        operations = own_operations(model_config).of(counted[1], counted[0])
+        operations = own_operations(model_config).of(rays * model_config.num_samples, rays)
         return {
             "milliseconds_a_step": round(1e3 * seconds, 2),
             "rays_a_second": round(rays / seconds),
@@ -154,10 +160,7 @@ class GpuCheck:
         }
 
     def _trainer(self, name: str) -> Any:
-        from nerfgen_ns.configs import nerfgen, nerfgen_hq, nerfgen_tiny
-
-        methods = {method.config.method_name: method for method in (nerfgen, nerfgen_hq, nerfgen_tiny)}
-        config: Any = copy.deepcopy(methods[name].config)
+        config: Any = copy.deepcopy(getattr(configs, name.replace("-", "_")).config)
         config.data = config.pipeline.datamanager.data = self.data
         config.output_dir, config.timestamp, config.experiment_name = self.output_dir, "steps", "steps"
         config.machine.device_type, config.vis = self.device.type, "tensorboard"
@@ -297,27 +300,6 @@ class GpuCheck:
                 f"| {name} | {'ok' if check['passed'] else 'failed'} | {check['seconds']} | {found} |"
             )
         return "\n".join(lines)
-
-
-def _stepper(trainer: Any) -> Callable[[], None]:
-    """A function that takes one training step with everything the trainer does in it."""
-    from nerfstudio.engine.callbacks import TrainingCallbackLocation
-
-    taken = 0
-
-    def step() -> None:
-        nonlocal taken
-        for location in (
-            TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
-            TrainingCallbackLocation.AFTER_TRAIN_ITERATION,
-        ):
-            if location is TrainingCallbackLocation.AFTER_TRAIN_ITERATION:
-                trainer.train_iteration(taken)
-            for callback in trainer.callbacks:
-                callback.run_callback_at_location(taken, location=location)
-        taken += 1
-
-    return step
 
 
 def _synchronizations(step: Callable[[], None]) -> list[str]:

@@ -15,8 +15,9 @@ from jaxtyping import Int, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
-from nerfstudio.engine.callbacks import TrainingCallbackLocation
 
+from benchmarks.products import synchronise
+from benchmarks.trainings import take_step
 from nerfgen_ns.configs import nerfgen_tiny
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager, NerfgenDataManagerConfig
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParser, NerfgenDataParserConfig
@@ -186,17 +187,8 @@ class Training:
 
     def step(self) -> None:
         """One step with everything that the trainer does in it, logging and saving excepted."""
-        before, after = (
-            TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
-            TrainingCallbackLocation.AFTER_TRAIN_ITERATION,
-        )
-        for callback in self.trainer.callbacks:
-            callback.run_callback_at_location(self.taken, location=before)
-        self.trainer.train_iteration(self.taken)
-        for callback in self.trainer.callbacks:
-            callback.run_callback_at_location(self.taken, location=after)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        take_step(self.trainer, self.taken)
+        synchronise(self.trainer.pipeline.device)
         self.taken += 1
 
 

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
-from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.engine.callbacks import TrainingCallbackLocation
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from torch import Tensor
 
 from benchmarks.pace import Pace
@@ -182,6 +183,19 @@ class OwnTraining(Training):
             return self.model.eval().get_outputs_for_camera(camera)["rgb"]
         finally:
             self.model.train(training)
+
+
+def take_step(trainer: Trainer, step: int) -> None:
+    """One step with everything that the trainer does in it, logging and saving excepted."""
+    before, after = (
+        TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
+        TrainingCallbackLocation.AFTER_TRAIN_ITERATION,
+    )
+    for callback in trainer.callbacks:
+        callback.run_callback_at_location(step, location=before)
+    trainer.train_iteration(step)
+    for callback in trainer.callbacks:
+        callback.run_callback_at_location(step, location=after)
 
 
 class PacedTrainer(NerfgenTrainer):

@@ -35,12 +35,15 @@ class Run:
     """The class model, in evaluation mode."""
     cameras: Cameras
     """The camera of each photograph of the data, its row of the latent table under `metadata["cam_idx"]`."""
-    data: Path
-    """The prepared folder that the run was trained on."""
     step: int
     """The training step of the checkpoint."""
     record: DataRecord
     """What the run has kept of its data."""
+
+    @property
+    def data(self) -> Path:
+        """The prepared folder that the run was trained on."""
+        return self.record.data
 
     @property
     def photographs(self) -> Path:
@@ -91,8 +94,7 @@ def load_run(load_config: Path) -> Run:
     manager: Any = pipeline.datamanager
     model = pipeline.model
     assert isinstance(model, NerfgenModel)
-    record = manager.dataparser.record
-    return Run(config, model, manager.train_dataset.cameras, record.data, step, record)
+    return Run(config, model, manager.train_dataset.cameras, step, manager.dataparser.record)
 
 
 def read_config(load_config: Path) -> NerfgenTrainerConfig:

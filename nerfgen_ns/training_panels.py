@@ -44,8 +44,7 @@ def draw_panel(trainer: Trainer, step: int) -> UInt8[np.ndarray, "height width 3
     manager: Any = trainer.pipeline.datamanager
     photographs: NerfgenDataset = manager.train_dataset
     model: Any = trainer.pipeline.model
-    record = manager.dataparser.record
-    run = Run(trainer.config, model, photographs.cameras, record.data, step, record)
+    run = Run(trainer.config, model, photographs.cameras, step, manager.dataparser.record)
     model.eval()
     try:
         return identity_sheet(run, shown_identities(photographs), SIZE, photographs=photographs)

@@ -168,5 +168,4 @@ def _run(header: dict[str, Any], tensors: dict[str, Tensor], prepared: Path, cam
         for name, tensor in tensors.items():
             if name.startswith(MODEL):
                 state[name.removeprefix(MODEL)].copy_(tensor)
-    record = pipeline.datamanager.dataparser.record
-    return Run(config, model, cameras, prepared, header["step"], record)
+    return Run(config, model, cameras, header["step"], pipeline.datamanager.dataparser.record)

@@ -73,7 +73,6 @@ def test_a_panel_sets_photographs_beside_what_the_model_makes_of_them(trained):
         trained.config,
         model.eval(),
         photographs.cameras,
-        Path(),
         STEPS,
         trained.pipeline.datamanager.dataparser.record,
     )

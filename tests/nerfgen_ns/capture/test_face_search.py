@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from real_face import astronaut, needs_bundled_models
 from scipy.spatial.transform import Rotation
 
 from nerfgen_ns.capture import face_search
@@ -18,16 +19,10 @@ from nerfgen_ns.capture.mediapipe_models import LandmarkModel
 from nerfgen_ns.capture.photograph_capture import CapturePhotograph
 from nerfgen_ns.capture.photographs import RejectedError
 
-mediapipe = pytest.importorskip("mediapipe", reason="mediapipe is not installed")
-needs_bundled_models = pytest.mark.skipif(
-    not hasattr(mediapipe, "solutions"), reason="this version of mediapipe carries no models"
-)
-
 
 @pytest.fixture(scope="module")
 def portrait() -> np.ndarray:
-    data = pytest.importorskip("skimage.data", reason="scikit-image's astronaut is the test's photograph")
-    return np.ascontiguousarray(data.astronaut()[:460, 60:400])
+    return np.ascontiguousarray(astronaut()[:460, 60:400])
 
 
 @pytest.fixture(scope="module")

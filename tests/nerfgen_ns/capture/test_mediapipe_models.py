@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from real_face import astronaut, mediapipe, needs_bundled_models
 
 from nerfgen_ns.capture import mediapipe_backends as backends
 from nerfgen_ns.capture import mediapipe_models as models
@@ -15,17 +16,12 @@ from nerfgen_ns.capture.mediapipe_models import LandmarkModel, MatteModel
 from nerfgen_ns.capture.photographs import RejectedError
 from nerfgen_ns.errors import NerfgenError, UsageError
 
-mediapipe = pytest.importorskip("mediapipe", reason="mediapipe is not installed")
 MODULES = Path(mediapipe.__file__).parent / "modules"
-needs_bundled_models = pytest.mark.skipif(
-    not hasattr(mediapipe, "solutions"), reason="this version of mediapipe carries no models"
-)
 
 
-@pytest.fixture(scope="module")
-def astronaut() -> np.ndarray:
-    data = pytest.importorskip("skimage.data", reason="scikit-image's astronaut is the test's photograph")
-    return np.ascontiguousarray(data.astronaut()[:256, 80:400])
+@pytest.fixture(scope="module", name="astronaut")
+def face_of_the_astronaut() -> np.ndarray:
+    return np.ascontiguousarray(astronaut()[:256, 80:400])
 
 
 @pytest.fixture(scope="module")

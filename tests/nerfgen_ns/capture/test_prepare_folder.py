@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from real_face import astronaut
 
 from nerfgen_ns.capture import prepare as prepare_module
 from nerfgen_ns.capture.cameras import Cameras, project
@@ -19,10 +20,9 @@ from nerfgen_ns.errors import NerfgenError, UsageError
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
 
 
-@pytest.fixture(scope="module")
-def astronaut():
-    data = pytest.importorskip("skimage.data", reason="scikit-image's astronaut is the test's photograph")
-    return Image.fromarray(data.astronaut())
+@pytest.fixture(scope="module", name="astronaut")
+def picture_of_the_astronaut():
+    return Image.fromarray(astronaut())
 
 
 @pytest.fixture(scope="module")

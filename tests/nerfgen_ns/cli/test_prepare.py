@@ -7,6 +7,7 @@ import time
 
 import pytest
 import tyro
+from real_face import astronaut
 
 from nerfgen_ns.capture.preflight import Concern
 from nerfgen_ns.capture.prepare import ShardReport
@@ -67,12 +68,11 @@ def test_errors_reach_the_caller(tmp_path):
 
 
 def test_an_interruption_is_one_line_and_status_130(tmp_path):
-    data = pytest.importorskip("skimage.data", reason="scikit-image's astronaut is the test's photograph")
     from PIL import Image
 
     photographs, output = tmp_path / "photographs", tmp_path / "out"
     photographs.mkdir()
-    Image.fromarray(data.astronaut()).save(photographs / "0.png")
+    Image.fromarray(astronaut()).save(photographs / "0.png")
     for copy in range(1, 400):
         shutil.copy(photographs / "0.png", photographs / f"{copy}.png")
     program = (

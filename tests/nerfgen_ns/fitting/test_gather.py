@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from real_face import astronaut
 
 from nerfgen_ns.capture.face_mesh import LANDMARK_COUNT
 from nerfgen_ns.errors import NerfgenError, UsageError
@@ -35,7 +36,7 @@ def run_with_landmarks(run: Run, heads: Path, tmp_path: Path) -> Run:
     points = np.random.default_rng(0).normal(size=(LANDMARK_COUNT, 3))
     landmarks = {"class_name": "faces", "focal": 2.1, "landmarks": points.tolist()}
     (data / "canonical_landmarks.json").write_text(json.dumps(landmarks))
-    return replace(run, data=data, record=record_of(data))
+    return replace(run, record=record_of(data))
 
 
 def write_noise(path: Path, mode: str = "RGB") -> None:
@@ -184,10 +185,9 @@ def test_every_path_is_used_rejected_or_left_out_by_name(run: Run, tmp_path: Pat
 def test_a_photograph_without_a_face_is_searched_only_when_asked(
     run_with_landmarks: Run, tmp_path: Path
 ) -> None:
-    data = pytest.importorskip("skimage.data", reason="scikit-image's astronaut is the test's photograph")
     write_noise(tmp_path / "noise.png")
     (tmp_path / "torn.png").write_bytes(b"no image")
-    Image.fromarray(data.astronaut()).save(tmp_path / "face.png")
+    Image.fromarray(astronaut()).save(tmp_path / "face.png")
     images = [tmp_path / name for name in ("noise.png", "torn.png", "face.png")]
     with pytest.raises(NerfgenError, match=r"noise\.png: no face was found.*--search-cameras") as caught:
         gather(images[:2], run_with_landmarks, FitConfig(), tmp_path / "refused")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from prepared_contents import record_of
 
 from nerfgen_ns.datamanagers.transforms import transforms_path
 from nerfgen_ns.errors import UsageError
@@ -27,7 +28,7 @@ def run(trained_config: Path, tmp_path: Path) -> Run:
     torch.manual_seed(0)
     run.model.latent_table.codes.weight.data.normal_(std=1.0)
     write_rendered_photographs(run, run.codes[:2], tmp_path / "data")
-    return replace(run, data=tmp_path / "data")
+    return replace(run, record=record_of(tmp_path / "data"))
 
 
 def displaced(run: Run) -> torch.Tensor:
