@@ -42,6 +42,7 @@ from nerfgen_ns.camera_alignment import (
     with_focal_length,
 )
 from nerfgen_ns.capture.from_run import prepare_from_run
+from nerfgen_ns.checkpoints import FOLDER, checkpoints_in
 from nerfgen_ns.cli.progress import progress_bar
 from nerfgen_ns.datamanagers.transforms import read_frames
 from nerfgen_ns.evaluation.depth_maps import shrink_depth, z_depth
@@ -134,7 +135,7 @@ class CameraCost:
     def _trained(self, name: str, data: Path) -> Path:
         """The config.yml of a run, trained now unless it is there."""
         load_config = self.output_dir / "cost" / self.method / name / "config.yml"
-        if not any(load_config.parent.glob("nerfstudio_models/*.ckpt")):
+        if not checkpoints_in(load_config.parent / FOLDER):
             shutil.rmtree(load_config.parent, ignore_errors=True)
             self._train(name, data)
         return load_config

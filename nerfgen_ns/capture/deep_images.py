@@ -7,7 +7,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 BITS_PER_SAMPLE, ORIENTATION = 258, 274
-"""Tags of TIFF."""
+"""Tags of TIFF; the second is EXIF's as well."""
 WHITE_IS_ZERO, SEPARATED, LAB = 0, 5, 8
 """Kinds of color, by TIFF's PhotometricInterpretation."""
 UNSPECIFIED = 0

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nerfgen_ns.capture.deep_images import (
+    ORIENTATION,
     deep_tiff_size,
     from_values,
     is_deep,
@@ -44,7 +45,6 @@ LONGEST_SIDE = 2048
 LONGEST_SIDE_LARGE = 8192
 """Where a small part of a photograph is wanted it is read larger: up to 50 megapixels, or 150 MB."""
 SHORTEST_SIDE = 32
-ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 
@@ -123,9 +123,7 @@ def is_photograph(path: Path) -> bool:
             warnings.simplefilter("ignore")
             if not path.is_file():  # a pipe would be waited for
                 return False
-            if _is_heif(path):
-                return True
-            if is_tiff(path):
+            if _is_heif(path) or is_tiff(path):
                 return True
             with Image.open(path, formats=_formats()):
                 return True

@@ -83,8 +83,7 @@ def summary(report: PrepareReport) -> list[str]:
     left_out = f", {len(report.left_out)} left out" if report.left_out else ""
     counts = f"[bold]{report.accepted}[/bold] photographs{objects} accepted, {len(report.rejected)} rejected"
     lines = [f"{counts}{left_out}"]
-    for lead, entries in (("", report.rejected), ("left out: ", report.left_out)):
-        lines += [escape(f"  {lead}{line}") for line in by_reason(entries)]
+    lines += lines_of_unused(report.rejected, report.left_out)
     notes = [f"{source}: {note}" for source, several in report.notes.items() for note in several]
     lines += [f"  [yellow]note:[/yellow] {escape(note)}" for note in notes[:MOST_NOTES_SHOWN]]
     if len(notes) > MOST_NOTES_SHOWN:
@@ -94,6 +93,14 @@ def summary(report: PrepareReport) -> list[str]:
     for concern in report.concerns:
         lines.append(f"[yellow]warning:[/yellow] {escape(f'{concern.text} {concern.mend}')}")
     return [*lines, escape(f"look at it: {report.page}")]
+
+
+def lines_of_unused(rejected: Sequence[Rejection], left_out: Sequence[Rejection]) -> list[str]:
+    """Say why files are not used, with rich's markup: first those rejected, then those left out."""
+    from rich.markup import escape
+
+    lines = [*by_reason(rejected), *(f"left out: {line}" for line in by_reason(left_out))]
+    return [escape(f"  {line}") for line in lines]
 
 
 def by_reason(entries: Sequence[Rejection]) -> list[str]:

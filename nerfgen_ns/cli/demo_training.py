@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from nerfgen_ns.checkpoints import FOLDER, checkpoints_in
 from nerfgen_ns.errors import NerfgenError
 
 METHOD, EXPERIMENT, TIMESTAMP = "nerfgen-tiny", "demo", "run"
@@ -51,7 +52,7 @@ class Training:
     @property
     def has_checkpoints(self) -> bool:
         """Whether there is something to go on from."""
-        return any((self.run_dir / "nerfstudio_models").glob("*.ckpt"))
+        return bool(checkpoints_in(self.run_dir / FOLDER))
 
     def command(self) -> list[str]:
         """The call of ns-train, which goes on from the run's checkpoints where there are any."""

@@ -56,7 +56,7 @@ class Fit(FitConfig):
         from rich.markup import escape
         from rich.table import Table
 
-        from nerfgen_ns.capture.prepare_report import by_reason
+        from nerfgen_ns.capture.prepare_report import lines_of_unused
 
         console = Console(highlight=False)
         table = Table("photograph", "identity", "PSNR", "foreground PSNR", "Mahalanobis distance", "camera")
@@ -80,9 +80,8 @@ class Fit(FitConfig):
             f"{len(report.rejected)} rejected{left_out}; "
             f"mean PSNR {fmean(fitted.psnr for fitted in report.photographs):.1f} dB"
         )
-        for lead, entries in (("", report.rejected), ("left out: ", report.left_out)):
-            for line in by_reason(entries):
-                console.print(escape(f"  {lead}{line}"), soft_wrap=True)
+        for line in lines_of_unused(report.rejected, report.left_out):
+            console.print(line, soft_wrap=True)
         for fitted in report.photographs[:MOST_ROWS]:
             for note in fitted.notes:
                 console.print(escape(f"  {fitted.name}: {note}"), soft_wrap=True)
