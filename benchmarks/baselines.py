@@ -17,7 +17,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from benchmarks.mean_surface import MeanSurface, PinholeCamera, mean_landmarks, surface_of_landmarks, warp
-from nerfgen_ns.datamanagers.transforms import read_frames, transforms_path
+from nerfgen_ns.dataset_format.transforms import read_frames, transforms_path
 from nerfgen_ns.evaluation.views_with_truth import Figures, Rendered, Renderer, ViewWithTruth, mean_scores
 
 

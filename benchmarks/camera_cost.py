@@ -7,7 +7,7 @@ FITTED is a prepared folder of the photographs in HEADS/train (`nerfgen prepare 
 Trains the same method for the same time on the true cameras, on the fitted ones, on the fitted ones with
 `--pipeline.model.pose-correction True`, and on those that `nerfgen prepare --from-run` finds anew with the
 run of the fitted ones; `--runs` leaves some of them out. The test cameras are brought into the fitted class
-frame in two ways (see `nerfgen_ns.camera_alignment`): by each identity's own training camera, and by one
+frame in two ways (see `nerfgen_ns.cameras.alignment`): by each identity's own training camera, and by one
 similarity for all. Views keep their own intrinsics.
 
 Beside the true cameras' figures stands how well cameras are found anew, from the fitted ones, by networks
@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from nerfgen_ns.camera_alignment import (
+from nerfgen_ns.cameras.alignment import (
     Similarity,
     align_collection,
     align_identity,
@@ -41,17 +41,15 @@ from nerfgen_ns.camera_alignment import (
     rotation_errors,
     with_focal_length,
 )
-from nerfgen_ns.capture.from_run import prepare_from_run
-from nerfgen_ns.checkpoints import FOLDER, checkpoints_in
-from nerfgen_ns.cli.progress import progress_bar
-from nerfgen_ns.datamanagers.transforms import read_frames
-from nerfgen_ns.evaluation.depth_maps import shrink_depth, z_depth
-from nerfgen_ns.evaluation.depth_metrics import depth_correlation
-from nerfgen_ns.evaluation.image_metrics import foreground_psnr
-from nerfgen_ns.evaluation.photographs import open_dataset
-from nerfgen_ns.files import write_json
-from nerfgen_ns.fitting.training_cameras import refit_cameras
-from nerfgen_ns.run import Run, load_run
+from nerfgen_ns.datamanagers.dataset import open_dataset
+from nerfgen_ns.dataset_format.transforms import read_frames
+from nerfgen_ns.inversion.refit import prepare_from_run, refit_cameras
+from nerfgen_ns.metrics.depth import depth_correlation, shrink_depth, z_depth
+from nerfgen_ns.metrics.images import foreground_psnr
+from nerfgen_ns.runs.run import Run, load_run
+from nerfgen_ns.training.checkpoints import FOLDER, checkpoints_in
+from nerfgen_ns.utils.console import progress_bar
+from nerfgen_ns.utils.files import write_json
 
 TRUE: Final = "true"
 FITTED: Final = "fitted"

@@ -22,14 +22,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import RECORD, record_of_run
-from nerfgen_ns.camera_alignment import camera_errors
-from nerfgen_ns.capture.collection_fit import Collection, CollectionFit, fit_collection
-from nerfgen_ns.capture.face_mesh import FACE_MESH
-from nerfgen_ns.capture.landmark_scheme import LandmarkScheme, partners_of_pairs
-from nerfgen_ns.capture.models import MediaPipeLandmarks
-from nerfgen_ns.capture.photographs import RejectedError
+from nerfgen_ns.cameras.alignment import camera_errors
 from nerfgen_ns.errors import NerfgenError
-from nerfgen_ns.files import read_json, write_json
+from nerfgen_ns.preprocessing.camera_fitting.fit import Collection, CollectionFit, fit_collection
+from nerfgen_ns.preprocessing.landmarks.models import (
+    FACE_MESH,
+    LandmarkScheme,
+    MediaPipeLandmarks,
+    partners_of_pairs,
+)
+from nerfgen_ns.preprocessing.photographs import RejectedError
+from nerfgen_ns.utils.files import read_json, write_json
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 PAIRS = [

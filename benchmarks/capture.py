@@ -24,10 +24,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from nerfgen_ns.camera_alignment import camera_errors, photograph_camera
-from nerfgen_ns.capture.listing import list_photographs
-from nerfgen_ns.capture.prepare import PrepareConfig, prepare
-from nerfgen_ns.files import read_json, write_json
+from nerfgen_ns.cameras.alignment import camera_errors, photograph_camera
+from nerfgen_ns.preprocessing.listing import list_photographs
+from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare
+from nerfgen_ns.utils.files import read_json, write_json
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

@@ -18,14 +18,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from nerfgen_ns.cli.progress import progress_bar
-from nerfgen_ns.datamanagers.transforms import read_frames, transforms_path
+from nerfgen_ns.dataset_format.transforms import read_frames, transforms_path
 from nerfgen_ns.errors import exit_with_one_line
 from nerfgen_ns.evaluation.views_with_truth import evaluate_views
-from nerfgen_ns.files import read_json, write_json
-from nerfgen_ns.fitting.config import FitConfig
-from nerfgen_ns.fitting.fit import fit
-from nerfgen_ns.run import load_run
+from nerfgen_ns.inversion.config import FitConfig
+from nerfgen_ns.inversion.inversion import fit
+from nerfgen_ns.runs.run import load_run
+from nerfgen_ns.utils.console import progress_bar
+from nerfgen_ns.utils.files import read_json, write_json
 
 
 @dataclass(kw_only=True)

@@ -31,9 +31,9 @@ from benchmarks.results_file import write_section
 from benchmarks.trainings import take_step
 from nerfgen_ns import configs
 from nerfgen_ns.errors import NerfgenError
-from nerfgen_ns.files import write_json
-from nerfgen_ns.machine import cuda_problem, describe_machine, machine_sentence
-from nerfgen_ns.rendering import CUDA_13_HEADER
+from nerfgen_ns.rendering.ray_renderers import CUDA_13_HEADER
+from nerfgen_ns.utils.files import write_json
+from nerfgen_ns.utils.machine import cuda_problem, describe_machine, machine_sentence
 
 WARM_UP = 10
 PICTURE_SIZE = 256
@@ -204,7 +204,7 @@ class GpuCheck:
         if self.device.type == "cuda":
             self._command(
                 "one NCCL rank", "torchrun", "--standalone", "--nproc-per-node", 1, "-m",
-                "nerfgen_ns.distributed", "nerfgen-tiny", "--data", self.data, "--output-dir", runs,
+                "nerfgen_ns.training.distributed", "nerfgen-tiny", "--data", self.data, "--output-dir", runs,
                 "--max-num-iterations", 30, *quiet,
             )  # fmt: skip
         self._check("one model on both devices", self._on_both_devices)
@@ -249,8 +249,8 @@ class GpuCheck:
         """One checkpoint on the GPU in bf16 and fp32, and on the processor: mean and largest differences."""
         import numpy as np
 
-        from nerfgen_ns.run import load_run
-        from nerfgen_ns.turntable import turned_cameras, usual_angles
+        from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
+        from nerfgen_ns.runs.run import load_run
 
         run = load_run(self.output_dir / "runs/check/nerfgen-tiny/first/config.yml")
         model, field = run.model, run.model.foreground_field

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nerfgen_ns.machine import describe_machine, machine_sentence
+from nerfgen_ns.utils.machine import describe_machine, machine_sentence
 
 RECORD = "record"
 """Where `record_of_run` stands in a benchmark's JSON."""

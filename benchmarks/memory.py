@@ -19,7 +19,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from nerfgen_ns.files import read_json, write_json
+from nerfgen_ns.utils.files import read_json, write_json
 
 
 @dataclass

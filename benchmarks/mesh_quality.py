@@ -20,12 +20,12 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
-from nerfgen_ns.datamanagers.dataset import NerfgenDataset
-from nerfgen_ns.evaluation.photographs import open_dataset
-from nerfgen_ns.files import write_json
-from nerfgen_ns.meshing import Mesh, extract_mesh, object_field
-from nerfgen_ns.meshing.extraction import SURFACE_LEVEL
-from nerfgen_ns.run import Run, load_run
+from nerfgen_ns.datamanagers.dataset import NerfgenDataset, open_dataset
+from nerfgen_ns.meshing.extraction import SURFACE_LEVEL, extract_mesh
+from nerfgen_ns.meshing.field import object_field
+from nerfgen_ns.meshing.mesh import Mesh
+from nerfgen_ns.runs.run import Run, load_run
+from nerfgen_ns.utils.files import write_json
 
 SUBPIXELS = 4
 

@@ -23,15 +23,15 @@ from rich.console import Console
 from rich.table import Table
 from scipy.spatial.transform import Rotation
 
-from nerfgen_ns.camera_alignment import photograph_camera
-from nerfgen_ns.capture.face_mesh import CHIN, FOREHEAD, NOSE, face_width
-from nerfgen_ns.capture.listing import list_photographs
-from nerfgen_ns.capture.mediapipe_models import LandmarkModel
-from nerfgen_ns.capture.photographs import RejectedError, read_photograph
-from nerfgen_ns.capture.prepare import PrepareConfig, prepare
-from nerfgen_ns.capture.prepare_report import PrepareReport
+from nerfgen_ns.cameras.alignment import photograph_camera
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.files import read_json, write_json
+from nerfgen_ns.preprocessing.landmarks.mediapipe_models import LandmarkModel
+from nerfgen_ns.preprocessing.landmarks.models import CHIN, FOREHEAD, NOSE, face_width
+from nerfgen_ns.preprocessing.listing import list_photographs
+from nerfgen_ns.preprocessing.photographs import RejectedError, read_photograph
+from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare
+from nerfgen_ns.preprocessing.report.prepare_report import PrepareReport
+from nerfgen_ns.utils.files import read_json, write_json
 
 WIDTH, HEIGHT = 4000, 3000
 NARROWEST, WIDEST = 90, 2000

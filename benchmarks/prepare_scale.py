@@ -22,14 +22,19 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from nerfgen_ns.capture import prepare as stages
-from nerfgen_ns.capture.cameras import Cameras, observe, rotation_matrices
-from nerfgen_ns.capture.capture_store import CaptureFiles
-from nerfgen_ns.capture.face_mesh import LANDMARK_CENTRE, LANDMARK_COUNT, LANDMARK_RADIUS, mirror_partners
-from nerfgen_ns.capture.prepare import PrepareConfig, prepare
-from nerfgen_ns.capture.prepare_plan import Plan
-from nerfgen_ns.capture.prepared_folder import PreparedFolder
-from nerfgen_ns.files import write_json
+from nerfgen_ns.cameras.projection import Cameras, observe, rotation_matrices
+from nerfgen_ns.preprocessing import prepare as stages
+from nerfgen_ns.preprocessing.landmarks.models import (
+    LANDMARK_CENTRE,
+    LANDMARK_COUNT,
+    LANDMARK_RADIUS,
+    mirror_partners,
+)
+from nerfgen_ns.preprocessing.plan import Plan
+from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare
+from nerfgen_ns.preprocessing.prepared_folder import PreparedFolder
+from nerfgen_ns.preprocessing.store import CaptureFiles
+from nerfgen_ns.utils.files import write_json
 
 SIZE, FOCAL, DISTANCE = 64, 2.1, 2.7
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.reference import ReferenceSettings
-from nerfgen_ns.fields.precision import has_fast_bf16
-from nerfgen_ns.model_config import NerfgenModelConfig
+from nerfgen_ns.model.config import NerfgenModelConfig
+from nerfgen_ns.utils.machine import has_fast_bf16
 
 FORMULA = (
     "2·inputs·outputs operations a row and layer, three times (forward, gradients of weights and of inputs); "

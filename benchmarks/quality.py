@@ -22,12 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import RECORD, record_of_run, shown_path
-from nerfgen_ns.evaluation.subjects import evenly
+from nerfgen_ns.evaluation.renders import evenly
 from nerfgen_ns.evaluation.views_with_truth import evaluate_views
-from nerfgen_ns.files import write_json
-from nerfgen_ns.gallery import identity_sheet, turning_sheet
-from nerfgen_ns.pictures import write_image
-from nerfgen_ns.run import load_run
+from nerfgen_ns.runs.run import load_run
+from nerfgen_ns.utils.files import write_json
+from nerfgen_ns.utils.images import write_image
+from nerfgen_ns.visualization.contact_sheets import identity_sheet, turning_sheet
 
 SHOWN_IDENTITIES = 8
 
@@ -83,7 +83,7 @@ class Quality:
             table.add_row(name.replace("_", " "), f"{value:.4g}")
         Console().print(table)
         shown = evenly(range(len(run.codes)), SHOWN_IDENTITIES)
-        write_image(self.output_dir / "sheet.png", identity_sheet(run, shown, 128))
+        write_image(self.output_dir / "sheet.png", identity_sheet(run, run.open_photographs(), shown, 128))
         write_image(self.output_dir / "turning.png", turning_sheet(run, shown, 128))
 
     def _train(self) -> Path:

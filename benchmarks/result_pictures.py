@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.files import replace_file
+from nerfgen_ns.utils.files import replace_file
 
 WIDEST = 1200
 """Pixels; a wider picture is made smaller."""

@@ -9,8 +9,8 @@ from benchmarks.ablation.report import ablation_report
 from benchmarks.ablation.tables import markdown_table
 from benchmarks.machine import RECORD, record_sentence, shown_path, shown_text, spoken_seconds
 from benchmarks.result_pictures import ResultPictures
-from nerfgen_ns.files import read_json
-from nerfgen_ns.machine import machine_sentence
+from nerfgen_ns.utils.files import read_json
+from nerfgen_ns.utils.machine import machine_sentence
 
 QUALITY = {
     "training_steps": ("steps of training", ",.0f"),

@@ -20,7 +20,7 @@ import tyro
 from benchmarks import result_sections
 from benchmarks.result_pictures import ResultPictures
 from nerfgen_ns.errors import UsageError, exit_with_one_line
-from nerfgen_ns.files import write_text
+from nerfgen_ns.utils.files import write_text
 
 INTRODUCTION = """# Results
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.files import write_text
+from nerfgen_ns.utils.files import write_text
 
 TITLE = "# What the benchmarks measured\n\nEach section was written by the command that it stands for.\n"
 DEVICES = {"cpu": "on a processor", "cuda": "on a GPU"}

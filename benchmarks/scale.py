@@ -29,7 +29,7 @@ from rich.table import Table
 from benchmarks.machine import RECORD, record_of_run, record_sentence
 from benchmarks.results_file import write_section
 from benchmarks.scale_case import Case, Training, peak_bytes
-from nerfgen_ns.files import replace_file, write_json
+from nerfgen_ns.utils.files import replace_file, write_json
 
 Axis = Literal["rows", "image_size", "width", "rays", "pixels_in_file"]
 Figures = dict[Axis, list[dict[str, Any]]]

@@ -23,7 +23,7 @@ from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager, NerfgenData
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParser, NerfgenDataParserConfig
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.datamanagers.pixel_store import PixelStore, read_pixels
-from nerfgen_ns.trainer import NerfgenTrainer
+from nerfgen_ns.training.trainer import NerfgenTrainer
 
 DISTINCT = 2
 """Different images, which the photographs of a case repeat."""

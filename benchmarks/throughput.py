@@ -26,9 +26,9 @@ from benchmarks.products import FORMULA, measured_peaks
 from benchmarks.throughput_report import plot_curves, print_figures, write_results
 from benchmarks.training_process import Job, TrainingProcess
 from benchmarks.trainings import TrainingSettings
-from nerfgen_ns.cli.progress import progress_bar
 from nerfgen_ns.errors import UsageError, exit_with_one_line
-from nerfgen_ns.files import write_json
+from nerfgen_ns.utils.console import progress_bar
+from nerfgen_ns.utils.files import write_json
 
 FRAME_SIZE, FRAMES = 128, 12
 Curve = list[tuple[float, float]]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.results_file import write_section
-from nerfgen_ns.files import replace_file
+from nerfgen_ns.utils.files import replace_file
 
 NAMES = {"reference": "literal method", "ours": "ours"}
 COLOURS = {"reference": "tab:gray", "ours": "tab:blue"}

@@ -20,10 +20,10 @@ from torch import Tensor
 from benchmarks.pace import Pace
 from benchmarks.products import synchronise
 from benchmarks.trainings import OwnTraining, ReferenceTraining, Training, TrainingSettings
+from nerfgen_ns.cameras.trajectories import path_around, turned_cameras
+from nerfgen_ns.dataset_format.transforms import row_of_identity
 from nerfgen_ns.errors import NerfgenError
-from nerfgen_ns.evaluation.photographs import row_of_identity
 from nerfgen_ns.evaluation.views_with_truth import Rendered, ViewWithTruth, mean_scores, read_views
-from nerfgen_ns.turntable import path_around, turned_cameras
 
 
 @dataclass

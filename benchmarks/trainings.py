@@ -20,10 +20,10 @@ from benchmarks.pace import Pace
 from benchmarks.products import Operations, own_operations, reference_operations
 from benchmarks.reference import Reference, ReferenceSettings, even_bounds
 from nerfgen_ns import configs
-from nerfgen_ns.allocator import keep_freed_memory
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager, NerfgenDataManagerConfig
-from nerfgen_ns.run import quiet_console
-from nerfgen_ns.trainer import NerfgenTrainer, NerfgenTrainerConfig
+from nerfgen_ns.training.trainer import NerfgenTrainer, NerfgenTrainerConfig
+from nerfgen_ns.utils.console import quiet_console
+from nerfgen_ns.utils.machine import keep_freed_memory
 
 NEVER = 10**9
 RAYS_A_CHUNK = 1024

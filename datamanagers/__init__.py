@@ -1,0 +1,1 @@
+"""From photographs with cameras to training batches."""

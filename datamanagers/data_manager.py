@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,27 +22,46 @@ from nerfstudio.data.utils.nerfstudio_collate import nerfstudio_collate
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from nerfgen_ns.datamanagers.data_parser import (
-    NerfgenDataParser,
-    NerfgenDataParserConfig,
-    number_photographs,
-)
+from nerfgen_ns.datamanagers.data_parser import NerfgenDataParser, NerfgenDataParserConfig, number_photographs
+from nerfgen_ns.datamanagers.data_record import Fingerprint, check_files, fingerprint_of
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
-from nerfgen_ns.datamanagers.file_pixel_store import FilePixelStore
-from nerfgen_ns.datamanagers.fingerprint import Fingerprint, check_files, fingerprint_of
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSampler, ImagewisePixelSamplerConfig
-from nerfgen_ns.datamanagers.pixel_store import BYTES_OF_PIXEL, PixelStore
-from nerfgen_ns.datamanagers.prefetch import Prefetched
-from nerfgen_ns.datamanagers.rays import PixelRays
-from nerfgen_ns.datamanagers.transforms import transforms_path
+from nerfgen_ns.datamanagers.pixel_store import BYTES_OF_PIXEL, FilePixelStore, PixelStore
+from nerfgen_ns.datamanagers.ray_generator import PixelRays
+from nerfgen_ns.dataset_format.transforms import transforms_path
 from nerfgen_ns.errors import UsageError, exit_with_one_line
-from nerfgen_ns.files import writable_cache_folder
+from nerfgen_ns.utils.files import writable_cache_folder
+
+Item = TypeVar("Item")
+
+
+class Prefetched(Generic[Item]):
+    """Makes the next items in a thread of its own, one after another, while the last is in use.
+
+    Args:
+        make: makes an item; called in that thread alone.
+        ahead: how many items are made or being made before they are asked for. The first call begins.
+    """
+
+    def __init__(self, make: Callable[[], Item], ahead: int) -> None:
+        self._make = make
+        self._ahead = ahead
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+        self._coming: deque[Future[Item]] = deque()
+
+    def next(self) -> Item:
+        """The next item; what `make` raised is raised here."""
+        while len(self._coming) <= self._ahead:
+            self._coming.append(self._thread.submit(self._make))
+        return self._coming.popleft().result()
+
 
 if TYPE_CHECKING:
     DataParserSubcommand = Any
 else:
     # nerfstudio's choice of data parsers, or none.
     DataParserSubcommand = AnnotatedDataParserUnion | None
+
 
 BATCHES_AHEAD = 4
 """Batches that are read from a file before they are asked for."""

@@ -27,9 +27,9 @@ from nerfgen_ns.datamanagers.data_record import (
     read_record,
     with_identities_of,
 )
-from nerfgen_ns.datamanagers.transforms import read_frames, rows_of_frames, transforms_path
+from nerfgen_ns.dataset_format.transforms import read_frames, rows_of_frames, transforms_path
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.files import cache_folder, read_json, writable_cache_folder
+from nerfgen_ns.utils.files import cache_folder, read_json, writable_cache_folder
 
 
 @dataclass
@@ -225,8 +225,8 @@ def find_prepared(data: Path) -> Path:
     if not data.is_dir():
         raise UsageError(f"{data}: no such folder; --data takes a prepared folder or a folder of photographs")
 
-    from nerfgen_ns.capture.prepare import PrepareConfig, prepare
-    from nerfgen_ns.capture.prepare_report import summary
+    from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare
+    from nerfgen_ns.preprocessing.report.prepare_report import summary
 
     writable_cache_folder()
     output_dir = prepared_copy_of(data)

@@ -11,8 +11,18 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 from PIL import Image
 from torch import Tensor
 
-from nerfgen_ns.datamanagers.fingerprint import digest_of
+from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
+from nerfgen_ns.datamanagers.data_record import digest_of
 from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.utils.console import quiet_console
+
+
+def open_dataset(folder: Path, downscale_factor: int = 1) -> NerfgenDataset:
+    """All photographs of a prepared folder, with their mattes and cameras."""
+    config = NerfgenDataParserConfig(data=folder, downscale_factor=downscale_factor)
+    with quiet_console():
+        return NerfgenDataset(config.setup().get_dataparser_outputs(split="train"))
+
 
 GRAY = 128
 """What stands in for a photograph that is gone."""

@@ -1,17 +1,27 @@
-"""All pixels that train, as bytes in memory."""
+"""All pixels that train: as bytes in memory, or in a file read page by page."""
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import math
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from filelock import FileLock
+from jaxtyping import Float, Int, UInt8, UInt32
+from nerfstudio.utils.rich_utils import CONSOLE
+from rich.progress import track
 from torch import Tensor
 
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
+from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.utils.files import replace_file
 
 BYTES_OF_PIXEL = 4
 """Red, green, blue and the matte."""
@@ -95,3 +105,201 @@ def read_pixels(dataset: NerfgenDataset, image: int) -> tuple[UInt8[np.ndarray, 
     if matte is not None:
         pixels[:, 3] = matte.reshape(-1)
     return pixels, matte is not None
+
+
+PAGE = 1024
+"""Pixels that are read together: four kilobytes, what a disk reads at least."""
+
+
+class PixelFile:
+    """Pixels of four bytes each in a file; after them, 1 if there are mattes.
+
+    What was read stays in the system's cache, which it takes back when memory is needed elsewhere. The file
+    is read rather than mapped: of a mapped file each page that is touched counts as memory of the process,
+    with as many as 512 around it.
+
+    Args:
+        path: a file that `write` made.
+        count: how many pixels are in it.
+
+    Raises:
+        NerfgenError: it is shorter than that.
+    """
+
+    def __init__(self, path: Path, count: int) -> None:
+        self._file = path.open("rb")
+        self._pixels = count
+        flag = np.empty(1, dtype=np.uint32)
+        self._read(flag, 4 * self._pixels)
+        self.has_mattes = bool(flag[0])
+        """Whether the fourth byte of each pixel is a matte."""
+
+    def take(self, places: Int[np.ndarray, "pixels"]) -> UInt8[np.ndarray, "pixels 4"]:
+        """The pixels at places, counted from the beginning of the file.
+
+        All pages are asked for before the first is waited for, so that a disk serves many at once.
+        """
+        handle = self._file.fileno()
+        pages, page_of_place = np.unique(places // PAGE, return_inverse=True)
+        if hasattr(os, "posix_fadvise"):
+            for page in pages.tolist():
+                os.posix_fadvise(handle, 4 * PAGE * page, 4 * PAGE, os.POSIX_FADV_WILLNEED)
+        content = np.empty((len(pages), PAGE), dtype=np.uint32)
+        for place, page in enumerate(pages.tolist()):
+            self._read_page(content[place], page)
+        return content[page_of_place, places % PAGE].view(np.uint8).reshape(-1, 4)
+
+    def _read_page(self, page: UInt32[np.ndarray, "pixels"], number: int) -> None:
+        """Read one page; the last of the file may be shorter, and what it lacks stays as it is."""
+        begin = PAGE * number
+        self._read(page[: self._pixels - begin], 4 * begin)
+
+    def _read(self, values: UInt32[np.ndarray, "pixels"], begin: int) -> None:
+        """Fill values from a byte of the file on. The system may give less than it is asked for.
+
+        Raises:
+            NerfgenError: the file ends before, or cannot be read.
+        """
+        wanted = memoryview(values.data).cast("B")
+        done = 0
+        try:
+            while done < len(wanted):
+                read = os.preadv(self._file.fileno(), [wanted[done:]], begin + done)
+                if read == 0:
+                    raise EOFError("it is shorter than it was")
+                done += read
+        except (OSError, EOFError) as error:
+            raise NerfgenError(
+                f"{self._file.name}: the pixels cannot be read ({error}); delete the file and train again"
+            ) from error
+
+
+def write(path: Path, count: int, images: Iterable[tuple[UInt8[np.ndarray, "pixels 4"], bool]]) -> None:
+    """Write a file of `count` pixels, unless it is there; another process that wants it too waits.
+
+    Args:
+        path: where.
+        count: how many pixels the images have together.
+        images: the pixels of one image after another, and whether it has a matte.
+
+    Raises:
+        NerfgenError: the disk has no room for it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if path.exists() and path.stat().st_size == 4 * (count + 1):
+            return
+        free = shutil.disk_usage(path.parent).free
+        if 4 * count > free:
+            raise NerfgenError(
+                f"{path.parent}: the pixels take {4 * count / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
+                "choose another --pipeline.datamanager.pixel-folder or a larger "
+                "--pipeline.datamanager.dataparser.downscale-factor"
+            )
+        have_mattes = True
+        with replace_file(path) as temporary, temporary.open("wb") as file:
+            for pixels, has_matte in images:
+                file.write(np.ascontiguousarray(pixels).data)
+                have_mattes &= has_matte
+            file.write(np.uint32(have_mattes).tobytes())
+
+
+def name_of(files: Iterable[Path], *arrays: Int[np.ndarray, "..."]) -> str:
+    """A name that is another when one of the files has changed, or one of the arrays."""
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            status = file.stat()
+            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        except OSError:
+            # Reading it says so, or gray stands in for it.
+            digest.update(f"{file}\0\n".encode())
+    for array in arrays:
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:20]
+
+
+WINDOW = 256
+"""Pixels of an image that one step draws from: they lie side by side in the file, a kilobyte."""
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+
+
+class FilePixelStore(PixelStore):
+    """A pixel store that is laid out in a file once, and read from there.
+
+    A disk reads whole pages. So that all pixels that a step takes from an image come with one of them, an
+    image's pixels are scattered: its place p holds pixel p·stride modulo the number of pixels, the stride
+    near the golden section of that number, which spreads any run of places evenly over the image (Weyl's
+    sequence). A step draws from a run of `WINDOW` places that begins anywhere, so that each of its pixels is
+    uniform over the image.
+
+    Args:
+        dataset: where the images come from.
+        images: the numbers of the images to hold.
+        folder: where the file goes, or lies from another time.
+    """
+
+    def __init__(self, dataset: NerfgenDataset, images: Int[np.ndarray, "chosen"], folder: Path) -> None:
+        self.folder = folder
+        super().__init__(dataset, images)
+
+    def _hold(self, dataset: NerfgenDataset) -> None:
+        # Images that are not held have no pixels.
+        sizes, kinds = self.sizes.clamp(min=1).unique(return_inverse=True)
+        strides = [stride_of(size) for size in sizes.tolist()]
+        self.strides = torch.tensor(strides)[kinds]
+        inverses = [pow(stride, -1, size) for stride, size in zip(strides, sizes.tolist(), strict=True)]
+        self.inverses = torch.tensor(inverses)[kinds]
+        self._window = 0
+
+        names = [dataset.image_filenames[image] for image in self.images.tolist()]
+        mattes = dataset.metadata["matte_filenames"] or []
+        names += [mattes[image] for image in self.images.tolist()] if mattes else []
+        name = name_of(names, self.images.numpy(), self.heights.numpy(), self.widths.numpy())
+        path, count = self.folder / f"{name}.pixels", int(self.sizes.sum())
+        if not path.exists():
+            CONSOLE.print(f"Laying out {len(self)} photographs once in {path}, {4e-9 * count:.1f} GB.")
+        write(path, count, self._scattered(dataset))
+        self._file = PixelFile(path, count)
+        self.has_mattes = self._file.has_mattes
+
+    def _scattered(self, dataset: NerfgenDataset) -> Iterator[tuple[UInt8[np.ndarray, "pixels 4"], bool]]:
+        order: dict[int, Int[np.ndarray, "pixels"]] = {}
+        decoded = track(self._decoded(dataset), "photographs", len(self), console=CONSOLE, transient=True)
+        for image, (pixels, has_matte) in decoded:
+            size = len(pixels)
+            if size not in order:
+                order[size] = np.arange(size)
+                order[size] *= int(self.strides[image])
+                order[size] %= size
+            yield pixels[order[size]], has_matte
+
+    def for_a_step(self, generator: torch.Generator | None = None) -> FilePixelStore:
+        """The store with a new window in each image, from which `draw` then draws."""
+        step = copy.copy(self)
+        step._window = int(torch.randint(1 << 31, (), generator=generator))
+        return step
+
+    def draw(
+        self, image: Int[Tensor, "rays"], generator: torch.Generator | None = None
+    ) -> Int[Tensor, "rays 2"]:
+        """A random (row, column) in the window of each of the images."""
+        # Another image's window begins elsewhere.
+        begin = self._window + image * 0x9E3779B1
+        drawn = torch.randint(WINDOW, image.shape, generator=generator)
+        pixel = (begin + drawn) % self.sizes[image] * self.strides[image] % self.sizes[image]
+        return torch.stack([pixel // self.widths[image], pixel % self.widths[image]], dim=-1)
+
+    def _bytes_of(
+        self, image: Int[Tensor, "rays"], pixel: Int[Tensor, "rays"]
+    ) -> UInt8[np.ndarray, "rays 4"]:
+        place = pixel * self.inverses[image] % self.sizes[image]
+        return self._file.take((self.offsets[image] + place).numpy())
+
+
+def stride_of(count: int) -> int:
+    """The first number from the golden section of `count` on that shares no divisor with it."""
+    stride = max(round(GOLDEN * count), 1)
+    while math.gcd(stride, count) != 1:
+        stride += 1
+    return stride

@@ -1,0 +1,1 @@
+"""The networks: foreground and background fields."""

@@ -4,9 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nerfgen_ns.fields.conditional_mlp import conditional_mlp, dense_layer
+from nerfgen_ns.fields.conditional_mlp import conditional_mlp, dense, dense_layer, product_dtype
 from nerfgen_ns.fields.encoding import PositionalEncoding
-from nerfgen_ns.fields.precision import dense, product_dtype
 
 
 class BackgroundField(nn.Module):

@@ -1,4 +1,4 @@
-"""The matrix products of a conditional ReLU MLP, forwards and backwards, with nothing in between."""
+"""The conditional ReLU MLP that the fields share: its matrix products and their number format."""
 
 from __future__ import annotations
 
@@ -6,8 +6,32 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+def product_dtype(points: Tensor, use_bf16: bool) -> torch.dtype:
+    """The number format of a field's matrix products: bf16, or what is in force for these points already.
+
+    It is chosen once a call and then written out in every product: nerfstudio's `--mixed-precision` puts an
+    autocast to fp16 around a step, which would otherwise turn some of the products back.
+    """
+    if use_bf16:
+        return torch.bfloat16
+    device = points.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else points.dtype
+
+
+def dense(
+    values: Float[Tensor, "*batch inputs"],
+    weight: Float[Tensor, "outputs inputs"],
+    bias: Float[Tensor, "outputs"],
+    dtype: torch.dtype,
+) -> Float[Tensor, "*batch outputs"]:
+    """A dense layer whose product has the number format `dtype`, whatever autocast is in force."""
+    with torch.autocast(values.device.type, enabled=False):
+        return F.linear(values.to(dtype), weight.to(dtype), bias.to(dtype))
 
 
 class DenseLayer(NamedTuple):

@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp, dense_layer
+from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp, dense, dense_layer, product_dtype
 from nerfgen_ns.fields.encoding import PositionalEncoding
-from nerfgen_ns.fields.precision import dense, product_dtype
 
 
 class LatentTerms(NamedTuple):

@@ -23,15 +23,16 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.latent_space import LatentSpace, interpolate
-from nerfgen_ns.run import Run
-from nerfgen_ns.turntable import turned_cameras, usual_angles
+from nerfgen_ns.latents.latent_space import LatentSpace, interpolate
+from nerfgen_ns.runs.run import Run
 
 if TYPE_CHECKING:
-    from nerfgen_ns.fitting.config import FitConfig
-    from nerfgen_ns.fitting.find import Found
-    from nerfgen_ns.meshing import Mesh
+    from nerfgen_ns.inversion.config import FitConfig
+    from nerfgen_ns.inversion.inversion import Found
+    from nerfgen_ns.meshing.mesh import Mesh
+
 
 Code = Float[Tensor, "latent"]
 
@@ -107,8 +108,8 @@ class ClassModel:
             UsageError: there is no such photograph, or an option makes no sense.
             NerfgenError: no photograph can be used.
         """
-        from nerfgen_ns.fitting.config import FitConfig
-        from nerfgen_ns.fitting.find import find
+        from nerfgen_ns.inversion.config import FitConfig
+        from nerfgen_ns.inversion.inversion import find
 
         with tempfile.TemporaryDirectory() as work:
             return find(self.run, [Path(image) for image in images], config or FitConfig(), Path(work))
@@ -147,7 +148,8 @@ class ClassModel:
             UsageError: the resolution is out of range.
             NerfgenError: the object has no surface.
         """
-        from nerfgen_ns.meshing import extract_mesh, object_field
+        from nerfgen_ns.meshing.extraction import extract_mesh
+        from nerfgen_ns.meshing.field import object_field
 
         return extract_mesh(
             object_field(self.run.model, code.reshape(1, -1)), resolution, cameras=self.run.cameras
@@ -160,6 +162,6 @@ class ClassModel:
             UsageError: the suffix is none of these, or the resolution is out of range.
             NerfgenError: the object has no surface, or the file cannot be written.
         """
-        from nerfgen_ns.meshing import save_mesh
+        from nerfgen_ns.meshing.extraction import save_mesh
 
         save_mesh(self.run.model, code, Path(path), resolution, cameras=self.run.cameras)

@@ -11,11 +11,10 @@ from nerfstudio.plugins.types import MethodSpecification
 
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
-from nerfgen_ns.model_config import NerfgenModelConfig
-from nerfgen_ns.optimizers import FusedAdamConfig, MuonConfig
-from nerfgen_ns.pipeline import NerfgenPipelineConfig
-from nerfgen_ns.row_adam import RowAdamConfig
-from nerfgen_ns.trainer import BudgetDecayConfig, NerfgenTrainerConfig
+from nerfgen_ns.model.config import NerfgenModelConfig
+from nerfgen_ns.training.optimizers import BudgetDecayConfig, FusedAdamConfig, MuonConfig, RowAdamConfig
+from nerfgen_ns.training.pipeline import NerfgenPipelineConfig
+from nerfgen_ns.training.trainer import NerfgenTrainerConfig
 
 POSE_LR = 4e-4
 """Learning rate of the pose correction, in radians; Adam moves a turn by about as much a step."""
@@ -75,7 +74,6 @@ nerfgen = MethodSpecification(
     ),
     description="A class of objects from single photographs: 8×256 networks, for a GPU.",
 )
-
 nerfgen_hq = MethodSpecification(
     config=NerfgenTrainerConfig(
         method_name="nerfgen-hq",
@@ -98,7 +96,6 @@ nerfgen_hq = MethodSpecification(
     ),
     description="The paper's largest networks, 8×1024 with codes of 2048, for large GPUs.",
 )
-
 nerfgen_tiny = MethodSpecification(
     config=NerfgenTrainerConfig(
         method_name="nerfgen-tiny",

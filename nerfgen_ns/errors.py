@@ -1,5 +1,7 @@
 """The errors that reach a person: one line that names the input and the mend."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,3 +40,13 @@ def exit_with_one_line() -> Iterator[None]:
     except NerfgenError as error:
         print(f"nerfgen: {error}", file=sys.stderr)
         raise SystemExit(error.exit_status) from error
+
+
+def check_picture_size(size: int) -> None:
+    """See that pictures `size` pixels wide and high can be drawn, and filmed, which takes an even number.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    if size < 16 or size % 2:
+        raise UsageError(f"--picture-size must be even and at least 16, got {size}")

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import torch
 from PIL import Image
 
 MakePrepared = Callable[..., Path]
+HEADS = 3
+"""Heads of the small run."""
 
 # A test and what it starts take one core each, so that several can run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -101,3 +104,36 @@ def camera_to_world(yaw: float, distance: float = 2.7) -> list[list[float]]:
         [-sine, 0.0, cosine, distance * cosine],
         [0.0, 0.0, 0.0, 1.0],
     ]
+
+
+@pytest.fixture
+def call_nerfgen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """A function that calls `nerfgen` with arguments and returns its exit status."""
+    from nerfgen_ns.cli.main import entrypoint
+
+    def call(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["nerfgen", *map(str, arguments)])
+        try:
+            entrypoint()
+        except SystemExit as ended:
+            assert ended.code is None or isinstance(ended.code, int)
+            return ended.code or 0
+        return 0
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared folder of three heads, 32 pixels wide and high."""
+    from nerfgen_ns.synthetic.dataset import write_dataset
+
+    return write_dataset(tmp_path_factory.mktemp("heads") / "train", HEADS, size=32)
+
+
+@pytest.fixture(scope="session")
+def trained_config(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config.yml of a run on `heads`, which tests must leave as it is."""
+    from tests.helpers.short_trainings import short_config, train
+
+    return train(short_config(heads, tmp_path_factory.mktemp("outputs"), 4))

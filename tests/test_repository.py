@@ -101,10 +101,10 @@ def test_the_tested_versions_lie_in_the_ranges_of_the_package() -> None:
             assert pinned[requirement.name.lower()] in requirement.specifier, text
 
 
-@pytest.mark.parametrize("entry", ["nerfgen_ns.configs", "nerfgen_ns.parser_config"])
+@pytest.mark.parametrize("entry", ["nerfgen_ns.configs", "nerfgen_ns.dataparser_config"])
 def test_the_plugin_loads_without_mediapipe(entry: str) -> None:
     """An entry point that raises would break every command of nerfstudio's."""
-    code = f"import sys; sys.modules['mediapipe'] = None; import {entry}; import nerfgen_ns.capture.prepare"
+    code = f"import sys; sys.modules['mediapipe'] = None; import {entry}, nerfgen_ns.preprocessing.prepare"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, text=True)
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from benchmarks.ablation.variants import CameraSource
 from benchmarks.cameras import SCHEME_68, landmark_collection, mediapipe_landmarks
-from nerfgen_ns.capture.collection_fit import fit_collection
-from nerfgen_ns.capture.face_mesh import FACE_MESH
-from nerfgen_ns.datamanagers.transforms import read_frames, transforms_path
+from nerfgen_ns.dataset_format.transforms import read_frames, transforms_path
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.files import read_json, write_json
+from nerfgen_ns.preprocessing.camera_fitting.fit import fit_collection
+from nerfgen_ns.preprocessing.landmarks.models import FACE_MESH
+from nerfgen_ns.utils.files import read_json, write_json
 
 FILES = ("file_path", "mask_path", "depth_path", "semantic_path")
 

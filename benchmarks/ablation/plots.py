@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ablation.tables import Row
-from nerfgen_ns.files import replace_file
+from nerfgen_ns.utils.files import replace_file
 
 PANELS = (
     ("reconstruction_foreground_psnr", "Reconstruction\nPSNR inside the matte, dB"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.machine import shown_path
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.files import read_json
+from nerfgen_ns.utils.files import read_json
 
 NAME = "reference implementation"
 

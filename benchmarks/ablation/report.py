@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.ablation.tables import LEGEND, ablation_table
 from benchmarks.machine import RECORD, spoken_seconds
-from nerfgen_ns.machine import machine_sentence
+from nerfgen_ns.utils.machine import machine_sentence
 
 
 def ablation_report(report: dict[str, Any], pictures: str = "", suffix: str = ".png") -> str:

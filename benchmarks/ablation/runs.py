@@ -22,9 +22,9 @@ from benchmarks.ablation.data import first_photographs
 from benchmarks.ablation.variants import Variant
 from benchmarks.camera_cost import moved_camera, paired_cameras
 from benchmarks.machine import RECORD, record_of_run
-from nerfgen_ns.camera_alignment import align_collection, align_identity, rotation_errors
+from nerfgen_ns.cameras.alignment import align_collection, align_identity, rotation_errors
 from nerfgen_ns.configs import nerfgen, nerfgen_hq, nerfgen_tiny
-from nerfgen_ns.datamanagers.transforms import transforms_path
+from nerfgen_ns.dataset_format.transforms import transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.evaluation.views_with_truth import (
     Figures,
@@ -33,9 +33,9 @@ from nerfgen_ns.evaluation.views_with_truth import (
     model_renderer,
     read_views,
 )
-from nerfgen_ns.files import read_json, write_json
-from nerfgen_ns.model_config import NerfgenModelConfig
-from nerfgen_ns.run import Run, load_run
+from nerfgen_ns.model.config import NerfgenModelConfig
+from nerfgen_ns.runs.run import Run, load_run
+from nerfgen_ns.utils.files import read_json, write_json
 
 NEVER = "1000000"
 
@@ -132,7 +132,7 @@ def judge(
     Returns:
         `steps`; the figures of `views_with_truth.score` with the prefixes `reconstruction_` and `new_views_`;
         where cameras are fitted also `rotation_error`, the median in degrees, and `one_alignment_` figures of
-        new views: see `nerfgen_ns.camera_alignment`.
+        new views: see `nerfgen_ns.cameras.alignment`.
     """
     factor = training.downscale_factor
     photographs = read_views(run.photographs, factor, judging.identities, trained_on=True)

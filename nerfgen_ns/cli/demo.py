@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from nerfgen_ns.cli.demo_training import Training
-from nerfgen_ns.cli.picture_size import check_picture_size
-from nerfgen_ns.cli.progress import counted, progress_bar
-from nerfgen_ns.errors import UsageError
+from nerfgen_ns.errors import UsageError, check_picture_size
+from nerfgen_ns.runs.launch import Training
 from nerfgen_ns.synthetic import ClassName
+from nerfgen_ns.utils.console import counted, progress_bar
 
 if TYPE_CHECKING:
-    from nerfgen_ns.run import Run
+    from nerfgen_ns.runs.run import Run
+
 
 IMAGE_SIZE, DOWNSCALE_FACTOR = 128, 2
 TEST_IDENTITIES, TEST_VIEWS = 24, 4
@@ -63,7 +63,7 @@ class Demo:
     def _view(self) -> None:
         from nerfstudio.scripts.viewer.run_viewer import RunViewer
 
-        from nerfgen_ns.shipped.model_file import HEADS, unpack
+        from nerfgen_ns.runs.pretrained import HEADS, unpack
 
         if self.class_name != "heads":
             raise UsageError(
@@ -75,7 +75,7 @@ class Demo:
         RunViewer(load_config=load_config).main()
 
     def _claim_folder(self) -> None:
-        from nerfgen_ns.files import read_json, write_json
+        from nerfgen_ns.utils.files import read_json, write_json
 
         if self.training_minutes <= 0:
             raise UsageError(f"--training-minutes must be above 0, got {self.training_minutes}")
@@ -130,7 +130,7 @@ class Stages:
     @cached_property
     def loaded_run(self) -> Run:
         """The trained run."""
-        from nerfgen_ns.run import load_run
+        from nerfgen_ns.runs.run import load_run
 
         return load_run(self.training.load_config)
 
@@ -167,7 +167,7 @@ class Stages:
         )
 
     def _train(self, product: Path) -> None:
-        from nerfgen_ns.files import write_json
+        from nerfgen_ns.utils.files import write_json
 
         # What was made from an earlier training is none of this one's.
         for later in (self.metrics, self.sheet, self.turning, self.morph):
@@ -176,7 +176,7 @@ class Stages:
 
     def _measure(self, product: Path) -> None:
         from nerfgen_ns.evaluation.views_with_truth import evaluate_views
-        from nerfgen_ns.files import read_json, write_json
+        from nerfgen_ns.utils.files import read_json, write_json
 
         with progress_bar("Rendering reconstructions") as progress:
             reconstruction = evaluate_views(
@@ -195,29 +195,33 @@ class Stages:
         return list(range(min(count, self.options.identities)))
 
     def _draw_sheet(self, product: Path) -> None:
-        from nerfgen_ns.gallery import identity_sheet
-        from nerfgen_ns.pictures import write_image
+        from nerfgen_ns.utils.images import write_image
+        from nerfgen_ns.visualization.contact_sheets import identity_sheet
 
         with progress_bar("Drawing the contact sheet") as progress:
             sheet = identity_sheet(
-                self.loaded_run, self._shown(SHEET_IDENTITIES), self.options.picture_size, progress
+                self.loaded_run,
+                self.loaded_run.open_photographs(),
+                self._shown(SHEET_IDENTITIES),
+                self.options.picture_size,
+                progress,
             )
         write_image(product, sheet)
 
     def _film_turning(self, product: Path) -> None:
-        from nerfgen_ns.gallery import turning
+        from nerfgen_ns.visualization.contact_sheets import turning
 
         self._film(
             product, f"Filming {self.options.class_name} that turn", turning, self._shown(VIDEO_IDENTITIES)
         )
 
     def _film_morph(self, product: Path) -> None:
-        from nerfgen_ns.gallery import morph
+        from nerfgen_ns.visualization.contact_sheets import morph
 
         self._film(product, "Filming a morph", morph, self._shown(VIDEO_IDENTITIES))
 
     def _film(self, product: Path, name: str, make: Callable[..., Any], identities: list[int]) -> None:
-        from nerfgen_ns.pictures import write_video
+        from nerfgen_ns.utils.images import write_video
 
         with progress_bar(name) as progress:
             frames = make(self.loaded_run, identities, self.options.picture_size, FRAMES)
@@ -226,7 +230,7 @@ class Stages:
     def _report(self) -> None:
         from rich.table import Table
 
-        from nerfgen_ns.files import read_json
+        from nerfgen_ns.utils.files import read_json
 
         figures = read_json(self.metrics)
         training, new_views = figures["training"], figures["new_views"]

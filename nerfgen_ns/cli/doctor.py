@@ -90,7 +90,7 @@ def _python() -> str:
 def _torch() -> str:
     import torch
 
-    from nerfgen_ns.fields.precision import has_fast_bf16
+    from nerfgen_ns.utils.machine import has_fast_bf16
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
@@ -102,7 +102,7 @@ def _torch() -> str:
 def _gpu() -> str:
     import torch
 
-    from nerfgen_ns.machine import cuda_problem
+    from nerfgen_ns.utils.machine import cuda_problem
 
     if problem := cuda_problem():
         raise RuntimeError(problem)
@@ -152,7 +152,7 @@ def _nerfstudio() -> str:
 def _bundled_models() -> str:
     import numpy as np
 
-    from nerfgen_ns.capture.mediapipe_backends import (
+    from nerfgen_ns.preprocessing.landmarks.mediapipe_backends import (
         bundled_face_detector,
         bundled_face_mesh,
         bundled_selfie_segmentation,
@@ -171,7 +171,11 @@ def _model_files(landmarker: Path | None, segmenter: Path | None) -> Callable[[]
         import numpy as np
         from mediapipe.tasks.python import vision  # noqa: F401
 
-        from nerfgen_ns.capture.mediapipe_backends import face_detector, face_landmarker, image_segmenter
+        from nerfgen_ns.preprocessing.landmarks.mediapipe_backends import (
+            face_detector,
+            face_landmarker,
+            image_segmenter,
+        )
 
         blank = np.zeros((64, 64, 3), dtype=np.uint8)
         tried = []
@@ -195,10 +199,14 @@ def mediapipe_checks(landmark_model_file: Path | None, matte_model_file: Path | 
 
     Model files that are not given are looked for in the environment variables that `nerfgen prepare` reads.
     """
-    from nerfgen_ns.capture import mediapipe_models as models
+    from nerfgen_ns.preprocessing.landmarks.mediapipe_models import (
+        FACE_LANDMARKER_VARIABLE,
+        SELFIE_SEGMENTER_VARIABLE,
+        model_file,
+    )
 
-    landmarker = models.model_file(landmark_model_file, models.FACE_LANDMARKER_VARIABLE)
-    segmenter = models.model_file(matte_model_file, models.SELFIE_SEGMENTER_VARIABLE)
+    landmarker = model_file(landmark_model_file, FACE_LANDMARKER_VARIABLE)
+    segmenter = model_file(matte_model_file, SELFIE_SEGMENTER_VARIABLE)
     return [
         Check("bundled models", _bundled_models, BUNDLED_MODELS, needed=False),
         Check("model files", _model_files(landmarker, segmenter), MODEL_FILES, needed=False),
@@ -209,7 +217,7 @@ def _nerfacc() -> str:
     import nerfacc
     import torch
 
-    from nerfgen_ns.rendering import check_volumetric
+    from nerfgen_ns.rendering.ray_renderers import check_volumetric
 
     if not torch.cuda.is_available():
         return f"{nerfacc.__version__}; its kernels are not used on a processor"
@@ -235,7 +243,7 @@ def _imports(module: str) -> Callable[[], str]:
 
 
 def _cache() -> str:
-    from nerfgen_ns.files import cache_folder
+    from nerfgen_ns.utils.files import cache_folder
 
     folder = cache_folder()
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
@@ -273,7 +281,6 @@ OPEN3D = (
     "for ns-export: pip install open3d==0.19.0 (later versions need the system's libusb-1.0); "
     "libGL and libX11 are the system's: apt install libgl1 libx11-6"
 )
-
 CHECKS = [
     Check("python", _python, "use CPython 3.10, 3.11 or 3.12"),
     Check("torch", _torch, TORCH),

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.evaluation.config import EvaluationConfig
+from nerfgen_ns.evaluation.protocol import EvaluationConfig
 
 if TYPE_CHECKING:
     from nerfgen_ns.evaluation.evaluate import Outcome
+
 
 MOST_REMARKS = 12
 
@@ -46,12 +47,11 @@ class Evaluate(EvaluationConfig):
         """
         import tempfile
 
-        from nerfgen_ns.cli.progress import progress_bar
         from nerfgen_ns.evaluation.evaluate import evaluate
-        from nerfgen_ns.evaluation.page import write_page
-        from nerfgen_ns.evaluation.report import as_json
-        from nerfgen_ns.files import write_json
-        from nerfgen_ns.run import load_run
+        from nerfgen_ns.evaluation.report import as_json, write_page
+        from nerfgen_ns.runs.run import load_run
+        from nerfgen_ns.utils.console import progress_bar
+        from nerfgen_ns.utils.files import write_json
 
         if self.output_path.suffix != ".json":
             raise UsageError(f"--output-path {self.output_path}: choose a name that ends in .json")
@@ -78,7 +78,7 @@ class Evaluate(EvaluationConfig):
         from rich.markup import escape
         from rich.table import Table
 
-        from nerfgen_ns.evaluation.figures import without_value
+        from nerfgen_ns.evaluation.protocol import without_value
 
         console = Console(highlight=False)
         table = Table("figure", "value", "of", "note")

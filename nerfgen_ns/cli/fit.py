@@ -6,10 +6,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerfgen_ns.fitting.config import FitConfig
+from nerfgen_ns.inversion.config import FitConfig
 
 if TYPE_CHECKING:
-    from nerfgen_ns.fitting.fit import FitReport
+    from nerfgen_ns.inversion.inversion import FitReport
+
 
 MOST_ROWS = 24
 
@@ -40,9 +41,9 @@ class Fit(FitConfig):
                 something else.
             NerfgenError: no photograph can be used, or the folder cannot be written.
         """
-        from nerfgen_ns.cli.progress import progress_bar
-        from nerfgen_ns.fitting.fit import fit
-        from nerfgen_ns.run import load_run
+        from nerfgen_ns.inversion.inversion import fit
+        from nerfgen_ns.runs.run import load_run
+        from nerfgen_ns.utils.console import progress_bar
 
         config = FitConfig(**{field.name: getattr(self, field.name) for field in fields(FitConfig)})
         config.check()
@@ -56,7 +57,7 @@ class Fit(FitConfig):
         from rich.markup import escape
         from rich.table import Table
 
-        from nerfgen_ns.capture.prepare_report import lines_of_unused
+        from nerfgen_ns.preprocessing.report.prepare_report import lines_of_unused
 
         console = Console(highlight=False)
         table = Table("photograph", "identity", "PSNR", "foreground PSNR", "Mahalanobis distance", "camera")

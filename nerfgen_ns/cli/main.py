@@ -18,8 +18,8 @@ from nerfgen_ns.cli.morph import Morph
 from nerfgen_ns.cli.pin import Pin
 from nerfgen_ns.cli.prepare import Prepare
 from nerfgen_ns.cli.sample import Sample
-from nerfgen_ns.console import show_on_any_console
 from nerfgen_ns.errors import NerfgenError, exit_with_one_line
+from nerfgen_ns.utils.console import show_on_any_console
 
 Command = (
     Annotated[Prepare, tyro.conf.subcommand("prepare")]
@@ -32,7 +32,6 @@ Command = (
     | Annotated[Pin, tyro.conf.subcommand("pin")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
-
 DESCRIPTION = """A class of objects in 3D from single photographs, inside nerfstudio.
 
 Train with `ns-train nerfgen`, look with `ns-viewer`, render with `ns-render`, export with `ns-export`."""

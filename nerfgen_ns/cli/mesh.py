@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from nerfgen_ns.run import Run
+    from nerfgen_ns.runs.run import Run
+
 
 SUFFIXES = {"mesh": (".ply", ".obj", ".glb"), "points": (".ply",), "voxels": (".npz",)}
 
@@ -58,7 +59,7 @@ class Mesh:
             NerfgenError: there is nothing above the level, or the file cannot be written.
         """
         self._check()
-        from nerfgen_ns.run import load_run
+        from nerfgen_ns.runs.run import load_run
 
         run = load_run(self.load_config)
         self._write(run, self._code(run))
@@ -84,7 +85,7 @@ class Mesh:
             return table.row(self.identity)
         if self.code is None:
             return table.mean()
-        from nerfgen_ns.codes_file import choose_codes
+        from nerfgen_ns.latents.code_files import choose_codes
 
         codes = choose_codes(self.code, run.model.config.latent_dim, run.model_fingerprint)
         if len(codes) != 1:
@@ -94,24 +95,30 @@ class Mesh:
         return codes
 
     def _write(self, run: Run, code: Float[Tensor, "1 latent"]) -> None:
-        from nerfgen_ns import meshing
-        from nerfgen_ns.cli.progress import progress_bar
+        from nerfgen_ns.meshing.extraction import (
+            SURFACE_LEVEL,
+            extract_mesh,
+            extract_points,
+            extract_voxels,
+            write_voxels,
+        )
+        from nerfgen_ns.meshing.field import object_field
+        from nerfgen_ns.meshing.mesh import write_mesh, write_points
+        from nerfgen_ns.utils.console import progress_bar
 
-        field = meshing.object_field(run.model, code)
+        field = object_field(run.model, code)
         with progress_bar(self.kind) as progress:
             options: dict[str, Any] = {
-                "level": meshing.SURFACE_LEVEL if self.level is None else self.level,
+                "level": SURFACE_LEVEL if self.level is None else self.level,
                 "keep_all": self.keep_all,
                 "cameras": run.cameras,
                 "progress": progress,
             }
             if self.kind == "voxels":
-                meshing.write_voxels(
-                    self.output_path, meshing.extract_voxels(field, self.resolution, **options)
-                )
+                write_voxels(self.output_path, extract_voxels(field, self.resolution, **options))
             elif self.kind == "points":
-                points = meshing.extract_points(field, self.points, self.resolution, **options)
-                meshing.write_points(self.output_path, points)
+                points = extract_points(field, self.points, self.resolution, **options)
+                write_points(self.output_path, points)
             else:
-                mesh = meshing.extract_mesh(field, self.resolution, texture_size=self.texture, **options)
-                meshing.write_mesh(self.output_path, mesh)
+                mesh = extract_mesh(field, self.resolution, texture_size=self.texture, **options)
+                write_mesh(self.output_path, mesh)

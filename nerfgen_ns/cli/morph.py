@@ -11,7 +11,7 @@ from nerfgen_ns.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nerfgen_ns.run import Run
+    from nerfgen_ns.runs.run import Run
 
 
 @dataclass
@@ -49,12 +49,11 @@ class Morph:
             UsageError: an option is out of range, there is no such run, or it has no such identity.
             NerfgenError: the film cannot be written.
         """
-        from nerfgen_ns.cli.progress import counted, progress_bar
-        from nerfgen_ns.films import check_film, write_film
-        from nerfgen_ns.gallery import morphing
-        from nerfgen_ns.latent_space import way
-        from nerfgen_ns.pictures import to_bytes
-        from nerfgen_ns.run import load_run
+        from nerfgen_ns.latents.latent_space import way
+        from nerfgen_ns.runs.run import load_run
+        from nerfgen_ns.utils.console import counted, progress_bar
+        from nerfgen_ns.utils.images import check_film, to_bytes, write_film
+        from nerfgen_ns.visualization.contact_sheets import morphing
 
         check_film(self.output_path, self.size)
         if not 1 <= self.fps <= 100:
@@ -77,7 +76,7 @@ class Morph:
     def _stops(self, run: Run) -> Tensor:
         import torch
 
-        from nerfgen_ns.codes_file import choose_codes
+        from nerfgen_ns.latents.code_files import choose_codes
 
         rows = [run.model.latent_table.row(row).detach() for row in self.identities]
         model, size = run.model_fingerprint, run.codes.shape[1]

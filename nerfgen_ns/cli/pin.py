@@ -29,8 +29,8 @@ class Pin:
         """
         import yaml
 
-        from nerfgen_ns.files import write_text
-        from nerfgen_ns.run import count_identities, read_config
+        from nerfgen_ns.runs.run import count_identities, read_config
+        from nerfgen_ns.utils.files import write_text
 
         config = read_config(self.load_config)
         identities = count_identities(config)

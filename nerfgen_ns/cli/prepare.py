@@ -3,11 +3,11 @@
 import sys
 from dataclasses import dataclass, fields
 
-from nerfgen_ns.capture.prepare import PrepareConfig, prepare, prepare_shard
-from nerfgen_ns.capture.prepare_config import OptionalFile, OptionalFolder
-from nerfgen_ns.capture.prepare_report import summary
-from nerfgen_ns.capture.shards import Shard
 from nerfgen_ns.errors import UsageError
+from nerfgen_ns.preprocessing.plan import OptionalFile, OptionalFolder
+from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare, prepare_shard
+from nerfgen_ns.preprocessing.prepared_folder import Shard
+from nerfgen_ns.preprocessing.report.prepare_report import summary
 
 
 @dataclass(kw_only=True)
@@ -34,8 +34,7 @@ class Prepare(PrepareConfig):
         """Prepare, and print what came of it.
 
         Raises:
-            UsageError, NerfgenError: see `prepare` and `prepare_shard` of `nerfgen_ns.capture.prepare`, and
-                `nerfgen_ns.capture.from_run.prepare_from_run`.
+            UsageError, NerfgenError: see `prepare`, `prepare_shard` and `prepare_from_run`.
             SystemExit: with status 130 when interrupted; the same command takes the work up again.
         """
         if (self.data is None) == (self.from_run is None):
@@ -69,8 +68,8 @@ class Prepare(PrepareConfig):
     def _refined(self) -> None:
         import numpy as np
 
-        from nerfgen_ns.capture.from_run import prepare_from_run
-        from nerfgen_ns.cli.progress import progress_bar
+        from nerfgen_ns.inversion.refit import prepare_from_run
+        from nerfgen_ns.utils.console import progress_bar
 
         own = ("output_dir", "from_run")
         for field in fields(self):

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nerfgen_ns.cli.picture_size import check_picture_size
-from nerfgen_ns.errors import UsageError
+from nerfgen_ns.errors import UsageError, check_picture_size
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nerfgen_ns.run import Run
+    from nerfgen_ns.runs.run import Run
+
 
 SHEET, TURNTABLE, CODES, NOVELTY, RUN = (
     "contact_sheet.png",
@@ -53,9 +53,9 @@ class Sample:
             UsageError: an option is out of range, there is no such run, or the folder holds something else.
             NerfgenError: the folder cannot be written.
         """
-        from nerfgen_ns.folders import replace_folder
-        from nerfgen_ns.latent_space import LatentSpace
-        from nerfgen_ns.run import load_run
+        from nerfgen_ns.latents.latent_space import LatentSpace
+        from nerfgen_ns.runs.run import load_run
+        from nerfgen_ns.utils.files import replace_folder
 
         if self.num_samples < 1:
             raise UsageError(f"--num-samples must be at least 1, got {self.num_samples}")
@@ -74,13 +74,12 @@ class Sample:
     def _write(self, folder: Path, run: Run, codes: Tensor, novelty: dict[str, Any]) -> None:
         import tempfile
 
-        from nerfgen_ns.cli.progress import counted, progress_bar
-        from nerfgen_ns.code_run import fill_run_folder
-        from nerfgen_ns.codes_file import write_codes
-        from nerfgen_ns.files import write_json
-        from nerfgen_ns.gallery import turning_sheet, turntable
-        from nerfgen_ns.pictures import write_image, write_video
-        from nerfgen_ns.rendered_photographs import write_rendered_photographs
+        from nerfgen_ns.latents.code_files import write_codes
+        from nerfgen_ns.runs.code_runs import fill_run_folder, write_rendered_photographs
+        from nerfgen_ns.utils.console import counted, progress_bar
+        from nerfgen_ns.utils.files import write_json
+        from nerfgen_ns.utils.images import write_image, write_video
+        from nerfgen_ns.visualization.contact_sheets import turning_sheet, turntable
 
         write_codes(folder / CODES, codes, model=run.model_fingerprint)
         options = {"seed": self.seed, "truncation": self.truncation}
@@ -133,7 +132,7 @@ def novelty_of(codes: Tensor, table: Tensor) -> dict[str, Any]:
     """
     import math
 
-    from nerfgen_ns.latent_space import nearest, usual_distance
+    from nerfgen_ns.latents.latent_space import nearest, usual_distance
 
     distances, rows = nearest(codes, table)
     usual = usual_distance(table)
@@ -154,7 +153,7 @@ def novelty_of(codes: Tensor, table: Tensor) -> dict[str, Any]:
 
 def is_sample_folder(folder: Path) -> bool:
     """Whether a folder holds what `nerfgen sample` writes, and nothing else."""
-    from nerfgen_ns.code_run import is_code_run
+    from nerfgen_ns.runs.code_runs import is_code_run
 
     products = {SHEET, TURNTABLE, CODES, NOVELTY, RUN}
     return {path.name for path in folder.iterdir()} == products and is_code_run(folder / RUN)

@@ -7,19 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nerfgen_ns.datamanagers.transforms import transforms_path
+from nerfgen_ns.dataset_format.transforms import transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.evaluation.config import EvaluationConfig
-from nerfgen_ns.evaluation.fitted_codes import capture_photographs
-from nerfgen_ns.evaluation.protocol import Evaluation, EvaluationProtocol, ProtocolResult
+from nerfgen_ns.evaluation.folders import TestFolder, open_test_folder, open_training_folder
+from nerfgen_ns.evaluation.protocol import Evaluation, EvaluationConfig, EvaluationProtocol, ProtocolResult
 from nerfgen_ns.evaluation.protocols import PROTOCOLS
-from nerfgen_ns.evaluation.renders import FolderRenders
-from nerfgen_ns.evaluation.saved_renders import SavedRenders
-from nerfgen_ns.evaluation.test_folder import TestFolder, open_test_folder
-from nerfgen_ns.evaluation.training_folder import open_training_folder
-from nerfgen_ns.fitting.config import FitConfig
-from nerfgen_ns.fitting.find import Stages, looked_at_factor, silent
-from nerfgen_ns.run import Run
+from nerfgen_ns.evaluation.renders import FolderRenders, SavedRenders, capture_photographs
+from nerfgen_ns.inversion.config import FitConfig
+from nerfgen_ns.inversion.inversion import Stages, looked_at_factor, silent
+from nerfgen_ns.runs.run import Run
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,26 @@
-"""What a protocol of evaluation is given and what it gives back."""
+"""What an evaluation is asked for, what a protocol is given, and what it gives back."""
 
 from __future__ import annotations
 
+import math
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import tyro
 from jaxtyping import UInt8
 
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.inversion.config import FitConfig
+
 if TYPE_CHECKING:
+    from nerfgen_ns.evaluation.folders import TestFolder
     from nerfgen_ns.evaluation.renders import FolderRenders
-    from nerfgen_ns.evaluation.test_folder import TestFolder
-    from nerfgen_ns.run import Run
+    from nerfgen_ns.runs.run import Run
+
 
 Progress = Callable[[int, int], None]
 """Told the number of steps done and their total."""
@@ -118,3 +124,103 @@ class EvaluationProtocol(typing.Protocol):
         Raises:
             NerfgenError: the data turned out not to do; one line says why.
         """
+
+
+def mean_figure(
+    name: str,
+    values: Iterable[float],
+    unit: str,
+    better: Literal["higher", "lower", "neither"],
+    note: str = "",
+    reason: str = "it is not defined for any view",
+) -> Figure:
+    """The mean of the values that are defined.
+
+    Args:
+        values: NaN where one is not defined.
+        note: said of the figure, whether or not it has a value.
+        reason: why there is no value, where none is defined.
+    """
+    every = np.array(list(values), dtype=np.float64)
+    defined = every[~np.isnan(every)]
+    notes = [note] if note else []
+    if len(defined) == 0:
+        return Figure(name, None, unit, better, 0, "; ".join([*notes, reason]))
+    if len(defined) < len(every):
+        notes.append(f"not defined for {len(every) - len(defined)} of {len(every)}")
+    mean = float(defined.mean())
+    if math.isinf(mean):
+        notes.append("infinite: a render equals its photograph")
+    return Figure(name, mean if math.isfinite(mean) else None, unit, better, len(defined), "; ".join(notes))
+
+
+def without_value(figures: Iterable[Figure]) -> dict[str, list[str]]:
+    """The names of the figures that have no value, by the note that says why."""
+    names: dict[str, list[str]] = {}
+    for figure in figures:
+        if figure.value is None:
+            names.setdefault(figure.note, []).append(figure.name)
+    return names
+
+
+def finite_or_none(value: float) -> float | None:
+    """A value as JSON can hold it."""
+    return float(value) if math.isfinite(value) else None
+
+
+ProtocolName = Literal[
+    "novel-views",
+    "held-out",
+    "depth",
+    "keypoint-depth",
+    "geometry",
+    "training-reconstruction",
+    "samples",
+    "latent-space",
+]
+
+
+@dataclass
+class FittingConfig(FitConfig):
+    """How new objects are fitted: their codes, each object's own, at the size at which they are judged."""
+
+    one_object: tyro.conf.Suppress[bool] = False
+    tune_steps: tyro.conf.Suppress[int] = 0
+    downscale_factor: tyro.conf.Suppress[int | None] = None
+    seed: tyro.conf.Suppress[int] = 0
+
+
+@dataclass(kw_only=True)
+class EvaluationConfig:
+    """How a run is evaluated."""
+
+    protocol: tuple[ProtocolName, ...] = ()
+    """Which protocols; if not given, all that the data allows."""
+    downscale_factor: int | None = None
+    """How many times smaller than stored photographs and test views are rendered and judged; if not set, as
+    in training."""
+    max_views: int = 256
+    """Most views of a test folder that are judged, of each kind, evenly spread. A judged view is kept in
+    memory, 30 bytes a pixel."""
+    training_views: int = 64
+    """How many training photographs are reconstructed, evenly spread."""
+    samples: int = 256
+    """How many objects the protocol `samples` draws."""
+    truncation: float = 1.0
+    """Their truncation: standard deviations are multiplied by it."""
+    seed: int = 0
+    """For everything that is drawn at random."""
+    fit: FittingConfig = field(default_factory=FittingConfig)
+    """How new objects are fitted."""
+    weights: MetricWeights = field(default_factory=MetricWeights)
+    """Files with the weights of metrics' networks, for machines that cannot fetch them."""
+
+    def check(self) -> None:
+        """Raise a UsageError for values that make no sense."""
+        for name in ("downscale_factor", "max_views", "training_views", "samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: take at least 1")
+        if not 0 <= self.truncation < float("inf"):
+            raise UsageError(f"--truncation {self.truncation}: take at least 0")
+        self.fit.check()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,16 +16,222 @@ from jaxtyping import Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from nerfgen_ns.evaluation.depth_maps import z_depth
-from nerfgen_ns.evaluation.fitted_codes import FittedView, fit_views
+from nerfgen_ns.evaluation.folders import TestFolder, TrainingFolder, open_test_folder
 from nerfgen_ns.evaluation.protocol import Progress
-from nerfgen_ns.evaluation.saved_renders import SavedRenders
-from nerfgen_ns.evaluation.subjects import KINDS, Kind, View, views_of
-from nerfgen_ns.evaluation.test_folder import TestFolder
-from nerfgen_ns.evaluation.training_folder import TrainingFolder
-from nerfgen_ns.fitting.config import FitConfig
-from nerfgen_ns.pictures import to_bytes
-from nerfgen_ns.run import Run
+from nerfgen_ns.inversion.config import FitConfig
+from nerfgen_ns.inversion.inputs import canonical_landmarks_of, write_folder
+from nerfgen_ns.inversion.inversion import Stages, find, silent
+from nerfgen_ns.metrics.depth import z_depth
+from nerfgen_ns.preprocessing.report.prepare_report import Rejection
+from nerfgen_ns.runs.run import Run
+from nerfgen_ns.utils.files import read_json, replace_file, write_json
+from nerfgen_ns.utils.images import to_bytes, write_image
+
+Kind = Literal["training photographs", "seen identities", "new identities", "new photographs"]
+"""Photographs that the run was trained on, each shown by its row; other views of those identities; views of
+new identities, fitted to other photographs of them; photographs that are themselves what is fitted."""
+KINDS: tuple[Kind, ...] = ("training photographs", "seen identities", "new identities", "new photographs")
+Anything = TypeVar("Anything")
+
+
+@dataclass(frozen=True)
+class View:
+    """One photograph that is judged."""
+
+    number: int
+    """Its place in the folder."""
+    kind: Kind
+    """How the code of its object comes about."""
+    identity: int | str | None
+    """Its object, as the folder calls it."""
+
+
+def views_of(folder: TestFolder, training: TrainingFolder, most: int | None = None) -> list[View]:
+    """The photographs of a folder that are judged.
+
+    An identity that the run was trained on is known by its number, the same in both folders. A photograph
+    without an identity is an object of its own. Those with the role `query` are there to be fitted, and are
+    not judged where their identity has a `target`.
+
+    Args:
+        most: of each kind so many, evenly spread; if not set, all.
+    """
+    trained = training.files
+    roles: dict[int | str | None, set[str | None]] = {}
+    for number in folder.chosen:
+        frame = folder.frames[number]
+        roles.setdefault(frame.get("identity"), set()).add(frame.get("role"))
+    views: dict[Kind, list[View]] = {kind: [] for kind in KINDS}
+    for number in folder.chosen:
+        frame = folder.frames[number]
+        identity = frame.get("identity")
+        kind: Kind
+        if folder.dataset.image_filenames[number].resolve() in trained:
+            kind = "training photographs"
+        elif folder.codes is not None or identity is None:
+            kind = "new photographs"
+        elif identity in training.rows:
+            kind = "seen identities"
+        elif {"query", "target"} <= roles[identity]:
+            if frame.get("role") == "query":
+                continue
+            kind = "new identities"
+        else:
+            kind = "new photographs"
+        views[kind].append(View(number, kind, identity))
+    return [view for kind in KINDS for view in evenly(views[kind], most)]
+
+
+def evenly(these: Sequence[Anything], most: int | None) -> list[Anything]:
+    """At most so many of these, evenly spread; None: all."""
+    count = min(most or len(these), len(these))
+    return [these[place * len(these) // count] for place in range(count)]
+
+
+def queries_of(folder: TestFolder, identity: int | str) -> list[int]:
+    """The photographs that an identity is fitted to."""
+    return [
+        number
+        for number in folder.chosen
+        if folder.frames[number]["identity"] == identity and folder.frames[number].get("role") == "query"
+    ]
+
+
+@dataclass(frozen=True)
+class FittedView:
+    """What a fit found for one photograph that is judged."""
+
+    code: Float[Tensor, "1 latent"]
+    """The code of its object."""
+    camera_to_world: Float[Tensor, "3 4"] | None
+    """Its camera as the fit corrected it; None: as the folder says."""
+
+
+def fit_views(
+    run: Run, folder: TestFolder, views: Sequence[View], config: FitConfig, progress: Progress
+) -> dict[int, FittedView]:
+    """The codes of views, by the number of their photographs.
+
+    The objects of new identities are fitted to all their photographs with the role `query` jointly, new
+    photographs each by itself; all of them in one fit.
+
+    Raises:
+        UsageError: the latent table has no spread, or a file is missing.
+    """
+    identities: list[int | str] = list(
+        dict.fromkeys(
+            view.identity for view in views if view.kind == "new identities" and view.identity is not None
+        )
+    )
+    alone = [view.number for view in views if view.kind == "new photographs"]
+    asked = [
+        (number, place)
+        for place, identity in enumerate(identities)
+        for number in queries_of(folder, identity)
+    ]
+    asked += [(number, len(identities) + place) for place, number in enumerate(alone)]
+    with tempfile.TemporaryDirectory(prefix="nerfgen-evaluate-") as temporary:
+        transforms = Path(temporary) / "asked" / "transforms.json"
+        write_json(transforms, _subset(folder, asked))
+        looked_at = replace(config, downscale_factor=folder.downscale_factor)
+        found = find(run, [transforms], looked_at, Path(temporary) / "work", _stages(progress))
+    codes = found.codes.detach()
+    camera_of = {
+        photograph.identity: torch.tensor(photograph.camera["transform_matrix"])[:3]
+        for photograph in found.photographs
+    }
+    fitted = {}
+    for view in views:
+        if view.kind == "new identities":
+            place = identities.index(folder.frames[view.number]["identity"])
+            fitted[view.number] = FittedView(codes[place : place + 1], None)
+    for place, number in enumerate(alone, start=len(identities)):
+        moved = camera_of[place] if config.refine_cameras else None
+        fitted[number] = FittedView(codes[place : place + 1], moved)
+    return fitted
+
+
+def capture_photographs(
+    run: Run,
+    photographs: Path,
+    name: str,
+    downscale_factor: int,
+    config: FitConfig,
+    work: Path,
+    stages: Stages = silent,
+) -> tuple[TestFolder, list[Rejection]]:
+    """A folder of raw photographs with cameras and codes, and the photographs that cannot be used.
+
+    Args:
+        work: an empty folder, which has to last as long as the test folder.
+
+    Raises:
+        NerfgenError: none of them can be used.
+    """
+    looked_at = replace(config, downscale_factor=downscale_factor)
+    found = find(run, [photographs], looked_at, work, stages)
+    write_folder(found.photographs, work / "photographs-with-cameras", canonical_landmarks_of(run))
+    codes = found.codes.detach()[[photograph.identity for photograph in found.photographs]]
+    return open_test_folder(work / "photographs-with-cameras", name, downscale_factor, codes), found.rejected
+
+
+def _subset(folder: TestFolder, asked: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """A transforms.json of some photographs where they lie, each with the number of its object."""
+    shared = {key: value for key, value in read_json(folder.transforms).items() if key != "frames"}
+    root = folder.transforms.parent.resolve()
+    frames: list[dict[str, Any]] = []
+    for number, place in asked:
+        frame = {key: value for key, value in folder.frames[number].items() if key != "role"}
+        paths: dict[str, Any] = {
+            key: str(root / frame[key]) for key in ("file_path", "mask_path") if key in frame
+        }
+        frames.append({**frame, **paths, "identity": place})
+    return {**shared, "frames": frames}
+
+
+def _stages(progress: Progress) -> Stages:
+    @contextmanager
+    def stage(name: str) -> Iterator[Progress]:
+        yield progress
+
+    return stage
+
+
+class SavedRenders:
+    """A folder of renders, for each test folder one within it.
+
+    Each render is named after its photograph: NAME.png is the picture as it was judged, and NAME.npz holds
+    `depth` (z-depth in the camera's frame, the class's units), `accumulation` and `normals` (as colours in
+    [0, 1]), float32. Files of an earlier call are replaced.
+
+    Args:
+        folder: where; made when the first render is kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, folder_name: str, render: Render) -> None:
+        """Write one render.
+
+        Raises:
+            NerfgenError: it cannot be written.
+        """
+        stem = self.folder / folder_name / _name(render.file)
+        write_image(stem.with_name(f"{stem.name}.png"), render.rgb)
+        with replace_file(stem.with_name(f"{stem.name}.npz")) as temporary:
+            np.savez_compressed(
+                temporary,
+                depth=render.depth.numpy(),
+                accumulation=render.accumulation.numpy(),
+                normals=render.normals.numpy(),
+            )
+
+
+def _name(file: str) -> str:
+    """`images/0007.png` as `0007`; other folders become a part of the name, and none leads elsewhere."""
+    parts = [part for part in PurePosixPath(file).with_suffix("").parts if part not in ("/", "..", ".")]
+    return "-".join(parts[1:] if len(parts) > 1 and parts[0] == "images" else parts)
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,14 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nerfgen_ns.datamanagers.data_parser import number_photographs
-from nerfgen_ns.datamanagers.transforms import transforms_path
+from nerfgen_ns.dataset_format.transforms import transforms_path
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.evaluation.depth_maps import z_depth
-from nerfgen_ns.evaluation.depth_metrics import depth_correlation
-from nerfgen_ns.evaluation.geometry_metrics import silhouette_iou
-from nerfgen_ns.evaluation.image_metrics import foreground_psnr, psnr
-from nerfgen_ns.evaluation.subjects import evenly
-from nerfgen_ns.evaluation.test_folder import TestFolder, open_test_folder
-from nerfgen_ns.run import Run
+from nerfgen_ns.evaluation.folders import TestFolder, open_test_folder
+from nerfgen_ns.evaluation.renders import evenly
+from nerfgen_ns.metrics.depth import depth_correlation, z_depth
+from nerfgen_ns.metrics.geometry import silhouette_iou
+from nerfgen_ns.metrics.images import foreground_psnr, psnr
+from nerfgen_ns.runs.run import Run
 
 
 @dataclass(frozen=True)

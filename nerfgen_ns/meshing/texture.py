@@ -9,11 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.meshing.lattice import Progress
-from nerfgen_ns.meshing.mesh import Mesh, Texture
-from nerfgen_ns.meshing.object_field import ObjectField
-from nerfgen_ns.meshing.surface_colours import surface_colours
-from nerfgen_ns.meshing.triangles import unit
+from nerfgen_ns.meshing.field import ObjectField, Progress, surface_colours
+from nerfgen_ns.meshing.mesh import Mesh, Texture, unit
 
 LEAST_SQUARE = 5
 """Pixels along a square, at least: fewer do not hold two triangles whose pixels are apart."""

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import tyro
 
-from nerfgen_ns.console import show_on_any_console
 from nerfgen_ns.errors import exit_with_one_line
 from nerfgen_ns.synthetic import ClassName
 from nerfgen_ns.synthetic.dataset import write_dataset
+from nerfgen_ns.utils.console import show_on_any_console
 
 
 @dataclass

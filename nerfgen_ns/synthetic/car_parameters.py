@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float
 
 Colour = Float[np.ndarray, "3"]
-
 BODY_TYPES = ("saloon", "hatchback", "van", "pickup", "sports")
 BODY_TYPE_SHARES = (0.24, 0.24, 0.18, 0.16, 0.18)
 MEANS_AND_SPREAD = {
@@ -141,7 +140,7 @@ class CarParameters:
     colours: Colours
 
 
-def sample_parameters(random: np.random.Generator) -> CarParameters:
+def sample_car_parameters(random: np.random.Generator) -> CarParameters:
     """Draw one car."""
     body_type = str(random.choice(BODY_TYPES, p=BODY_TYPE_SHARES))
     body = _sample_body(random, body_type)

@@ -8,13 +8,11 @@ from PIL import Image
 from rich.progress import track
 
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.files import read_json, write_json
-from nerfgen_ns.folders import replace_folder
 from nerfgen_ns.synthetic import ClassName
-from nerfgen_ns.synthetic.cameras import Camera
 from nerfgen_ns.synthetic.classes import CLASSES
-from nerfgen_ns.synthetic.render import render, visible
-from nerfgen_ns.synthetic.scene import Solid
+from nerfgen_ns.synthetic.render import Camera, render, visible
+from nerfgen_ns.synthetic.solids import Solid
+from nerfgen_ns.utils.files import read_json, replace_folder, write_json
 
 VERSION = 1
 """Raised when the same options would give other pictures: folders made before are then not taken for new."""

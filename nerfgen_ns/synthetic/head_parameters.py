@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float
 
 Colour = Float[np.ndarray, "3"]
-
 SKIN_TONES = np.array(
     [[0.96, 0.80, 0.70], [0.90, 0.70, 0.57], [0.80, 0.58, 0.43], [0.62, 0.42, 0.29], [0.40, 0.26, 0.18]]
 )
@@ -155,7 +154,7 @@ class HeadParameters:
     colours: Colours
 
 
-def sample_parameters(random: np.random.Generator) -> HeadParameters:
+def sample_head_parameters(random: np.random.Generator) -> HeadParameters:
     """Draw one head."""
     return HeadParameters(
         _sample_skull(random), _sample_features(random), _sample_hair(random), _sample_body(random),

@@ -9,10 +9,10 @@ import pytest
 from benchmarks.ablation.data import first_photographs
 from benchmarks.cameras import SCHEME_68
 from benchmarks.mean_surface import PinholeCamera
-from nerfgen_ns.camera_alignment import rotation_errors
+from nerfgen_ns.cameras.alignment import rotation_errors
+from nerfgen_ns.cameras.trajectories import look_at_origin
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.evaluation.views_with_truth import read_views
-from nerfgen_ns.turntable import look_at_origin
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import products
 from benchmarks.products import measured_peak, own_operations, reference_operations
 from benchmarks.reference import Reference, ReferenceSettings, even_bounds
-from nerfgen_ns.model_config import NerfgenModelConfig
+from nerfgen_ns.model.config import NerfgenModelConfig
 
 RAYS, SAMPLES = 10, 6
 

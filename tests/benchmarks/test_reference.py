@@ -7,8 +7,8 @@ from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
 from benchmarks.reference import Pixels, Reference, ReferenceSettings, even_bounds
-from nerfgen_ns.model import NerfgenModel
-from nerfgen_ns.model_config import NerfgenModelConfig
+from nerfgen_ns.model.config import NerfgenModelConfig
+from nerfgen_ns.model.model import NerfgenModel
 
 IDENTITIES, RAYS = 5, 40
 SETTINGS = ReferenceSettings(

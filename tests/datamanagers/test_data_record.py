@@ -11,9 +11,15 @@ from PIL import Image
 
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
-from nerfgen_ns.datamanagers.data_record import RECORD, read_record, write_record
+from nerfgen_ns.datamanagers.data_record import (
+    RECORD,
+    Fingerprint,
+    digest_of,
+    fingerprint_of,
+    read_record,
+    write_record,
+)
 from nerfgen_ns.datamanagers.dataset import GRAY, NerfgenDataset
-from nerfgen_ns.datamanagers.fingerprint import Fingerprint, digest_of, fingerprint_of
 from nerfgen_ns.errors import NerfgenError, UsageError
 
 SIZES = [(16, 16), (24, 12), (16, 16), (12, 24)]
@@ -146,7 +152,9 @@ def test_nothing_is_prepared_for_a_run_that_has_kept_nothing(tmp_path, monkeypat
     run.mkdir(parents=True)
     (tmp_path / "elsewhere" / "photos").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "elsewhere")
-    monkeypatch.setattr("nerfgen_ns.capture.prepare.prepare", lambda config: pytest.fail("it was prepared"))
+    monkeypatch.setattr(
+        "nerfgen_ns.preprocessing.prepare.prepare", lambda config: pytest.fail("it was prepared")
+    )
     parser = NerfgenDataParserConfig(data=Path("prepared"), run_dir=run).setup()
     assert parser.record.data == data
     with pytest.raises(UsageError, match=f"{run}: its photographs were in photos"):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from nerfgen_ns.datamanagers import file_pixel_store, pixel_file
+from nerfgen_ns.datamanagers import pixel_store as file_pixel_store
+from nerfgen_ns.datamanagers import pixel_store as pixel_file
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
-from nerfgen_ns.datamanagers.file_pixel_store import WINDOW, FilePixelStore, stride_of
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
-from nerfgen_ns.datamanagers.pixel_store import PixelStore
+from nerfgen_ns.datamanagers.pixel_store import WINDOW, FilePixelStore, PixelStore, stride_of
 from nerfgen_ns.errors import NerfgenError
 
 SIZES = [(12, 10), (5, 7), (40, 30), (1, 1)]

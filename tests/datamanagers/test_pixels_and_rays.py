@@ -12,7 +12,7 @@ from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
-from nerfgen_ns.datamanagers.rays import PixelRays
+from nerfgen_ns.datamanagers.ray_generator import PixelRays
 
 SIZES = [(12, 10), (5, 7), (16, 9)]
 

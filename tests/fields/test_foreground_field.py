@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nerfgen_ns.fields.conditional_mlp import product_dtype
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms, activate_density
-from nerfgen_ns.fields.precision import has_fast_bf16, product_dtype
+from nerfgen_ns.utils.machine import has_fast_bf16
 
 LATENT_DIM = 5
 

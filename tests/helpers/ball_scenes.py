@@ -6,7 +6,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from nerfgen_ns.capture.cameras import Cameras, project
+from nerfgen_ns.cameras.projection import Cameras, project
 
 FRONT, UP, SIDE = np.array([0.0, 0, 0.4]), np.array([0.0, 0.4, 0]), np.array([0.4, 0, 0])
 BALLS = np.stack([FRONT, UP, SIDE])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nerfgen_ns.configs import nerfgen_tiny
-from nerfgen_ns.trainer import NerfgenTrainer, NerfgenTrainerConfig
+from nerfgen_ns.training.trainer import NerfgenTrainer, NerfgenTrainerConfig
 
 
 def short_config(

@@ -7,8 +7,8 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 
-from nerfgen_ns.model import NerfgenModel
-from nerfgen_ns.model_config import NerfgenModelConfig
+from nerfgen_ns.model.config import NerfgenModelConfig
+from nerfgen_ns.model.model import NerfgenModel
 
 IDENTITIES = 5
 

@@ -1,0 +1,1 @@
+"""Cameras as mathematics: rigid motions, projection, paths, alignment."""

@@ -1,0 +1,1 @@
+"""transforms.json: its one schema, reader and writer."""

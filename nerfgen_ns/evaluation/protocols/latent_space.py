@@ -1,0 +1,206 @@
+"""The protocol `latent-space`: the table's spectrum, its Gaussian, and how evenly morphs change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from scipy.stats import beta
+from torch import Tensor
+
+from nerfgen_ns.evaluation.protocol import Evaluation, Figure, Picture, Progress, ProtocolResult, mean_figure
+from nerfgen_ns.latents.latent_space import LatentSpace, interpolate
+from nerfgen_ns.runs.code_runs import usual_camera
+from nerfgen_ns.utils.images import contact_sheet, resize, to_bytes
+
+
+def pca_spectrum(codes: Float[Tensor, "identities latent"]) -> Float[Tensor, "directions"]:
+    """Share of the rows' variance along each principal direction, strongest first.
+
+    It sums to 1; empty where all rows are the same.
+    """
+    variances = LatentSpace.of(codes).deviations.double() ** 2
+    return variances / variances.sum()
+
+
+def effective_dimension(spectrum: Float[Tensor, "directions"]) -> float:
+    """How many directions the variance fills: the participation ratio (Σλ)² / Σλ².
+
+    Gao et al., "A theory of multineuronal dimensionality, dynamics and measurement" (2017). It is
+    n for n equally strong directions, and NaN for none.
+    """
+    return float(spectrum.sum() ** 2 / (spectrum**2).sum()) if len(spectrum) else math.nan
+
+
+def directions_holding(spectrum: Float[Tensor, "directions"], share: float) -> float:
+    """How many of the strongest directions hold a share of the variance; NaN where there is no direction."""
+    if not len(spectrum):
+        return math.nan
+    held = spectrum.cumsum(dim=0) / spectrum.sum()
+    # The sum of all may miss 1 by its rounding.
+    return float(min(int((held < share - 1e-9).sum()) + 1, len(spectrum)))
+
+
+def share_within_gaussian(codes: Float[Tensor, "identities latent"], probability: float = 0.95) -> float:
+    """Share of the rows inside the region that holds `probability` of the table's own Gaussian.
+
+    Were the rows drawn from a Gaussian, it would be `probability`; less means heavy tails. The Mahalanobis
+    distance m of a row to the mean of n rows in d directions has not quite a chi-square law, as the row takes
+    part in mean and covariance: m²·n/(n−1)² follows the beta distribution with d/2 and (n−d−1)/2
+    (Gnanadesikan and Kettenring, "Robust estimates, residuals, and outlier detection", 1972), which for many
+    rows becomes chi-square with d degrees of freedom.
+
+    NaN where there are not two rows more than directions: then all rows are equally far away, whatever they
+    are.
+    """
+    space = LatentSpace.of(codes)
+    rows, directions = len(codes), len(space.deviations)
+    if directions == 0 or rows - directions < 2:
+        return math.nan
+    distances = space.mahalanobis(codes).double() ** 2 * rows / (rows - 1) ** 2
+    limit = beta.ppf(probability, directions / 2, (rows - directions - 1) / 2)
+    return float((distances <= limit).double().mean())
+
+
+def morph_steps(images: Sequence[Float[Tensor, "height width 3"]]) -> Float[Tensor, "steps"]:
+    """Root mean square change of colour from each image of a morph to the next."""
+    changes = [torch.mean((after - before) ** 2) ** 0.5 for before, after in pairwise(images)]
+    return torch.stack(changes) if changes else torch.empty(0)
+
+
+def largest_step(steps: Float[Tensor, "steps"]) -> float:
+    """The largest step of a morph by the mean one: 1 is even, the number of steps is one jump. Ours.
+
+    NaN below two steps, and where nothing changes.
+    """
+    if len(steps) < 2 or not float(steps.sum()) > 0.0:
+        return math.nan
+    return float(steps.max() / steps.mean())
+
+
+PROBABILITY = 0.95
+"""Of the region of the Gaussian, and share of the variance."""
+MORPHS = 6
+IMAGES = 9
+"""Of a morph, its ends included."""
+PICTURED = 3
+"""Morphs of the picture."""
+PICTURE_SIZE = 96
+
+
+class LatentSpaceProtocol:
+    """The latent table as a space, for any run. Ours; each metric names its own source.
+
+    How many directions the rows fill, whether they lie as their Gaussian says, from which LOLNeRF (CVPR 2022)
+    draws samples, and whether a straight morph between two rows changes the image evenly.
+    """
+
+    name: ClassVar[str] = "latent-space"
+    needs_test_folder: ClassVar[bool] = False
+
+    def missing(self, setting: Evaluation) -> str | None:
+        """A space needs rows that differ."""
+        if len(LatentSpace.of(setting.run.codes).deviations) == 0:
+            return "a latent table with rows that differ"
+        return None
+
+    def run(self, setting: Evaluation, progress: Progress) -> ProtocolResult:
+        """Judge the table, and render morphs between rows drawn at random."""
+        codes = setting.run.codes
+        spectrum = pca_spectrum(codes)
+        pairs = _pairs(len(codes), setting.seed)
+        camera = usual_camera(setting.run)
+        size = f"{int(camera.width)} × {int(camera.height)}"
+        morphs: list[list[Tensor]] = []
+        for first, second in pairs:
+            images = []
+            for place in range(IMAGES):
+                code = interpolate(codes[first], codes[second], place / (IMAGES - 1))
+                images.append(setting.run.render(code[None], camera)["rgb"].float().cpu())
+                progress(len(morphs) * IMAGES + place + 1, len(pairs) * IMAGES)
+            morphs.append(images)
+        pictured = {
+            f"{first} to {second}": [resize(to_bytes(image), PICTURE_SIZE) for image in images]
+            for (first, second), images in list(zip(pairs, morphs, strict=True))[:PICTURED]
+        }
+        evenness = mean_figure(
+            "Largest step of a morph by the mean one",
+            [largest_step(morph_steps(images)) for images in morphs],
+            "",
+            "lower",
+            f"{len(morphs)} morphs of {IMAGES - 1} steps, {size} pixels; 1 is even, {IMAGES - 1} one jump",
+            "the morphs change nothing",
+        )
+        return ProtocolResult(
+            self.name,
+            "ours; each metric names its source in its docstring",
+            {"rows": len(codes), "dimensions": codes.shape[1], "morphs": pairs, "seed": setting.seed},
+            [*table_figures(codes), evenness],
+            pictures=[
+                Picture("Spectrum of the latent table", spectrum_picture(spectrum)),
+                Picture("Straight morphs between rows of the latent table", contact_sheet(pictured)),
+            ],
+        )
+
+
+def table_figures(codes: Float[Tensor, "identities latent"]) -> list[Figure]:
+    """The figures of a latent table alone."""
+    rows, dimensions = codes.shape
+    spectrum = pca_spectrum(codes)
+    percent = f"{100 * PROBABILITY:g} %"
+    none = "the rows are all the same"
+    return [
+        mean_figure(
+            "Effective dimension",
+            [effective_dimension(spectrum)],
+            "",
+            "neither",
+            f"participation ratio; {rows} rows of {dimensions} numbers",
+            none,
+        ),
+        mean_figure(
+            f"Directions that hold {percent} of the variance",
+            [directions_holding(spectrum, PROBABILITY)],
+            "",
+            "neither",
+            f"of {len(spectrum)}",
+            none,
+        ),
+        mean_figure(
+            f"Rows within the {percent} region of the Gaussian",
+            [100.0 * share_within_gaussian(codes, PROBABILITY)],
+            "%",
+            "neither",
+            f"{rows} rows; were they drawn from it: {percent}",
+            f"{rows} rows in {len(spectrum)} directions are all equally far away; it takes two rows more",
+        ),
+    ]
+
+
+def spectrum_picture(spectrum: Float[Tensor, "directions"]) -> UInt8[np.ndarray, "height width 3"]:
+    """A plot of the variance along each principal direction, and of what is held up to it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Plot
+
+    plot = Plot(figsize=(6.4, 3.2), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(plot)
+    axes = plot.subplots()
+    place = np.arange(1, len(spectrum) + 1)
+    axes.bar(place, 100 * spectrum.cpu().numpy(), color="#7a9cc6", label="of each direction")
+    axes.plot(place, 100 * spectrum.cumsum(0).cpu().numpy(), color="#28415f", label="up to it")
+    axes.set(xlabel="principal direction", ylabel="share of the variance, %", ylim=(0, 102))
+    axes.legend(loc="center right", frameon=False)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _pairs(rows: int, seed: int) -> list[tuple[int, int]]:
+    """Pairs of different rows, drawn at random."""
+    generator = np.random.default_rng(seed)
+    drawn = (generator.choice(rows, size=2, replace=False).tolist() for _ in range(MORPHS))
+    return list(dict.fromkeys((int(first), int(second)) for first, second in drawn))

@@ -1,0 +1,1 @@
+"""Inversion: photographs become latent codes of a trained class."""

@@ -1,0 +1,359 @@
+"""What an inversion starts from: photographs with cameras; raw files go through preprocessing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
+from nerfgen_ns.dataset_format.transforms import NEEDED_BY_EVERY_FRAME, read_frames, transforms_path
+from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.inversion.config import FitConfig
+from nerfgen_ns.preprocessing.crops import crop_photograph, square_crop
+from nerfgen_ns.preprocessing.landmarks.models import LANDMARK_COUNT
+from nerfgen_ns.preprocessing.listing import LISTED_BY_NAME, LeftOut, list_folder
+from nerfgen_ns.preprocessing.mattes import MatteOptions
+from nerfgen_ns.preprocessing.photographs import RejectedError, is_photograph, read_alpha, read_photograph
+from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare
+from nerfgen_ns.preprocessing.report.prepare_report import Rejection, by_reason, printable
+from nerfgen_ns.runs.run import Run
+from nerfgen_ns.utils.files import read_json, write_json
+
+CAMERA_MODEL = ("camera_model", "k1", "k2", "k3", "k4", "p1", "p2")
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One photograph to fit."""
+
+    name: str
+    """What it is called in reports."""
+    image: Path
+    """Its file."""
+    matte: Path | None
+    """The file of its matte, if it has one."""
+    camera: dict[str, Any]
+    """What a frame of a transforms.json says of its camera."""
+    identity: int
+    """Photographs of one object share one; numbered from 0 without gaps."""
+    searched: bool = False
+    """Whether the camera is but a usual one of the class, and the true one has to be searched."""
+    notes: tuple[str, ...] = ()
+    """Remarks of its capture for a person to read."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The photographs that can be fitted, and those that cannot."""
+
+    photographs: list[Photograph]
+    rejected: list[Rejection] = field(default_factory=list)
+    left_out: list[Rejection] = field(default_factory=list)
+    """What is beside the photographs in their folders."""
+
+
+def read_photographs(path: Path) -> list[Photograph]:
+    """The photographs of a transforms.json: those with the role "query" or, where none has it, all.
+
+    Raises:
+        UsageError: it cannot be used, or a file that it names is missing.
+    """
+    frames = read_frames(path)
+    shared = read_json(path)
+    frames = [frame for frame in frames if frame.get("role") == "query"] or frames
+    identities = [frame.get("identity", place) for place, frame in enumerate(frames)]
+    numbers = {identity: number for number, identity in enumerate(sorted(set(identities)))}
+    photographs = []
+    for frame, identity in zip(frames, identities, strict=True):
+        known = {**shared, **frame}
+        image = path.parent / frame["file_path"]
+        matte = path.parent / frame["mask_path"] if "mask_path" in frame else None
+        for file in (image, matte):
+            if file is not None and not file.is_file():
+                raise UsageError(f"{file}: no such file, though {path} names it; prepare the folder again")
+        camera = {
+            key: known[key]
+            for key in (*NEEDED_BY_EVERY_FRAME, *CAMERA_MODEL)
+            if key in known and key != "file_path"
+        }
+        name = str(frame.get("source", image.name))
+        photographs.append(Photograph(name, image, matte, camera, numbers[identity]))
+    return photographs
+
+
+def write_folder(photographs: Sequence[Photograph], folder: Path, canonical_landmarks: Path | None) -> None:
+    """A prepared folder of copies of the photographs, in their order, as an ordinary nerfstudio data set.
+
+    Args:
+        photographs: all with a matte, or none.
+        folder: a folder to be made.
+        canonical_landmarks: goes with it, where the class has any.
+    """
+    frames = []
+    digits = max(4, len(str(len(photographs) - 1)))  # nerfstudio sorts by name
+    (folder / "images").mkdir(parents=True)
+    for number, photograph in enumerate(photographs):
+        frame = {
+            "file_path": f"images/{number:0{digits}d}{photograph.image.suffix}",
+            **photograph.camera,
+            "identity": photograph.identity,
+            "source": photograph.name,
+        }
+        shutil.copyfile(photograph.image, folder / frame["file_path"])
+        if photograph.matte is not None:
+            frame["mask_path"] = f"mattes/{number:0{digits}d}{photograph.matte.suffix}"
+            (folder / "mattes").mkdir(exist_ok=True)
+            shutil.copyfile(photograph.matte, folder / frame["mask_path"])
+        frames.append(frame)
+    models = {frame.pop("camera_model", "OPENCV") for frame in frames}
+    write_json(folder / "transforms.json", {"camera_model": models.pop(), "frames": frames})
+    if canonical_landmarks is not None:
+        shutil.copyfile(canonical_landmarks, folder / canonical_landmarks.name)
+
+
+def take_uncaptured(files: Sequence[Path], run: Run, size: int, folder: Path, shows_people: bool) -> Gathered:
+    """Photographs of any object of the class, padded to squares, each an object of its own.
+
+    Mattes come from the model of capture where the class shows people; else from the alpha channel, where all
+    photographs have one; else there are none.
+
+    Args:
+        files: the photographs.
+        run: the trained run; its usual camera stands in until the search.
+        size: side in pixels of the squares.
+        folder: where they go.
+        shows_people: whether the matte model knows the class.
+    """
+    camera = _usual_camera(run, size)
+    kind = "mediapipe" if shows_people else "alpha" if all(map(_has_alpha, files)) else "none"
+    mattes = MatteOptions(kind).open() if files else None
+    folder.mkdir(parents=True)
+    photographs: list[Photograph] = []
+    rejected: list[Rejection] = []
+    for path in files:
+        image_file, matte_file = folder / f"{path.name}.png", folder / f"{path.name}.matte.png"
+        try:
+            whole = read_photograph(path)
+            crop = square_crop(whole.shape[1], whole.shape[0], size)
+            image = crop_photograph(whole, crop)
+            if mattes is not None:
+                Image.fromarray(mattes(path, whole, crop, image)).save(matte_file)
+        except RejectedError as error:
+            rejected.append(Rejection(path.name, error.reason, error.mend))
+            continue
+        Image.fromarray(image).save(image_file)
+        matte = None if mattes is None else matte_file
+        number = len(photographs)
+        photographs.append(Photograph(path.name, image_file, matte, camera, number, searched=True))
+    return Gathered(photographs, rejected)
+
+
+def _has_alpha(path: Path) -> bool:
+    try:
+        return read_alpha(path) is not None
+    except RejectedError:
+        return False
+
+
+def _usual_camera(run: Run, size: int) -> dict:
+    _, pitch = usual_angles(run.cameras)
+    camera = turned_cameras(run.cameras, np.array([[0.0, pitch]]), size)
+    matrix = np.vstack([camera.camera_to_worlds[0].numpy(), [0.0, 0.0, 0.0, 1.0]])
+    focal = float(camera.fx)
+    return {
+        "transform_matrix": matrix.tolist(),
+        **{"fl_x": focal, "fl_y": focal, "cx": size / 2, "cy": size / 2, "w": size, "h": size},
+    }
+
+
+SEARCH = "--search-cameras, which finds cameras by rendering"
+OF_FOLDERS = "name such folders in --images themselves"
+
+
+def gather(images: Sequence[Path], run: Run, config: FitConfig, work: Path) -> Gathered:
+    """The photographs to fit.
+
+    Args:
+        images: photographs and folders of photographs; or one folder with cameras in the class frame of the
+            run (or its transforms.json), see `read_photographs`.
+        run: the trained run.
+        config: `one_object` and `search_cameras` count here.
+        work: an empty folder for what is made of the photographs.
+
+    Raises:
+        UsageError: a path does not exist, or there is no photograph.
+        NerfgenError: no photograph can be used.
+    """
+    if not images:
+        raise UsageError("--images names no photograph; it takes photographs or a folder of them")
+    for path in images:
+        if not os.path.lexists(path):
+            raise UsageError(
+                f"{path}: no such file or folder; --images takes photographs or a folder of them"
+            )
+    if len(images) == 1 and transforms_path(images[0]).is_file():
+        gathered = Gathered(read_photographs(transforms_path(images[0])))
+    else:
+        gathered = _capture(_link(images, work / "photographs"), run, config.search_cameras, work)
+    if config.one_object:
+        same = [replace(photograph, identity=0) for photograph in gathered.photographs]
+        return replace(gathered, photographs=same)
+    return gathered
+
+
+def canonical_landmarks_of(run: Run) -> Path | None:
+    """The canonical landmarks of the class, where it has any."""
+    return run.record.canonical_landmarks
+
+
+def _face_landmarks_of(run: Run) -> Path | None:
+    """The canonical landmarks of the class, where they are those that capture finds in photographs."""
+    path = canonical_landmarks_of(run)
+    return path if path is not None and len(read_json(path).get("landmarks", ())) == LANDMARK_COUNT else None
+
+
+def stored_size(run: Run) -> int:
+    """Side in pixels of the photographs that a run was trained on, as they are stored."""
+    return int(run.cameras.height.max())
+
+
+@dataclass(frozen=True)
+class _Linked:
+    """Photographs from everywhere as one folder, and what else was named or was beside them."""
+
+    folder: Path
+    photographs: list[Path]
+    """The links."""
+    rejected: list[Rejection]
+    left_out: list[Rejection]
+
+    def without_folder(self, error: NerfgenError) -> str:
+        """What an error says, without the folder of links, which nobody knows, and with what was rejected."""
+        message = str(error).removeprefix(f"{self.folder}: ").replace(f"{self.folder}{os.sep}", "")
+        return "; ".join([message, *by_reason(self.rejected)])
+
+
+def _link(images: Sequence[Path], folder: Path) -> _Linked:
+    """Make a folder of links to all photographs, under names of their own."""
+    linked = _Linked(folder, [], [], [])
+    folder.mkdir(parents=True)
+    for path in images:
+        if path.is_dir():
+            listing = list_folder(path, of_folders=OF_FOLDERS)
+            for file in listing.photographs:
+                _link_to(file, folder)
+            linked.left_out.extend(_as_rejection(str(left.path), left) for left in listing.left_out)
+        elif path.suffix.lower() in LISTED_BY_NAME or is_photograph(path):
+            _link_to(path, folder)
+        else:
+            reason, mend = "is no photograph", "give a photograph, or a folder of them"
+            linked.rejected.append(Rejection(printable(path.name), reason, mend))
+    if not any(folder.iterdir()):
+        raise UsageError(f"--images {'; '.join(by_reason(linked.rejected))}")
+    try:
+        links = list_folder(folder)
+    except UsageError as error:
+        raise UsageError(linked.without_folder(error)) from error
+    linked.photographs.extend(links.photographs)
+    linked.left_out.extend(_as_rejection(left.path.name, left) for left in links.left_out)
+    return linked
+
+
+def _as_rejection(name: str, left_out: LeftOut) -> Rejection:
+    return Rejection(printable(name), left_out.reason, left_out.mend)
+
+
+def _link_to(file: Path, folder: Path) -> None:
+    name = Path(file.name.lstrip(".") or "photograph")  # a hidden one that is asked for is no longer hidden
+    link, number = folder / name, 1
+    while link.is_symlink():
+        link = folder / f"{name.stem}-{number}{name.suffix}"
+        number += 1
+    os.symlink(os.path.abspath(file), link)
+
+
+def _capture(linked: _Linked, run: Run, search_cameras: bool, work: Path) -> Gathered:
+    """Photographs with their landmarks' cameras; where they are searched, those without landmarks too."""
+    canonical = _face_landmarks_of(run)
+    if canonical is None and not search_cameras:
+        raise _without_search(linked)
+    captured = Gathered([])
+    if canonical is not None:
+        captured = _with_landmarks(linked, canonical, run, search_cameras, work)
+    if not search_cameras:
+        rejected = [_searchable(rejection, linked.folder) for rejection in captured.rejected]
+        return replace(captured, rejected=[*rejected, *linked.rejected], left_out=linked.left_out)
+    names = {photograph.name for photograph in captured.photographs}
+    others = [path for path in linked.photographs if printable(path.name) not in names]
+    searched = take_uncaptured(others, run, stored_size(run), work / "uncaptured", canonical is not None)
+    first = len(captured.photographs)
+    together = [
+        *captured.photographs,
+        *(replace(photograph, identity=first + n) for n, photograph in enumerate(searched.photographs)),
+    ]
+    if not together:
+        raise _none_of([*searched.rejected, *linked.rejected])
+    return Gathered(together, [*searched.rejected, *linked.rejected], linked.left_out)
+
+
+def _with_landmarks(linked: _Linked, canonical: Path, run: Run, search_cameras: bool, work: Path) -> Gathered:
+    config = PrepareConfig(
+        data=linked.folder,
+        output_dir=work / "captured",
+        size=stored_size(run),
+        canonical_landmarks=canonical,
+    )
+    try:
+        report = prepare(config)
+    except NerfgenError as error:
+        if search_cameras and not isinstance(error, UsageError):
+            return Gathered([])
+        anything = any(_why_unreadable(path) is None for path in linked.photographs)
+        message = linked.without_folder(error)
+        raise type(error)(f"{message}; or give {SEARCH}" if anything else message) from error
+    photographs = [
+        replace(photograph, notes=tuple(report.notes.get(printable(photograph.name), ())))
+        for photograph in read_photographs(report.path.with_name("transforms.json"))
+    ]
+    return Gathered(photographs, report.rejected)
+
+
+def _without_search(linked: _Linked) -> NerfgenError:
+    """What is wrong with photographs of a class without landmarks: those that are some are to be searched."""
+    lost = Rejection(
+        "", "its camera is not known, and this class has no landmarks to find it by", f"give {SEARCH}"
+    )
+    rejected = [
+        _why_unreadable(path) or replace(lost, source=printable(path.name)) for path in linked.photographs
+    ]
+    rejected += linked.rejected
+    if any(rejection.reason == lost.reason for rejection in rejected):
+        return UsageError("; ".join(by_reason(rejected)))
+    return _none_of(rejected)
+
+
+def _none_of(rejected: Sequence[Rejection]) -> NerfgenError:
+    lines = "; ".join(by_reason(rejected))
+    return NerfgenError(f"none of the {len(rejected)} photographs can be used; {lines}")
+
+
+def _searchable(rejection: Rejection, folder: Path) -> Rejection:
+    """The rejection of a photograph, with the search as a way out where that is one."""
+    if _why_unreadable(folder / rejection.source) is not None:
+        return rejection
+    return replace(rejection, mend=f"{rejection.mend}, or give {SEARCH}")
+
+
+def _why_unreadable(path: Path) -> Rejection | None:
+    try:
+        read_photograph(path)
+    except RejectedError as error:
+        return Rejection(printable(path.name), error.reason, error.mend)
+    return None

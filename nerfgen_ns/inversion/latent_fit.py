@@ -1,0 +1,330 @@
+"""Latent codes of photographs by the losses that the class was trained with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
+
+from nerfgen_ns.cameras.se3 import move_rays, rotation_matrices
+from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSampler, ImagewisePixelSamplerConfig
+from nerfgen_ns.datamanagers.pixel_store import PixelStore
+from nerfgen_ns.datamanagers.ray_generator import PixelRays
+from nerfgen_ns.inversion.config import FitConfig
+from nerfgen_ns.latents.latent_space import LatentSpace
+from nerfgen_ns.model.model import NerfgenModel
+
+
+@dataclass(frozen=True)
+class CameraSpread:
+    """How far cameras are expected to be off: standard deviations around the class frame's axes."""
+
+    turn: float = 0.05
+    """Of the turn around each axis through the origin, radians."""
+    shift: float = 0.03
+    """Of the shift along each axis, units of the class frame."""
+
+    def rigid_motions(self, amounts: Float[Tensor, "n 6"]) -> Float[Tensor, "n 3 4"]:
+        """Motions of the world from amounts in standard deviations: three shifts, then three turns."""
+        shifts, turns = self.shift * amounts[:, :3], self.turn * amounts[:, 3:]
+        return torch.cat([rotation_matrices(turns), shifts[..., None]], dim=-1)
+
+
+BACKGROUND_REDRAW = 1.0
+"""Share of the pixels outside the matte that are drawn once more: fewer of the rays then miss the object."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is fitted: photographs, each seen with a camera, each of an object.
+
+    A photograph may be there several times, with different cameras or as different objects.
+    """
+
+    store: PixelStore
+    """The photographs' pixels."""
+    photographs: Int[Tensor, "views"]
+    """The photograph of each view."""
+    cameras: Cameras
+    """The camera of each view."""
+    objects: Int[Tensor, "views"]
+    """The object of each view, numbered from 0 without gaps."""
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+    @property
+    def count_objects(self) -> int:
+        """How many objects there are."""
+        return int(self.objects.max()) + 1
+
+    def select(self, chosen: Int[Tensor, "chosen"]) -> Views:
+        """Only the chosen views; their objects are numbered anew, in their order."""
+        _, objects = self.objects[chosen].unique(return_inverse=True)
+        return Views(self.store, self.photographs[chosen], self.cameras[chosen], objects)
+
+
+class ViewSampler:
+    """Draws the same number of pixels from every view.
+
+    Args:
+        views: what is fitted.
+        rays: pixels of each view.
+        device: where rays and pixels go.
+    """
+
+    def __init__(self, views: Views, rays: int, device: torch.device) -> None:
+        config = ImagewisePixelSamplerConfig(
+            pixels_per_image=rays,
+            num_rays_per_batch=rays * len(views),
+            background_redraw_fraction=BACKGROUND_REDRAW,
+        )
+        self._store = copy.copy(views.store)
+        self._store.images = views.photographs
+        self._sampler = EveryPhotographSampler(config)
+        self._rays = PixelRays(views.cameras.to(device))
+        self._view_of_ray = torch.arange(len(views)).repeat_interleave(rays)
+
+    def __call__(self) -> tuple[RayBundle, dict[str, Tensor], Int[Tensor, "rays"]]:
+        """The rays, their pixels, and the view of each ray."""
+        batch = self._sampler.sample(self._store)
+        indices = torch.cat([self._view_of_ray[:, None], batch["indices"][:, 1:]], dim=-1)
+        ray_bundle = self._rays(indices)
+        device = ray_bundle.origins.device
+        return (
+            ray_bundle,
+            {name: value.to(device) for name, value in batch.items()},
+            self._view_of_ray.to(device),
+        )
+
+
+class EveryPhotographSampler(ImagewisePixelSampler):
+    """Takes its pixels from every photograph of the store each time, in their order."""
+
+    def sample_indices(self, store: PixelStore) -> Int[Tensor, "rays 3"]:
+        """(image, row, column), `pixels_per_image` rays in a row from the same image."""
+        image = store.images.repeat_interleave(self.config.pixels_per_image)
+        return torch.cat([image[:, None], store.draw(image, self.generator)], dim=-1)
+
+
+MOST_RAYS = 4096
+"""Rays of a step: more objects are fitted in parts, one after another, so that memory stays bounded."""
+WARMUP_STEPS = 10
+FINAL_RATIO = 0.1
+AVERAGED = 0.95
+"""What a moving average keeps at each step: the end of the search, without its noise, is the result."""
+Progress = Callable[[int, int], None]
+
+
+class Fitted(NamedTuple):
+    """What a fit found."""
+
+    amounts: Float[Tensor, "objects directions"]
+    """The codes, in standard deviations along the directions of the latent space."""
+    motions: Float[Tensor, "views 3 4"]
+    """What the cameras moved by; the identity where they stood still."""
+
+
+def fit_codes(
+    model: NerfgenModel,
+    space: LatentSpace,
+    views: Views,
+    config: FitConfig,
+    spread: CameraSpread | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Fit the code of every object, all together, from the table's mean, with the networks frozen.
+
+    The codes are the most probable ones under the photographs and the Gaussian of the latent table. They are
+    sought in its whitened coordinates, in which every direction is as long as it is probable: there one
+    learning rate suits all directions, and the prior is the squared length.
+
+    Args:
+        model: a trained model. Its parameters stay as they are.
+        space: the latent space of its table.
+        views: the photographs.
+        config: all but `one_object`, `search_cameras`, `tune_steps` and `downscale_factor` count here.
+        spread: how far the cameras may be off; if None they stand still.
+        progress: called with the number of steps done and their total.
+    """
+    torch.manual_seed(config.seed)
+    parts = list(_parts(views, max(1, MOST_RAYS // config.rays)))
+    device = model.device
+    amounts = torch.zeros(views.count_objects, len(space.deviations), device=device)
+    motions = torch.eye(3, 4, device=device).repeat(len(views), 1, 1)
+    total = len(parts) * config.steps
+    for number, chosen in enumerate(parts):
+        part = views.select(chosen)
+
+        def advance(step: int, before: int = number * config.steps) -> None:
+            if progress is not None:
+                progress(before + step, total)
+
+        found = _fit_part(model, space, part, config, spread, advance)
+        amounts[views.objects[chosen].unique().to(device)] = found.amounts
+        motions[chosen.to(device)] = found.motions
+    return Fitted(amounts, motions)
+
+
+def codes_at(space: LatentSpace, amounts: Float[Tensor, "n directions"]) -> Float[Tensor, "n latent"]:
+    """The codes at amounts of standard deviations along the directions of a latent space."""
+    return space.mean + (amounts * space.deviations) @ space.directions
+
+
+def photograph_loss(
+    model: NerfgenModel, outputs: dict[str, Tensor], batch: dict[str, Tensor], config: FitConfig
+) -> Float[Tensor, ""]:
+    """The model's own losses, with the weights that the configuration gives to mattes and backgrounds."""
+    mask_loss_mult = model.config.mask_loss_mult if config.mask_loss_mult is None else config.mask_loss_mult
+    losses = model.weighted_losses(outputs, batch, mask_loss_mult, config.background_weight)
+    return torch.stack(list(losses.values())).sum()
+
+
+@contextmanager
+def frozen(model: NerfgenModel) -> Iterator[None]:
+    """The model as in training, with jittered samples, but without gradients for its parameters."""
+    wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    was_training = model.training
+    model.train()
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        model.train(was_training)
+        for parameter, value in wanted.items():
+            parameter.requires_grad_(value)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, initial: float, step: int, steps: int) -> None:
+    """A short rise, then an exponential fall to `FINAL_RATIO`, as in training."""
+    warmup = min((step + 1) / (WARMUP_STEPS + 1), 1.0)
+    for group in optimizer.param_groups:
+        group["lr"] = initial * warmup * FINAL_RATIO ** (step / steps)
+
+
+def _fit_part(
+    model: NerfgenModel,
+    space: LatentSpace,
+    views: Views,
+    config: FitConfig,
+    spread: CameraSpread | None,
+    advance: Callable[[int], None],
+) -> Fitted:
+    device = model.device
+    sampler = ViewSampler(views, config.rays, device)
+    objects = views.objects.to(device)
+    amounts = torch.zeros(views.count_objects, len(space.deviations), device=device, requires_grad=True)
+    moves = torch.zeros(len(views), 6, device=device, requires_grad=spread is not None)
+    parameters = [amounts] if spread is None else [amounts, moves]
+    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.99), eps=1e-15)
+    prior = config.prior_weight / amounts.shape[1] / len(views)
+    averages = [torch.zeros_like(value, requires_grad=False) for value in (amounts, moves)]
+    with frozen(model):
+        for step in range(config.steps):
+            set_learning_rate(optimizer, config.learning_rate, step, config.steps)
+            ray_bundle, batch, view_of_ray = sampler()
+            if spread is not None:
+                ray_bundle = move_rays(ray_bundle, spread.rigid_motions(moves)[view_of_ray])
+            noisy = amounts + config.code_noise * torch.randn_like(amounts)
+            codes = codes_at(space, noisy)[objects][view_of_ray]
+            outputs = model.render(ray_bundle, codes)
+            loss = photograph_loss(model, outputs, batch, config)
+            loss = loss + prior * (amounts.square().sum() + moves.square().sum())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            for average, value in zip(averages, (amounts, moves), strict=True):
+                average.lerp_(value.detach(), 1.0 - AVERAGED)
+            advance(step + 1)
+    found, moved = (average / (1.0 - AVERAGED**config.steps) for average in averages)
+    return Fitted(found, (spread or CameraSpread()).rigid_motions(moved))
+
+
+def _parts(views: Views, most: int) -> Iterator[Int[Tensor, "chosen"]]:
+    """The views in parts of about `most`, the views of an object all in the same one."""
+    order = torch.argsort(views.objects, stable=True)
+    sizes = torch.bincount(views.objects).tolist()
+    first = count = 0
+    for size in sizes:
+        if count and count + size > most:
+            yield order[first : first + count]
+            first, count = first + count, 0
+        count += size
+    yield order[first : first + count]
+
+
+LEARNING_RATE = 1e-3
+MOST_HELD_RAYS = 2048
+"""Rays of a step: of many photographs each step takes some."""
+HELD_WEIGHT = 1.0
+"""Weight of the squared difference to the original's renders of other identities."""
+TUNED = ("foreground_field.", "background_field.")
+
+
+def tune(
+    model: NerfgenModel,
+    views: Views,
+    codes: Float[Tensor, "objects latent"],
+    config: FitConfig,
+    progress: Progress | None = None,
+) -> dict[str, Tensor]:
+    """Tune a copy of the networks to the photographs, their codes held: Roich et al., "Pivotal tuning", 2021.
+
+    Each step renders as many rays of the photographs with codes of random rows of the table, by the copy and
+    by the original; their squared difference keeps the class what it was.
+
+    Args:
+        model: a trained model, which stays as it is.
+        views: the photographs with their final cameras.
+        codes: what was fitted.
+        config: `tune_steps`, `rays`, the weights of the losses and `seed` count here.
+        progress: called with the number of steps done and their total.
+
+    Returns:
+        The tuned tensors, by their name in the model's `state_dict`.
+    """
+    torch.manual_seed(config.seed)
+    tuned = copy.deepcopy(model)
+    tuned.train()
+    parameters = [value for name, value in tuned.named_parameters() if name.startswith(TUNED)]
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.99), eps=1e-15)
+    some = min(len(views), max(1, MOST_HELD_RAYS // config.rays))
+    own_codes = codes[views.objects.to(codes.device)]
+    table = model.latent_table.codes.weight.detach()
+    for step in range(config.tune_steps):
+        set_learning_rate(optimizer, LEARNING_RATE, step, config.tune_steps)
+        chosen = torch.randperm(len(views))[:some]
+        ray_bundle, batch, view_of_ray = ViewSampler(views.select(chosen), config.rays, model.device)()
+        outputs = tuned.render(ray_bundle, own_codes[chosen.to(codes.device)][view_of_ray])
+        loss = photograph_loss(tuned, outputs, batch, config)
+        others = table[torch.randint(len(table), (some,), device=table.device)][view_of_ray]
+        loss = loss + HELD_WEIGHT * _difference(tuned, model, ray_bundle, others)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if progress is not None:
+            progress(step + 1, config.tune_steps)
+    return {name: value for name, value in tuned.state_dict().items() if name.startswith(TUNED)}
+
+
+def _difference(
+    tuned: NerfgenModel, original: NerfgenModel, ray_bundle: RayBundle, codes: Float[Tensor, "rays latent"]
+) -> Float[Tensor, ""]:
+    """Mean squared difference of two models' colours and accumulations."""
+    devices = [original.device] if original.device.type == "cuda" else []
+    # The same samples on the rays, so what differs is the networks: the state is put back on every device.
+    with torch.random.fork_rng(devices), frozen(original), torch.no_grad():
+        expected = original.render(ray_bundle, codes)
+    outputs = tuned.render(ray_bundle, codes)
+    return F.mse_loss(outputs["rgb"], expected["rgb"]) + F.mse_loss(
+        outputs["accumulation"], expected["accumulation"]
+    )

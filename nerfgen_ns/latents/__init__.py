@@ -1,0 +1,1 @@
+"""Latent codes: the table, the space, files of codes."""

@@ -1,0 +1,258 @@
+"""The field of one object: its density on a lattice, and the colors of its surface."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
+
+from nerfgen_ns.model.model import NerfgenModel
+from nerfgen_ns.rendering.ray_renderers import ImportanceRenderer
+from nerfgen_ns.rendering.volume_rendering import rendering_weights
+
+CHUNK = 1 << 14
+"""Positions evaluated at a time: their activations stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class ObjectField:
+    """Density and colour of one object at positions of the class frame, (n, 3), within [−1, 1]³."""
+
+    density: Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
+    """Density per unit of length."""
+    density_and_colour: Callable[[Float[Tensor, "n 3"]], tuple[Float[Tensor, "n"], Float[Tensor, "n 3"]]]
+    """The same, and colours in [0, 1]."""
+    near_class: Callable[[Float[Tensor, "n 3"]], Bool[Tensor, "n"]] | None = None
+    """Where training found surfaces of any object of the class; None where that is not known."""
+    device: torch.device = torch.device("cpu")  # noqa: RUF009
+    """Where it computes."""
+
+
+def object_field(model: NerfgenModel, code: Float[Tensor, "*one latent"]) -> ObjectField:
+    """The field of one latent code, as it is now: training that goes on does not change it.
+
+    What the code adds to the networks' layers is computed once, here. Full precision: of bf16's three digits
+    a surface would have terraces.
+
+    Raises:
+        UsageError: the code has another size than the model's.
+    """
+    code = code.detach().reshape(1, -1)
+    model.latent_table.check_code(code)
+    field, renderer = copy.deepcopy(model.foreground_field), model.ray_renderer
+    field.use_bf16 = False
+    with torch.no_grad():
+        terms = field.latent_terms(code.to(model.device))
+
+    def density(positions: Tensor) -> Tensor:
+        return field.density(positions[None], terms)[0]
+
+    def density_and_colour(positions: Tensor) -> tuple[Tensor, Tensor]:
+        densities, colours = field(positions[None], terms)
+        return densities[0], colours[0]
+
+    def near_class(positions: Tensor) -> Tensor:
+        assert isinstance(renderer, ImportanceRenderer)
+        return renderer.occupancy(positions) > 0
+
+    return ObjectField(
+        density,
+        density_and_colour,
+        near_class if isinstance(renderer, ImportanceRenderer) else None,
+        torch.device(model.device),
+    )
+
+
+Progress = Callable[[int, int], None]
+BLOCK = 4
+"""Cells along each side of the blocks of which a first, coarse look decides whether to look closer."""
+FINE_FROM = 96
+"""Points along a side from which there is a coarse look; with fewer, every point is evaluated."""
+STEEPEST = 10.0
+"""Largest solidity."""
+MOST_CAMERAS = 1024
+"""Photographs that are asked what they show, evenly spread."""
+VIEW_MARGIN = 0.02
+"""How far beyond its border a photograph is taken to show, as a share of its width."""
+VIEW_STEEPNESS = 100.0
+"""How steeply solidity falls across the border of what is in view, per width of a photograph: about as much
+as across a surface of a trained class."""
+
+
+def solidity(density: Float[Tensor, "*n"], level: float) -> Float[Tensor, "*n"]:
+    """How far inside the solid of densities above `level` a position is: in [−10, 10], 0 at its surface.
+
+    Undoes the activation of the density. What remains changes evenly across a surface, where a density is
+    flat outside and steep inside, so that linear interpolation finds the surface between lattice points. The
+    bounds, alike on both sides, put it midway where it is sharper than the lattice.
+    """
+    scaled = (density / 10.0).clamp(min=1e-9)
+    threshold = level / 10.0
+    excess = scaled + (-torch.expm1(-scaled)).log() - threshold - math.log(-math.expm1(-threshold))
+    return excess.clamp(-STEEPEST, STEEPEST)
+
+
+def solid_lattice(
+    field: ObjectField,
+    coordinates: Float[Tensor, "n"],
+    level: float,
+    cameras: Cameras | None = None,
+    progress: Progress | None = None,
+) -> Float[Tensor, "n n n"]:
+    """Solidity at all points whose x, y and z are among evenly spaced coordinates; axes in this order.
+
+    A coarse look comes first. Where its blocks hold no surface and lie off the class's occupancy, and so do
+    their neighbours, solidity is interpolated. Nothing is left out: training finds surfaces where photographs
+    see them, and objects go on behind.
+
+    Args:
+        field: the object.
+        coordinates: x, y and z of the points, rising, within [−1, 1].
+        level: density of the surface.
+        cameras: cut off what none of these photographs could show; if not set, nothing.
+        progress: called with the number of positions evaluated and their total.
+    """
+    points = len(coordinates)
+    size = BLOCK if points >= FINE_FROM else 1
+    # The last blocks may reach past the last point; what they add there is cut off again.
+    blocks = math.ceil((points - 1) / size)
+    spacing = (coordinates[-1] - coordinates[0]) / (points - 1)
+    corners = coordinates[0] + torch.arange(blocks + 1, device=field.device) * size * spacing
+    positions = torch.cartesian_prod(corners, corners, corners)
+    shape = (blocks + 1,) * 3
+    coarse = solidity(_in_chunks(field.density, positions), level).view(shape)
+    lattice = _interpolate(coarse, size, points)
+    if cameras is not None:
+        view = (VIEW_STEEPNESS * (in_view(positions, cameras) + VIEW_MARGIN)).view(shape)
+        coarse = torch.minimum(coarse, view)
+    if size > 1:
+        looked_at = _points_of_blocks(_blocks_to_refine(field, coarse, corners), points)
+        places = coordinates[looked_at.nonzero()]
+        lattice[looked_at] = solidity(_in_chunks(field.density, places, progress), level)
+    return lattice if cameras is None else torch.minimum(lattice, _interpolate(view, size, points))
+
+
+def in_view(positions: Float[Tensor, "n 3"], cameras: Cameras) -> Float[Tensor, "n"]:
+    """How far inside the photograph that shows it best each position is, as a share of that one's width.
+
+    Negative: how far outside the nearest of all photographs. What stands in between is not asked.
+    """
+    chosen = torch.linspace(0, len(cameras) - 1, min(len(cameras), MOST_CAMERAS)).round().long()
+    cameras = cameras[chosen].to(positions.device)
+    best = torch.full_like(positions[:, 0], -1.0)
+    for photograph in range(len(cameras)):
+        own = cameras[photograph]
+        pose = own.camera_to_worlds
+        x, y, z = ((positions - pose[:, 3]) @ pose[:, :3]).unbind(-1)
+        depth = (-z).clamp(min=1e-6)
+        column, row = own.cx + own.fx * x / depth, own.cy - own.fy * y / depth
+        sides = torch.stack([column, own.width - column, row, own.height - row])
+        best = torch.maximum(best, torch.where(z < 0, sides.amin(dim=0) / own.width, -1.0))
+    return best
+
+
+def _in_chunks(
+    function: Callable[[Tensor], Tensor], positions: Float[Tensor, "n 3"], progress: Progress | None = None
+) -> Float[Tensor, "n"]:
+    values = torch.empty_like(positions[:, 0])
+    with torch.no_grad():
+        for start in range(0, len(positions), CHUNK):
+            values[start : start + CHUNK] = function(positions[start : start + CHUNK])
+            if progress is not None:
+                progress(min(start + CHUNK, len(positions)), len(positions))
+    return values
+
+
+def _interpolate(corners: Float[Tensor, "a a a"], size: int, points: int) -> Float[Tensor, "n n n"]:
+    """Values within blocks of `size` cells from those at the blocks' corners."""
+    sides = ((len(corners) - 1) * size + 1,) * 3
+    fine = F.interpolate(corners[None, None], size=sides, mode="trilinear", align_corners=True)[0, 0]
+    return fine[:points, :points, :points].contiguous()
+
+
+def _blocks_to_refine(
+    field: ObjectField, coarse: Float[Tensor, "a a a"], corners: Float[Tensor, "a"]
+) -> Bool[Tensor, "b b b"]:
+    """Blocks with a surface or with the class's occupancy, and their neighbours."""
+    highest = F.max_pool3d(coarse[None, None], 2, stride=1)[0, 0]
+    lowest = -F.max_pool3d(-coarse[None, None], 2, stride=1)[0, 0]
+    chosen = (highest > 0) & (lowest < 0)
+    if field.near_class is not None:
+        middles = 0.5 * (corners[1:] + corners[:-1])
+        chosen |= field.near_class(torch.cartesian_prod(middles, middles, middles)).view(chosen.shape)
+    return F.max_pool3d(chosen.float()[None, None], 3, stride=1, padding=1)[0, 0] > 0
+
+
+def _points_of_blocks(chosen: Bool[Tensor, "b b b"], points: int) -> Bool[Tensor, "n n n"]:
+    """The points in the chosen blocks, their borders included."""
+    cells = chosen.float()
+    for axis in range(3):
+        cells = cells.repeat_interleave(BLOCK, dim=axis)
+    inside = F.max_pool3d(F.pad(cells[None, None], (1,) * 6), 2, stride=1)[0, 0] > 0
+    return inside[:points, :points, :points]
+
+
+SAMPLES = 6
+REACH = (-0.02, 0.04)
+"""From where to where the samples of a point lie, along its inward normal; units of the class frame."""
+
+
+def surface_colours(
+    field: ObjectField,
+    positions: Float[np.ndarray, "n 3"],
+    normals: Float[np.ndarray, "n 3"],
+    progress: Progress | None = None,
+) -> UInt8[np.ndarray, "n 3"]:
+    """Colours as the renderer makes them, of rays that meet the surface straight on.
+
+    A pixel mixes the colours through which the density rises, which lie a little inside the surface.
+
+    Args:
+        field: the object.
+        positions: points on its surface.
+        normals: unit normals there, outwards.
+        progress: called with the number of points done and their total.
+    """
+    bounds = torch.linspace(*REACH, SAMPLES + 1, device=field.device)
+    middles, lengths = 0.5 * (bounds[1:] + bounds[:-1]), bounds[1:] - bounds[:-1]
+    colours = np.empty((len(positions), 3), dtype=np.uint8)
+    chunk = CHUNK // SAMPLES
+    with torch.no_grad():
+        for start in range(0, len(positions), chunk):
+            own = slice(start, start + chunk)
+            origins = torch.from_numpy(positions[own]).to(bounds)
+            inwards = -torch.from_numpy(normals[own]).to(bounds)
+            samples = origins[:, None] + inwards[:, None] * middles[:, None]
+            density, colour = field.density_and_colour(samples.view(-1, 3))
+            # The little that is added keeps the mean defined where a thin part lets the ray through.
+            weights = rendering_weights(density.view(-1, SAMPLES) + 1e-3, lengths.expand(len(origins), -1))
+            mixed = (weights[..., None] * colour.view(-1, SAMPLES, 3)).sum(dim=1) / weights.sum(dim=1)[
+                :, None
+            ]
+            colours[own] = _bytes(mixed)
+            if progress is not None:
+                progress(min(start + chunk, len(positions)), len(positions))
+    return colours
+
+
+def colours_at(field: ObjectField, positions: Float[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
+    """The field's own colours at positions within an object."""
+    colours = np.empty((len(positions), 3), dtype=np.uint8)
+    with torch.no_grad():
+        for start in range(0, len(positions), CHUNK):
+            own = slice(start, start + CHUNK)
+            _, colour = field.density_and_colour(torch.from_numpy(positions[own]).to(field.device))
+            colours[own] = _bytes(colour)
+    return colours
+
+
+def _bytes(colours: Float[torch.Tensor, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
+    return (colours.clamp(0.0, 1.0) * 255.0).round().byte().cpu().numpy()

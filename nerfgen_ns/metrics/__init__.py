@@ -1,0 +1,1 @@
+"""Metrics of images, depth, shape and samples. Pure functions."""

@@ -1,0 +1,41 @@
+"""A class model with the cameras of its photographs: what pictures of a class are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
+
+from nerfgen_ns.model.model import NerfgenModel
+
+
+@dataclass(frozen=True)
+class ClassView:
+    """A class model, and the cameras that its photographs were taken by."""
+
+    model: NerfgenModel
+    """The class model, in evaluation mode."""
+    cameras: Cameras
+    """The camera of each photograph of the data, its row of the latent table under `metadata["cam_idx"]`."""
+
+    @property
+    def codes(self) -> Float[Tensor, "identities latent"]:
+        """The latent table."""
+        return self.model.latent_table.codes.weight.detach()
+
+    def render(self, code: Float[Tensor, "1 latent"] | int, camera: Cameras) -> dict[str, Tensor]:
+        """Render all outputs of the model for one camera, each of shape (height, width, channels).
+
+        Args:
+            code: a latent code, or the row of an identity.
+            camera: nerfstudio's cameras, of shape (1,).
+
+        Raises:
+            UsageError: the identity does not exist, or the code has another size than the model's.
+        """
+        model = self.model
+        chosen = model.latent_table.row(code) if isinstance(code, int) else code.to(model.device)
+        model.latent_table.check_code(chosen)
+        return model.render_camera(camera, chosen)

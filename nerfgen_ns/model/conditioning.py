@@ -1,0 +1,29 @@
+"""Which identity a ray shows: decided here, and nowhere else."""
+
+from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
+
+from nerfgen_ns.latents.latent_table import LatentTable
+
+
+def codes_of_rays(
+    table: LatentTable, ray_bundle: RayBundle, override: Float[Tensor, "1 latent"] | None, default: int | None
+) -> Float[Tensor, "codes latent"]:
+    """The latent codes that rays show: one for all of them, or one each.
+
+    In order of precedence: the override (a control of the viewer, a pinned code); `metadata["cam_idx"]`, a
+    number for all rays or a row for each; the default identity; the table's mean. Training rays carry their
+    rows in `metadata["cam_idx"]`, as do the cameras of the data set.
+
+    Raises:
+        UsageError: the identity does not exist.
+    """
+    if override is not None:
+        return override
+    shown: Tensor | int | None = ray_bundle.metadata.get("cam_idx")
+    if isinstance(shown, Tensor):
+        return table(shown[:, 0])
+    if shown is None:
+        shown = default
+    return table.mean() if shown is None else table.row(int(shown))

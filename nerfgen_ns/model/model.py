@@ -1,0 +1,342 @@
+"""The model: latent table → samples → fields → compositing → losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.model_components import renderers
+from nerfstudio.model_components.scene_colliders import AABBBoxCollider
+from nerfstudio.models.base_model import Model
+from nerfstudio.utils import colormaps
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from nerfgen_ns.errors import UsageError, exit_with_one_line
+from nerfgen_ns.fields.background import BackgroundField
+from nerfgen_ns.fields.foreground import ForegroundField
+from nerfgen_ns.latents.latent_table import LatentTable
+from nerfgen_ns.metrics.images import image_metrics, mask_iou, psnr
+from nerfgen_ns.model.camera_optimizer import DRIFT_STEPS, PoseCorrection, pose_loss, turn_in_degrees
+from nerfgen_ns.model.conditioning import codes_of_rays
+from nerfgen_ns.model.config import NerfgenModelConfig
+from nerfgen_ns.model.losses import hard_surface_loss, mask_loss, rgb_loss
+from nerfgen_ns.model.symmetry import draw_mirrored, mirror_codes, mirror_rays
+from nerfgen_ns.rendering.ray_renderers import RayRenderer, make_ray_renderer
+from nerfgen_ns.rendering.volume_rendering import normal_colours
+from nerfgen_ns.utils.machine import has_fast_bf16
+from nerfgen_ns.viewer.panel import ViewerPanel
+
+
+class NerfgenModel(Model):
+    """The auto-decoder radiance field of a class: LOLNeRF (CVPR 2022)."""
+
+    config: NerfgenModelConfig
+
+    def populate_modules(self) -> None:
+        """Make the latent table, the fields and the sampler."""
+        super().populate_modules()
+        config = self.config
+        with exit_with_one_line():
+            config.check()
+        # nerfstudio makes the model on the processor and moves it; what it will run on it is told here.
+        device = torch.device(self.kwargs.get("device", "cpu"))
+        use_bf16 = config.use_bf16 and has_fast_bf16(device)
+        metadata: Mapping[str, Any] = self.kwargs.get("metadata") or {}
+        self.latent_table = LatentTable(
+            metadata.get("num_identities", self.num_train_data), config.latent_dim, config.latent_init_std
+        )
+        if config.identity is not None:
+            with exit_with_one_line():
+                self.latent_table.row(config.identity)
+        self.foreground_field = ForegroundField(
+            config.latent_dim, config.width, config.layers, config.skip_layer, config.octaves, use_bf16
+        )
+        self.background_field = (
+            BackgroundField(
+                config.latent_dim,
+                config.background_width,
+                config.background_layers,
+                config.background_octaves,
+                use_bf16,
+            )
+            if config.use_background_field
+            else None
+        )
+        # Photographs that share an identity have a camera each.
+        self.pose_correction = PoseCorrection(self.num_train_data) if config.pose_correction else None
+        self.collider = AABBBoxCollider(  # type: ignore[assignment]
+            self.scene_box, near_plane=0.05
+        )
+        self.ray_renderer: RayRenderer = make_ray_renderer(
+            config, self.foreground_field, self.latent_table, device
+        )
+        self.viewer_panel = ViewerPanel()
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """The networks, and the latent table, whose sparse gradients have an optimiser of their own."""
+        fields: list[nn.Module] = [self.foreground_field]
+        if self.background_field is not None:
+            fields.append(self.background_field)
+        groups = {
+            "fields": [parameter for module in fields for parameter in module.parameters()],
+            "latent_table": list(self.latent_table.parameters()),
+        }
+        if self.pose_correction is not None:
+            groups["pose_correction"] = list(self.pose_correction.parameters())
+        return groups
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Keep the sampler's grid up with the class, and the pose correction with its optimiser."""
+        after, before = (
+            TrainingCallbackLocation.AFTER_TRAIN_ITERATION,
+            TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
+        )
+        callbacks = [TrainingCallback([after], self.ray_renderer.after_step, update_every_num_iters=1)]
+        if self.pose_correction is not None:
+            optimizers = training_callback_attributes.optimizers
+            assert optimizers is not None
+            (group,) = optimizers.optimizers["pose_correction"].param_groups
+            callbacks += [
+                TrainingCallback([before], self.pose_correction.follow, 1, kwargs={"group": group}),
+                TrainingCallback([after], self.pose_correction.after_step, DRIFT_STEPS),
+            ]
+        return callbacks
+
+    def forward(self, ray_bundle: RayBundle | Cameras) -> dict[str, Any]:
+        """Render rays, those of a photograph as its corrected camera sends them."""
+        assert isinstance(ray_bundle, RayBundle)
+        if self.pose_correction is None:
+            return super().forward(ray_bundle)
+        # Products of rays keep their precision within an autocast.
+        with torch.autocast(self.device.type, enabled=False):
+            ray_bundle, motions = self.pose_correction.move_rays(ray_bundle)
+        outputs = super().forward(ray_bundle)
+        if self.training and motions is not None:
+            outputs["motions"] = motions
+        return outputs
+
+    def get_outputs(  # type: ignore[override]
+        self, ray_bundle: RayBundle | Cameras
+    ) -> dict[str, Tensor]:
+        """Render rays that say themselves whose they are, as nerfstudio's commands and its viewer do.
+
+        Which code a ray shows is decided in `codes_of_rays`, and what is behind the object in this order: the
+        viewer's panel, nerfstudio's background of a crop, the background field. See `render` for the outputs.
+        """
+        assert isinstance(ray_bundle, RayBundle)
+        shown = self.viewer_panel.shown(ray_bundle)
+        codes = codes_of_rays(self.latent_table, ray_bundle, shown.code, self.config.identity)
+        background: Sequence[float] | Tensor | None = shown.background
+        if background is None and not self.training and renderers.BACKGROUND_COLOR_OVERRIDE is not None:
+            background = renderers.BACKGROUND_COLOR_OVERRIDE
+        return self.render(ray_bundle, codes, background)
+
+    def render(
+        self,
+        rays: RayBundle,
+        codes: Float[Tensor, "codes latent"],
+        background: Sequence[float] | Float[Tensor, "3"] | None = None,
+    ) -> dict[str, Tensor]:
+        """Render rays through the class as latent codes make it.
+
+        It changes nothing of the model: threads may share one in evaluation mode.
+
+        Args:
+            rays: of the class frame. Without near and far ends they get those of the class's box.
+            codes: one for all rays, or one each.
+            background: a color, red, green, blue in [0, 1], in place of the background field's.
+
+        Returns:
+            One value a ray: "rgb", "foreground" and "background", colors in [0, 1]; "accumulation" in [0, 1];
+            "depth" along the ray in the class's units. In training also "weights", of the samples; otherwise
+            also "normals", of the class frame, as colors in [0, 1].
+        """
+        if rays.nears is None or rays.fars is None:
+            rays = self.collider(rays)  # type: ignore[misc]
+        assert rays.nears is not None and rays.fars is not None
+        if not self.training:
+            # Looking for the photograph nearest to a camera, nerfstudio gives whole numbers for the ends, and
+            # between a camera and itself no direction.
+            rays = replace(
+                rays,
+                directions=rays.directions.nan_to_num(),
+                nears=rays.nears.to(rays.origins),
+                fars=rays.fars.to(rays.origins),
+            )
+        behind = self._background(rays.directions, codes, background)
+        if self.training and self.config.mirrored_share > 0:
+            mirrored = draw_mirrored(rays, self.config.mirrored_share)
+            rays = mirror_rays(rays, mirrored)
+            codes = mirror_codes(codes, mirrored, self.config.lopsided_share)
+        terms = self.foreground_field.latent_terms(codes)
+        pixels, weights = self.ray_renderer(rays, terms, behind)
+        outputs = {**pixels._asdict(), "background": behind}
+        if self.training:
+            outputs["weights"] = weights
+        else:
+            positions = rays.origins + rays.directions * pixels.depth
+            outputs["normals"] = normal_colours(self.foreground_field, positions, terms, pixels.accumulation)
+        return outputs
+
+    @torch.no_grad()
+    def render_camera(
+        self,
+        camera: Cameras,
+        code: Float[Tensor, "1 latent"],
+        background: Sequence[float] | None = None,
+    ) -> dict[str, Float[Tensor, "height width channels"]]:
+        """Render all pixels of a camera, of shape (1,), with one latent code; see `render`."""
+        rays = camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True)
+        height, width = rays.origins.shape[:2]
+        size = self.config.eval_num_rays_per_chunk
+        chunks = [
+            self.render(rays.get_row_major_sliced_ray_bundle(start, start + size), code, background)
+            for start in range(0, height * width, size)
+        ]
+        return {
+            name: torch.cat([chunk[name] for chunk in chunks]).view(height, width, -1) for name in chunks[0]
+        }
+
+    def _background(
+        self,
+        directions: Float[Tensor, "rays 3"],
+        codes: Float[Tensor, "codes latent"],
+        color: Sequence[float] | Float[Tensor, "3"] | None,
+    ) -> Float[Tensor, "rays 3"]:
+        if self.background_field is not None and color is None:
+            return self.background_field(directions, codes)
+        color = self.config.solid_background if color is None else color
+        return torch.as_tensor(color).to(directions).expand(len(directions), 3)
+
+    @torch.no_grad()
+    def get_outputs_for_camera(
+        self, camera: Cameras, obb_box: OrientedBox | None = None
+    ) -> dict[str, Tensor]:
+        """Render a camera; an identity that does not exist ends the command with one line."""
+        with exit_with_one_line():
+            return super().get_outputs_for_camera(camera, obb_box)
+
+    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """PSNR of the batch's pixels, in dB, and their mask IoU, where there are mattes; in training the
+        hard-surface value; with corrected poses, by how many degrees cameras are turned.
+        """
+        metrics = {"psnr": psnr(outputs["rgb"].detach(), batch["image"])}
+        if "matte" in batch:
+            metrics["mask_iou"] = mask_iou(outputs["accumulation"].detach(), batch["matte"])
+        if "weights" in outputs:
+            metrics["hard_surface"] = hard_surface_loss(outputs["weights"])
+        if "motions" in outputs:
+            degrees = turn_in_degrees(outputs["motions"].detach())
+            metrics |= {"pose_change_mean": degrees.mean(), "pose_change_median": degrees.median()}
+        return metrics
+
+    def get_loss_dict(
+        self,
+        outputs: dict[str, Tensor],
+        batch: dict[str, Tensor],
+        metrics_dict: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """The three losses, and with corrected poses their prior, each with its weight.
+
+        The hard-surface value is taken from the metrics where it is there: it is computed once a step.
+        """
+        config = self.config
+        return self.weighted_losses(
+            outputs, batch, config.mask_loss_mult, config.background_weight, metrics_dict
+        )
+
+    def weighted_losses(
+        self,
+        outputs: dict[str, Tensor],
+        batch: dict[str, Tensor],
+        mask_loss_mult: float,
+        background_weight: float,
+        metrics_dict: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """The losses of `get_loss_dict` with other weights of mattes and backgrounds."""
+        config = self.config
+        colours = rgb_loss(outputs["rgb"], batch["image"], batch.get("matte"), background_weight)
+        losses = {"rgb_loss": config.rgb_loss_mult * colours}
+        if "matte" in batch and mask_loss_mult > 0:
+            losses["mask_loss"] = mask_loss_mult * mask_loss(outputs["accumulation"], batch["matte"])
+        if "weights" in outputs and config.hard_surface_loss_mult > 0:
+            value = (metrics_dict or {}).get("hard_surface")
+            if value is None:
+                value = hard_surface_loss(outputs["weights"])
+            losses["hard_surface_loss"] = config.hard_surface_loss_mult * value
+        if "motions" in outputs:
+            losses["pose_loss"] = config.pose_correction_mult * pose_loss(
+                outputs["motions"], config.pose_correction_degrees
+            )
+        return losses
+
+    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        """The foreground with its accumulation as alpha: no background is exported as surface."""
+        alpha = outputs["accumulation"]
+        colour = (
+            outputs["foreground"] / alpha.clamp(min=1e-6) if output_name == "rgb" else outputs[output_name]
+        )
+        return torch.cat([colour.clamp(0.0, 1.0), alpha], dim=-1)
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """PSNR, SSIM and, where there are mattes, mask IoU of a photograph; pictures of its reconstruction,
+        accumulation, depth and normals.
+        """
+        image = batch["image"].to(self.device)
+        metrics = image_metrics(outputs["rgb"], image)
+        accumulation = colormaps.apply_colormap(outputs["accumulation"])
+        depth = colormaps.apply_depth_colormap(outputs["depth"], accumulation=outputs["accumulation"])
+        images = {
+            "img": torch.cat([image, outputs["rgb"]], dim=1),
+            "foreground": torch.cat([outputs["foreground"], outputs["background"]], dim=1),
+            "accumulation": accumulation,
+            "depth": depth,
+            "normals": outputs["normals"],
+        }
+        if "matte" in batch:
+            matte = batch["matte"].to(self.device)
+            metrics["mask_iou"] = float(mask_iou(outputs["accumulation"], matte))
+            images["accumulation"] = torch.cat([colormaps.apply_colormap(matte), accumulation], dim=1)
+        return metrics, images
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load a checkpoint.
+
+        A checkpoint of another configuration ends the command with one line that names what differs. The grid
+        of a sampler may differ: the importance sampler takes over the volumetric one's, where it has as many
+        cells; otherwise samples may fall anywhere until it has learned its own.
+        """
+        own = self.state_dict()
+        state_dict = {**state_dict, **self.ray_renderer.converted(state_dict, "ray_renderer.")}
+        fitting = {
+            name: value
+            for name, value in state_dict.items()
+            if name in own and own[name].shape == value.shape
+        }
+        differing = sorted(
+            name
+            for name in (own.keys() | state_dict.keys()) - fitting.keys()
+            if not name.startswith("ray_renderer.")
+        )
+        with exit_with_one_line():
+            if differing:
+                others = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
+                raise UsageError(
+                    f"the checkpoint was made with another configuration: {differing[0]}{others} does not "
+                    "fit; use the config.yml beside it and the same --data"
+                )
+        return super().load_state_dict({**own, **fitting}, strict, assign)

@@ -1,0 +1,1 @@
+"""Preprocessing: photographs become a prepared folder of crops, mattes, landmarks and cameras."""

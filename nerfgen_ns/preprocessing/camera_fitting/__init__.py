@@ -1,0 +1,1 @@
+"""Cameras from landmarks, over a whole collection."""

@@ -1,0 +1,212 @@
+"""The canonical model of a class from some photographs.
+
+A rigid start from the landmarks alone, then focal lengths where they are not fixed, then a basis that grows
+for as long as landmarks that it was not fitted to become easier to foretell.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import minimize_scalar
+
+from nerfgen_ns.preprocessing.camera_fitting.canonical_model import (
+    CanonicalModel,
+    Observations,
+    Posterior,
+    linearise,
+)
+from nerfgen_ns.preprocessing.camera_fitting.class_frame import estimate_prior, into_class_frame
+from nerfgen_ns.preprocessing.camera_fitting.initialization import factorise, mirrored_in_depth
+from nerfgen_ns.preprocessing.camera_fitting.m_step import (
+    completed,
+    estimate,
+    expect,
+    grown,
+    independence,
+    unexplained,
+)
+from nerfgen_ns.preprocessing.landmarks.models import LandmarkScheme
+
+FocalMode = Literal["fixed", "shared", "per-image"]
+MOST_LANDMARKS = 128
+"""More landmarks than this do not make the cameras better: a selection estimates them."""
+HELD_OUT = 0.1
+"""Part of the landmarks that the basis is not fitted to while its size is chosen."""
+GROWTH, MOST_MODES = 2, 24
+WORTH = 0.99
+"""Modes are kept if they bring the error of held-out landmarks below this part of what it was."""
+LEAST_SPREAD = 0.9
+"""Modes are not kept if the cameras' turns are spread by less than this part of what they were."""
+RIGID_ROUNDS, FOCAL_ROUNDS, GROWTH_ROUNDS, SPREAD_ROUNDS, LAST_ROUNDS, CALIBRATION_ROUNDS = 10, 6, 5, 4, 12, 3
+UNDECIDED = 0.02
+"""Rigid shapes mirrored in depth whose log noise differs by less are not told apart by it."""
+FOCAL_BOUNDS = (-0.7, 0.7)
+"""Logarithms of the factors between which a shared focal length is looked for."""
+STRETCH = 0.1
+"""Standard deviation of a collection's log focal lengths before anything is known of it."""
+LEAST_STRETCH = 0.02
+
+
+def estimate_model(
+    observations: Observations, scheme: LandmarkScheme, focal_mode: FocalMode = "fixed"
+) -> tuple[CanonicalModel, float, float]:
+    """The canonical model of some photographs, the factor of their focal lengths, and its spread (log).
+
+    Of many landmarks a selection is enough to find cameras and basis; the others follow from these.
+    """
+    which = scheme.selection(MOST_LANDMARKS)
+    selected, part = observations.of_landmarks(which), scheme.part(which)
+    factor, spread, precision = 1.0, STRETCH, None
+    model, posterior = _rigid(selected, part)
+    if focal_mode != "fixed":
+        selected, model, posterior, factor = _focused(selected, model, posterior, part)
+    model, posterior = _with_basis(selected, model, posterior, part)
+    if focal_mode != "fixed" and len(model.basis):
+        # One shape for all is too little to tell perspective from the shapes' variety.
+        selected, model, posterior, change = _focused(selected, model, posterior, part)
+        factor *= change
+    if focal_mode == "per-image":
+        for _ in range(SPREAD_ROUNDS):
+            model, posterior = estimate(selected, model, posterior, part, 1, spread**-2)
+            spread = _stretch_spread(posterior)
+        precision = spread**-2
+    model, posterior = estimate(selected, model, posterior, part, LAST_ROUNDS, precision)
+    model, posterior = _calibrated(selected, model, posterior, part, precision)
+    if len(which) < scheme.count:
+        model = completed(observations.refocused(factor), model, posterior, which, scheme)
+    return model, factor, spread
+
+
+def _with_basis(
+    observations: Observations, model: CanonicalModel, posterior: Posterior, scheme: LandmarkScheme
+) -> tuple[CanonicalModel, Posterior]:
+    """The model with as many modes as foretell the landmarks that they were not fitted to.
+
+    Where landmarks err with the pose, as those of a landmark model do, modes would explain the poses instead
+    of the shapes: what the spread of the poses loses to them tells it.
+    """
+    generator = np.random.default_rng(0)
+    held_out = generator.random(observations.confidence.shape) < HELD_OUT
+    fitted = replace(observations, confidence=np.where(held_out, 0.0, observations.confidence))
+    trial, trial_posterior = estimate(fitted, model, posterior, scheme, GROWTH_ROUNDS)
+    error, spread = unexplained(observations, held_out, trial, trial_posterior), _turn_spread(trial)
+    most = _most_modes(observations)
+    while len(trial.basis) < most:
+        count = min(GROWTH, most - len(trial.basis))
+        trial, trial_posterior = grown(trial, fitted, trial_posterior, scheme.mirror_partners, count)
+        trial, trial_posterior = estimate(fitted, trial, trial_posterior, scheme, GROWTH_ROUNDS)
+        trial_error = unexplained(observations, held_out, trial, trial_posterior)
+        if not trial_error < WORTH * error or (_turn_spread(trial) < LEAST_SPREAD * spread).any():
+            break
+        error, model, posterior = trial_error, trial, trial_posterior
+    return model, posterior
+
+
+def _turn_spread(model: CanonicalModel) -> Float[np.ndarray, "3"]:
+    assert model.prior is not None
+    return np.sqrt(np.diagonal(np.linalg.inv(model.prior.turn_precision)))
+
+
+def _calibrated(
+    observations: Observations,
+    model: CanonicalModel,
+    posterior: Posterior,
+    scheme: LandmarkScheme,
+    stretch_precision: float | None,
+) -> tuple[CanonicalModel, Posterior]:
+    """The model no surer of itself than its residuals, which err alike, allow, and the prior under it."""
+    _, statistics = expect(observations, model, posterior, stretch_precision)
+    model = replace(model, independence=independence(statistics))
+    for _ in range(CALIBRATION_ROUNDS):
+        posterior, _ = expect(observations, model, posterior, stretch_precision, steps=3)
+        model = replace(model, prior=estimate_prior(posterior, model.prior, scheme))
+    return model, posterior
+
+
+def _rigid(observations: Observations, scheme: LandmarkScheme) -> tuple[CanonicalModel, Posterior]:
+    """One shape for all photographs, and their cameras."""
+    points, rotation, translation = factorise(observations, scheme.radius)
+    starts = [(points, rotation, translation)]
+    if observations.depth is None:
+        other, turned = mirrored_in_depth(points, rotation)
+        starts.append((other, turned, translation))
+    answers = []
+    identities = int(observations.group.max()) + 1
+    for points, rotation, translation in starts:
+        model = CanonicalModel.rigid(points)
+        posterior = Posterior(rotation, translation, np.zeros(len(rotation)), np.zeros((identities, 0)), None)
+        model, posterior = into_class_frame(model, posterior, observations.group, scheme)
+        model = replace(_as_noisy_as_seen(observations, model, posterior), prior=None)
+        posterior, _ = expect(observations, model, posterior, None, steps=5)
+        answers.append(estimate(observations, model, posterior, scheme, RIGID_ROUNDS))
+    # Near things look larger: of the two mirrored in depth, the right one explains that.
+    noise = [np.log(model.noise).mean() for model, _ in answers]
+    if np.ptp(noise) < UNDECIDED:
+        # What is seen of a thing is its outside, which bulges towards the cameras.
+        return max(answers, key=lambda answer: _bulge(answer[0]))
+    return answers[int(np.argmin(noise))]
+
+
+def _bulge(model: CanonicalModel) -> float:
+    """How much nearer to the cameras the middle of the landmarks is than their rim, in class units."""
+    points = model.canonical - model.canonical.mean(axis=0)
+    aside = (points[:, :2] ** 2).sum(axis=1)
+    return -float((points[:, 2] * (aside - aside.mean())).mean() / (aside.std() + 1e-12))
+
+
+def _as_noisy_as_seen(
+    observations: Observations, model: CanonicalModel, posterior: Posterior
+) -> CanonicalModel:
+    """The model with noise that makes nothing an outlier yet: a rough start tells too little of them."""
+    residual = linearise(observations, model, posterior, stretch_free=False).residual
+    squared = (residual**2 * observations.confidence[:, None]).sum(axis=0)
+    seen = np.maximum(observations.confidence.sum(axis=0), 1e-9)
+    noise = np.sqrt(squared[:2].mean(axis=0) / seen)
+    depth_noise = np.sqrt(squared[2] / seen) if len(squared) == 3 else model.depth_noise
+    return replace(model, noise=noise, depth_noise=depth_noise)
+
+
+def _focused(
+    observations: Observations, model: CanonicalModel, posterior: Posterior, scheme: LandmarkScheme
+) -> tuple[Observations, CanonicalModel, Posterior, float]:
+    """All under the focal lengths that explain the landmarks best, and by what factor these are longer."""
+
+    def unexplained(stretch: float) -> float:
+        factor = float(np.exp(stretch))
+        changed, there = _refocused(observations.refocused(factor), model, posterior, scheme, factor)
+        # Noise is in class units: times the focal length over the distance it is what photographs show of it.
+        return float(np.log(changed.noise).mean() - np.log(-there.translation[:, 2]).mean() + stretch)
+
+    found = minimize_scalar(unexplained, bounds=FOCAL_BOUNDS, method="bounded", options={"xatol": 0.005})
+    factor = float(np.exp(found.x))
+    focused = observations.refocused(factor)
+    return focused, *_refocused(focused, model, posterior, scheme, factor), factor
+
+
+def _refocused(
+    observations: Observations,
+    model: CanonicalModel,
+    posterior: Posterior,
+    scheme: LandmarkScheme,
+    factor: float,
+) -> tuple[CanonicalModel, Posterior]:
+    """The model under focal lengths `factor` times as long: things are as many times further away."""
+    translation = posterior.translation * [1.0, 1.0, factor]
+    start = replace(posterior, translation=translation)
+    return estimate(observations, replace(model, prior=None), start, scheme, FOCAL_ROUNDS)
+
+
+def _stretch_spread(posterior: Posterior) -> float:
+    """How far the focal lengths of single photographs are from their common one (log)."""
+    assert posterior.covariance is not None
+    squared = (posterior.stretch**2 + posterior.covariance[:, 6, 6]).mean()
+    return float(np.clip(np.sqrt(squared), LEAST_STRETCH, STRETCH))
+
+
+def _most_modes(observations: Observations) -> int:
+    """No more modes than there are coordinates in a photograph, or photographs, to tell them from poses."""
+    landmarks = int(np.median((observations.confidence > 0).sum(axis=1)))
+    identities = int(observations.group.max()) + 1
+    return int(np.clip(min((2 * landmarks - 6) // 6, identities // 8), 0, MOST_MODES))

@@ -1,0 +1,1 @@
+"""Landmarks: from files, and from models."""

@@ -1,0 +1,330 @@
+"""Collections of posed images, in the forms of other projects, brought into the class frame."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from nerfgen_ns.dataset_format.transforms import check_focal_lengths, check_poses
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.preprocessing.photographs import SUFFIXES, upright_size
+from nerfgen_ns.utils.files import read_json
+
+Axis = Literal["+x", "-x", "+y", "-y", "+z", "-z"]
+OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+TRANSFORMS = ("transforms.json", "transforms_train.json")
+DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+
+
+@dataclass(frozen=True)
+class WorldConvention:
+    """How a collection's world lies to the class frame."""
+
+    up: Axis
+    forward: Axis
+    """Where the objects look to."""
+    scale: float | None
+    """Units of the class frame for one of the world; None: so that what the cameras see fits in [−1, 1]³."""
+
+    def to_class(self) -> Float[np.ndarray, "3 3"]:
+        """The rotation from the world to the class frame: y up, objects look to +z.
+
+        Raises:
+            UsageError: up and forward are the same axis.
+        """
+        up, forward = _direction(self.up), _direction(self.forward)
+        if abs(up @ forward) > 0.5:
+            raise UsageError(f"up {self.up} and forward {self.forward} are the same axis; choose two")
+        return np.stack([np.cross(up, forward), up, forward])
+
+
+SRN = WorldConvention("+z", "+y", None)
+BLENDER = WorldConvention("+z", "-y", None)
+NERFSTUDIO = WorldConvention("+y", "+z", 1.0)
+
+
+@dataclass
+class KnownCameras:
+    """The photographs of a collection and their cameras, one row each."""
+
+    convention: WorldConvention
+    images: list[Path] = field(default_factory=list)
+    objects: list[str] = field(default_factory=list)
+    """Which object each shows: those of one name show one."""
+    mattes: list[Path | None] = field(default_factory=list)
+    poses: Any = field(default_factory=list)
+    """n × 4 × 4, OpenGL camera-to-world; in the class frame once `in_class_frame` has been there."""
+    intrinsics: Any = field(default_factory=list)
+    """n × 6: fl_x, fl_y, cx, cy, width, height in pixels of the image file."""
+    distortion: list[dict[str, float]] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    """File, and row or frame, of each camera, for messages."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def where(self, row: int) -> str:
+        """The place of a camera, for messages."""
+        return self.places[row]
+
+
+Reader = Callable[[Path, bool], KnownCameras]
+"""Reads a folder, told whether it is the whole collection or one object of it."""
+
+
+def reader_of(folder: Path) -> Reader | None:
+    """What reads the folder; None where it has no cameras in it."""
+    if (folder / "pose").is_dir() and (folder / "rgb").is_dir():
+        return _read_srn
+    return _read_transforms if any((folder / name).is_file() for name in TRANSFORMS) else None
+
+
+def _direction(axis: Axis) -> Float[np.ndarray, "3"]:
+    return np.eye(3)["xyz".index(axis[1])] * (1.0 if axis[0] == "+" else -1.0)
+
+
+def _size(image: Path, where: str) -> tuple[int, int]:
+    size = upright_size(image)
+    if size is None:
+        raise UsageError(f"{where}: {image} is no image; replace it")
+    return size
+
+
+def _read_srn(folder: Path, whole: bool) -> KnownCameras:
+    known = KnownCameras(SRN)
+    fl_x, fl_y, cx, cy, wide, high = _srn_intrinsics(folder / "intrinsics.txt")
+    images = sorted(path for path in (folder / "rgb").iterdir() if path.suffix.lower() in SUFFIXES)
+    if not images:
+        raise UsageError(f"{folder / 'rgb'}: holds no images; put the photographs there")
+    for image in images:
+        path = folder / "pose" / f"{image.stem}.txt"
+        pose = _numbers(path)
+        if len(pose) != 16:
+            raise UsageError(
+                f"{path}: holds {len(pose)} numbers and not 16; write the 4 × 4 camera-to-world matrix"
+            )
+        width, height = _size(image, str(path))
+        # Collections are scaled down without a change to this file.
+        across, down = (width / wide, height / high) if wide else (1.0, 1.0)
+        known.images.append(image)
+        known.objects.append(folder.name)
+        known.mattes.append(None)
+        known.poses.append(np.array(pose).reshape(4, 4) @ OPENCV_TO_OPENGL)
+        known.intrinsics.append([fl_x * across, fl_y * down, cx * across, cy * down, width, height])
+        known.distortion.append({})
+        known.places.append(str(path))
+    return known
+
+
+def _numbers(path: Path) -> list[float]:
+    try:
+        return [float(word) for word in path.read_text(encoding="utf-8").split()]
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: is missing; every image needs one") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: is not a list of numbers ({error}); write numbers alone") from error
+
+
+def _srn_intrinsics(path: Path) -> list[float]:
+    """fl_x, fl_y, cx, cy, width, height; the last two are 0 where the file holds nothing but a matrix."""
+    numbers = _numbers(path)
+    if len(numbers) in (9, 16):
+        row = len(numbers) // (3 if len(numbers) == 9 else 4)
+        intrinsics = [numbers[0], numbers[row + 1], numbers[2], numbers[row + 2], 0.0, 0.0]
+    elif len(numbers) == 10:  # f cx cy 0 / barycentre / scale / height width
+        focal, cx, cy = numbers[:3]
+        intrinsics = [focal, focal, cx, cy, numbers[9], numbers[8]]
+        if min(numbers[8:]) < 1:
+            raise UsageError(
+                f"{path}: row 4: {numbers[8]:g} {numbers[9]:g} is no height and width; give pixels"
+            )
+    else:
+        raise UsageError(
+            f"{path}: holds {len(numbers)} numbers, not 10, 9 or 16; write SRN's or a 3 × 3 or 4 × 4 matrix"
+        )
+    check_focal_lengths(np.array([intrinsics[:2]]), lambda _: f"{path}: row 1")
+    return intrinsics
+
+
+def _read_transforms(folder: Path, whole: bool) -> KnownCameras:
+    path = next(folder / name for name in TRANSFORMS if (folder / name).is_file())
+    value = read_json(path)
+    frames = value.get("frames") if isinstance(value, dict) else None
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+        raise UsageError(f'{path}: holds no "frames"; write one for each photograph')
+    blender = "camera_angle_x" in value and "fl_x" not in {**value, **frames[0]}
+    known = KnownCameras(BLENDER if blender else NERFSTUDIO)
+    for number, own in enumerate(frames):
+        frame = {**value, **own}
+        where = f"{path}: frame {number} ({own.get('file_path', 'without file_path')})"
+        for key in ("file_path", "transform_matrix", "camera_angle_x" if blender else "fl_x"):
+            if key not in frame:
+                raise UsageError(f'{where}: has no "{key}"; add it')
+        image = _image_file(folder, str(frame["file_path"]), where)
+        size = _size(image, where)
+        known.images.append(image)
+        matte = folder / str(frame["mask_path"]) if frame.get("mask_path") else None
+        if matte is not None and not matte.is_file():
+            raise UsageError(
+                f"{where}: there is no matte {matte}; make it, or leave mask_path out of all frames"
+            )
+        known.mattes.append(matte)
+        # As the data parser has it, a frame without identity shows an object of its own. A scene of Blender's
+        # and a folder among others show one object.
+        identity = frame.get("identity", number if whole and not blender else "")
+        known.objects.append(f"{folder.name}/{identity}")
+        known.poses.append(frame["transform_matrix"])
+        known.intrinsics.append(_transforms_intrinsics(frame, size, blender, where))
+        known.distortion.append({key: float(frame[key]) for key in DISTORTION if frame.get(key)})
+        known.places.append(where)
+    return known
+
+
+def _image_file(folder: Path, name: str, where: str) -> Path:
+    """Blender-style files name their images without a suffix."""
+    for candidate in (name, *(f"{name}{suffix}" for suffix in (".png", *SUFFIXES))):
+        if (folder / candidate).is_file():
+            return folder / candidate
+    raise UsageError(f"{where}: there is no such file in {folder}; put it there, or remove the frame")
+
+
+def _transforms_intrinsics(
+    frame: dict[str, Any], size: tuple[int, int], blender: bool, where: str
+) -> list[float]:
+    width, height = size
+    try:
+        if blender:
+            angle = float(frame["camera_angle_x"])
+            if not 0 < angle < np.pi:
+                raise UsageError(
+                    f"{where}: camera_angle_x {angle:g} does not lie between 0 and π; give radians"
+                )
+            focal = 0.5 * width / np.tan(0.5 * angle)
+            return [focal, focal, width / 2, height / 2, width, height]
+        wide, high = float(frame.get("w", width)), float(frame.get("h", height))
+        fl_x = float(frame["fl_x"])
+        fl_y = float(frame.get("fl_y", fl_x))
+        cx, cy = float(frame.get("cx", wide / 2)), float(frame.get("cy", high / 2))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: an intrinsic parameter is no number ({error}); give pixels") from error
+    if wide < 1 or high < 1:
+        raise UsageError(f"{where}: w {wide:g}, h {high:g}; give the image's pixels")
+    across, down = width / wide, height / high
+    return [fl_x * across, fl_y * down, cx * across, cy * down, width, height]
+
+
+def has_known_cameras(data: Path) -> bool:
+    """Whether a folder holds cameras in one of the forms, itself or in a folder for each object.
+
+    Photographs that lie in it directly are not a collection's: folders beside them are something else.
+
+    Raises:
+        UsageError: the folder, or one in it, cannot be read.
+    """
+    data = Path(data)
+    try:
+        if not data.is_dir() or reader_of(data) is not None:
+            return data.is_dir()
+        if any(path.suffix.lower() in SUFFIXES for path in data.iterdir()):
+            return False
+        return any(map(reader_of, _folders(data)))
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); allow reading it") from error
+
+
+def read_known_cameras(data: Path, views: int | None = None) -> KnownCameras:
+    """Read a collection as it is; cameras are OpenGL, the world is still the collection's own.
+
+    Args:
+        views: of each object at most so many photographs, evenly spread; None: all.
+
+    Raises:
+        UsageError: there are no cameras, a file that belongs to them is missing or unreadable, or a camera
+            cannot be one; the message names file and row.
+    """
+    data = Path(data)
+    whole = reader_of(data) is not None
+    folders = [data] if whole else _folders(data)
+    parts = [read(folder, whole) for folder in folders if (read := reader_of(folder)) is not None]
+    if not parts:
+        raise UsageError(
+            f"{data}: holds no cameras: neither rgb/ and pose/ with intrinsics.txt nor a transforms.json, "
+            "itself or in a folder for each object"
+        )
+    known = KnownCameras(parts[0].convention)
+    for part in parts:
+        if part.convention != known.convention:
+            raise UsageError(f"{part.where(0)}: is of another form than {known.where(0)}; give one form only")
+        for name in ("images", "objects", "mattes", "poses", "intrinsics", "distortion", "places"):
+            getattr(known, name).extend(getattr(part, name))
+    known.poses = check_poses(known.poses, known.where)
+    known.intrinsics = np.array(known.intrinsics, dtype=np.float64).reshape(-1, 6)
+    check_focal_lengths(known.intrinsics[:, :2], known.where)
+    finite = np.isfinite(known.intrinsics).all(axis=1) & (known.intrinsics[:, 4:] >= 1).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise UsageError(f"{known.where(row)}: the intrinsics {known.intrinsics[row].tolist()} are none")
+    return known if views is None else _some_views(known, views)
+
+
+def in_class_frame(known: KnownCameras, convention: WorldConvention | None = None) -> KnownCameras:
+    """The collection with its cameras in the class frame, where the object has to be at the world's origin.
+
+    Args:
+        convention: of the world, where it is not the usual one of the collection's form.
+
+    Raises:
+        UsageError: most cameras do not see the origin.
+    """
+    convention = convention or known.convention
+    rotation = convention.to_class()
+    poses = known.poses.copy()
+    centres = poses[:, :3, 3]
+    # In the camera frame the origin lies at −Rᵀt; it looks along −z.
+    origin = -np.einsum("nji,nj->ni", poses[:, :3, :3], centres)
+    fl_x, fl_y, cx, cy, width, height = known.intrinsics.T
+    distance = -origin[:, 2]
+    u, v = cx + fl_x * origin[:, 0] / distance, cy - fl_y * origin[:, 1] / distance
+    seen = (distance > 0) & (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
+    if seen.mean() < 0.5:
+        raise UsageError(
+            f"{known.where(int(np.argmin(seen)))} and {int((~seen).sum()) - 1} more cameras do not see the "
+            "world's origin, where the object has to be; move the world"
+        )
+    # A sphere that touches the borders of the image has this radius: what is seen whole lies within.
+    half = np.minimum(width / fl_x, height / fl_y) / 2
+    visible = np.linalg.norm(centres, axis=1) * half / np.sqrt(1 + half**2)
+    scale = convention.scale or 1 / float(np.median(visible[seen]))
+    poses[:, :3, :3] = rotation @ poses[:, :3, :3]
+    poses[:, :3, 3] = scale * centres @ rotation.T
+    return KnownCameras(
+        convention, known.images, known.objects, known.mattes, poses, known.intrinsics, known.distortion,
+        known.places,
+    )  # fmt: skip
+
+
+def _some_views(known: KnownCameras, views: int) -> KnownCameras:
+    if views < 1:
+        raise UsageError(f"--views {views}: take at least 1")
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(known.objects):
+        rows_of.setdefault(name, []).append(row)
+    rows: list[int] = []
+    for own in rows_of.values():
+        chosen_views = np.arange(min(views, len(own))) * len(own) // min(views, len(own))
+        rows.extend(own[view] for view in chosen_views)
+
+    def chosen(values: list[Any]) -> list[Any]:
+        return [values[row] for row in rows]
+
+    return KnownCameras(
+        known.convention, chosen(known.images), chosen(known.objects), chosen(known.mattes),
+        known.poses[rows], known.intrinsics[rows], chosen(known.distortion), chosen(known.places),
+    )  # fmt: skip
+
+
+def _folders(data: Path) -> list[Path]:
+    return sorted(path for path in data.iterdir() if path.is_dir()) if data.is_dir() else []

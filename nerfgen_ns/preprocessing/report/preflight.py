@@ -1,0 +1,235 @@
+"""Warnings before training: what can be told from a prepared folder about whether its class can be learned.
+
+Each check is a function of arrays, one entry a photograph, and gives a `Concern` or None.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from nerfgen_ns.dataset_format.columns import Overview
+from nerfgen_ns.preprocessing.report.crop_statistics import CropStatistics
+
+FEW_PHOTOGRAPHS = 100
+LYING = 45.0
+"""Degrees: objects are turned upright by more than this where photographs, or coordinates, are amiss."""
+FRONTAL_SPREAD = 4.0
+"""Yaw, in degrees: where two thirds of the photographs lie closer to their middle than this, they show one
+side only. Portraits of people who face the camera come to 6, which is enough."""
+MANY_REJECTED = 0.3
+LARGE_ERROR = 0.04
+"""Of the object's extent: a larger median reprojection error means wrong landmarks or focal lengths."""
+EMPTY_MATTE, FULL_MATTE = 0.01, 0.97
+"""A matte with a smaller mean holds nothing; one with a larger mean everything."""
+FULL_BORDER = 0.9
+"""A matte with a larger mean along all of its border touches everything."""
+SHORTEST_FOCAL, LONGEST_FOCAL = 0.5, 20.0
+"""Focal lengths of ordinary lenses, as multiples of the image's longer side: 90° and 3° of view."""
+FOCAL_FACTOR = 3.0
+"""A focal length that is so many times the median, or as small a part of it, is an estimate gone wrong."""
+
+
+@dataclass(frozen=True)
+class Concern:
+    """Something about a collection that a person should know before training."""
+
+    name: str
+    """What it is, in a few words."""
+    text: str
+    """What was found."""
+    mend: str
+    """What to do about it."""
+    photographs: tuple[int, ...] = ()
+    """The photographs that it is about, by place; none where it is about all."""
+
+
+def preflight(
+    overview: Overview,
+    statistics: CropStatistics,
+    same: Int[np.ndarray, "n"],
+    mirrored: Int[np.ndarray, "n"],
+    reasons: Sequence[str] = (),
+    median_of_extent: float | None = None,
+) -> list[Concern]:
+    """All concerns about a prepared folder; what stops the class from being learned at all comes first.
+
+    Args:
+        same, mirrored: for each photograph its near-duplicate; −1: none (see `near_duplicates`).
+        reasons: why each of the rejected photographs was.
+        median_of_extent: median reprojection error, as a part of the object's extent.
+    """
+    found = [
+        too_few(len(overview)),
+        nearly_all_frontal(overview.angles[:, 0]),
+        lying(overview.turn),
+        many_rejected(len(overview), reasons),
+        large_error(overview.error, median_of_extent),
+        extreme_focal(overview.focal),
+        *useless_mattes(statistics.matte_mean, statistics.matte_border),
+        *duplicates(same, mirrored, overview.identity),
+    ]
+    return [concern for concern in found if concern is not None]
+
+
+def too_few(count: int) -> Concern | None:
+    """The shape of a class comes from many objects."""
+    if count >= FEW_PHOTOGRAPHS:
+        return None
+    return Concern(
+        "few photographs",
+        f"{_photographs(count)} may be too few: what one of them hides, others have to show.",
+        "Add photographs of further objects: some hundreds make a usable class, thousands a good one.",
+    )
+
+
+def nearly_all_frontal(yaw: Float[np.ndarray, "n"]) -> Concern | None:
+    """Depth is learned from objects seen from different sides.
+
+    Args:
+        yaw: degrees; ±180° are the same.
+    """
+    if len(yaw) == 0:
+        return None
+    middle = np.angle(np.exp(1j * np.radians(yaw)).mean(), deg=True)
+    aside = np.abs((yaw - middle + 180) % 360 - 180)
+    spread = float(np.quantile(aside, 0.68))
+    if spread >= FRONTAL_SPREAD:
+        return None
+    return Concern(
+        "nearly all from one side",
+        f"Two thirds of the photographs are taken within ±{spread:.1f}° of yaw {round(float(middle))}°: "
+        "the class would come out flat, since depth is learned from turned views.",
+        "Add photographs in which the object is turned to the left and to the right by 10° to 40°.",
+    )
+
+
+def lying(turn: Float[np.ndarray, "n"]) -> Concern | None:
+    """Objects that lie on their side are a sign of coordinates that are not what they are taken for.
+
+    Args:
+        turn: degrees by which each photograph had to be turned.
+    """
+    aside = np.abs(turn) > LYING
+    if len(turn) == 0 or aside.mean() <= 0.5:
+        return None
+    return Concern(
+        "lying on their side",
+        f"{_photographs(aside.sum())} show the object lying on its side: what is given as its left and right "
+        "lies above each other.",
+        "If the landmarks come from a file, see whether x and y are swapped; otherwise turn the photographs.",
+        _places(aside),
+    )
+
+
+def many_rejected(accepted: int, reasons: Sequence[str]) -> Concern | None:
+    """Losing a large part of the photographs points at one common fault."""
+    if len(reasons) <= MANY_REJECTED * (accepted + len(reasons)):
+        return None
+    common = max(set(reasons), key=reasons.count)
+    return Concern(
+        "many rejected",
+        f"{len(reasons)} of {accepted + len(reasons)} photographs were rejected, "
+        f"{reasons.count(common)} of them for: {common}.",
+        "See the list of the rejected below for what to do about each.",
+    )
+
+
+def large_error(error: Float[np.ndarray, "n"], median_of_extent: float | None) -> Concern | None:
+    """Cameras that do not explain the landmarks are wrong ones.
+
+    Args:
+        error: reprojection error of each photograph, in any unit; NaN where there is none.
+        median_of_extent: its median, as a part of the object's extent.
+    """
+    if median_of_extent is None or not np.isfinite(median_of_extent) or median_of_extent <= LARGE_ERROR:
+        return None
+    worst = np.argsort(-np.nan_to_num(error, nan=-1.0), kind="stable")[: len(error) // 10]
+    return Concern(
+        "large reprojection error",
+        f"Half of the photographs are off by {median_of_extent:.1%} of the object's extent or more.",
+        "Look at the landmarks of the worst photographs, and try another focal length.",
+        tuple(worst.tolist()),
+    )
+
+
+def extreme_focal(focal: Float[np.ndarray, "n"]) -> Concern | None:
+    """Focal lengths, as multiples of the image's longer side, that no lens or no other photograph has."""
+    if len(focal) == 0:
+        return None
+    middle = np.median(focal)
+    odd = (focal < SHORTEST_FOCAL) | (focal > LONGEST_FOCAL)
+    odd |= (focal * FOCAL_FACTOR < middle) | (focal > middle * FOCAL_FACTOR)
+    if not odd.any():
+        return None
+    return Concern(
+        "extreme focal length",
+        f"{_photographs(odd.sum())} with a focal length between {focal[odd].min():.3g} and "
+        f"{focal[odd].max():.3g} image sides, the median of all being {middle:.3g}.",
+        "Give the focal length, or let all photographs share one.",
+        _places(odd),
+    )
+
+
+def useless_mattes(mean: Float[np.ndarray, "n"], border: Float[np.ndarray, "n"]) -> list[Concern]:
+    """Mattes that hold nothing, and mattes that hold everything.
+
+    Args:
+        mean: of each whole matte; NaN where a photograph has none.
+        border: of the outermost pixels.
+    """
+    empty = mean < EMPTY_MATTE
+    full = ~empty & ((mean > FULL_MATTE) | (border > FULL_BORDER))
+    mend = "Remove these photographs, or give mattes of your own."
+    concerns = []
+    if empty.any():
+        text = f"{_photographs(empty.sum())} with a matte that holds nothing."
+        concerns.append(Concern("empty matte", text, mend, _places(empty)))
+    if full.any():
+        text = f"{_photographs(full.sum())} with a matte that holds everything, or touches every side."
+        concerns.append(Concern("full matte", text, mend, _places(full)))
+    return concerns
+
+
+def duplicates(
+    same: Int[np.ndarray, "n"], mirrored: Int[np.ndarray, "n"], identity: Int[np.ndarray, "n"]
+) -> list[Concern]:
+    """Photographs that are in the collection twice, or once more as their mirror image.
+
+    Args:
+        same, mirrored: for each photograph its near-duplicate; −1: none (see `near_duplicates`).
+        identity: photographs of one object may look the same.
+    """
+    twice = (same >= 0) & (identity != identity[same])
+    flipped = ~twice & (mirrored >= 0) & (identity != identity[mirrored])
+    concerns = []
+    if twice.any():
+        concerns.append(
+            Concern(
+                "near-duplicates",
+                f"{_photographs(twice.sum())} look the same as another: they count double, "
+                "and tell nothing about another object.",
+                "Remove one of each pair.",
+                _places(twice),
+            )
+        )
+    if flipped.any():
+        concerns.append(
+            Concern(
+                "mirrored duplicates",
+                f"{_photographs(flipped.sum())} are the mirror image of another: taken for another object, "
+                "it makes every object look symmetric.",
+                "Remove the mirrored one of each pair.",
+                _places(flipped),
+            )
+        )
+    return concerns
+
+
+def _places(which: Bool[np.ndarray, "n"]) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(which).tolist())
+
+
+def _photographs(count: int) -> str:
+    return f"{count} photograph" if count == 1 else f"{count} photographs"

@@ -1,0 +1,1 @@
+"""From rays to pixels."""

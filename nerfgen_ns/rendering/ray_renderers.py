@@ -1,0 +1,296 @@
+"""From rays to pixels: sampler, foreground field and compositing; a renderer for each kind of sampler."""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+
+import nerfacc
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle, RaySamples
+from nerfstudio.model_components.ray_samplers import PDFSampler, UniformSampler, VolumetricSampler
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor, nn
+
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
+from nerfgen_ns.latents.latent_table import LatentTable
+from nerfgen_ns.model.config import NerfgenModelConfig
+from nerfgen_ns.rendering.occupancy_grid import ImportanceSampler, ObjectOccupancy, OccupancyGrid
+from nerfgen_ns.rendering.volume_rendering import Composite, composite, rendering_weights
+
+UPDATE_STEPS = 4
+"""Steps between two updates of the importance sampler's grid."""
+MARK_STEPS = 16
+"""Steps between two markings of its occupied cells; marking costs more than updating."""
+
+
+class RayRenderer(nn.Module):
+    """Renders rays through a foreground field that it does not own.
+
+    Args:
+        field: the foreground field.
+        config: says how many samples a ray gets, in training and in rendering.
+    """
+
+    def __init__(self, field: ForegroundField, config: NerfgenModelConfig) -> None:
+        super().__init__()
+        self.num_training_samples = config.num_samples
+        self.num_eval_samples = config.num_eval_samples or config.num_samples
+        # In a tuple, so that the field's parameters are not listed twice.
+        self._field = (field,)
+
+    @property
+    def field(self) -> ForegroundField:
+        """The foreground field."""
+        return self._field[0]
+
+    @property
+    def num_samples(self) -> int:
+        """Samples a ray, now."""
+        return self.num_training_samples if self.training else self.num_eval_samples
+
+    @abstractmethod
+    def forward(
+        self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
+    ) -> tuple[Composite, Float[Tensor, "..."]]:
+        """Pixels of the rays, and the weight of every sample."""
+
+    def after_step(self, step: int) -> None:
+        """What a sampler learns from a training step; nothing, for most."""
+
+    def converted(self, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        """What a checkpoint of another sampler tells this one; its names begin with `prefix`."""
+        return {}
+
+
+class DenseRenderer(RayRenderer):
+    """As many samples on every ray: evenly spread, or, with `refine`, by the weights of a first pass."""
+
+    def __init__(self, field: ForegroundField, config: NerfgenModelConfig, refine: bool) -> None:
+        super().__init__(field, config)
+        self.sampler = UniformSampler(config.num_samples)
+        self.fine_sampler = PDFSampler(config.num_samples, include_original=True) if refine else None
+
+    def forward(
+        self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
+    ) -> tuple[Composite, Float[Tensor, "rays samples"]]:
+        """Pixels of the rays, and the weight of every sample."""
+        assert ray_bundle.fars is not None
+        samples = self.sampler(ray_bundle, num_samples=self.num_samples)
+        if self.fine_sampler is not None:
+            with torch.no_grad():
+                density = self.field.density(positions_of(samples), terms)
+                weights = rendering_weights(density, samples.deltas[..., 0])
+            samples = self.fine_sampler(ray_bundle, samples, weights[..., None], num_samples=self.num_samples)
+        density, colours = self.field(positions_of(samples), terms)
+        weights = rendering_weights(density, samples.deltas[..., 0])
+        return composite(weights, colours, middles_of(samples), background, ray_bundle.fars), weights
+
+
+class ImportanceRenderer(RayRenderer):
+    """Samples where the class is; rendered rays that pass it by show their background and cost no more."""
+
+    def __init__(self, field: ForegroundField, config: NerfgenModelConfig) -> None:
+        super().__init__(field, config)
+        self.occupancy = OccupancyGrid(
+            config.grid_resolution, config.occupancy_decay, config.occupancy_threshold
+        )
+        self.sampler = ImportanceSampler(self.occupancy, config.num_samples, floor=config.unoccupied_density)
+        self._object = ObjectOccupancy(field, self.occupancy)
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def forward(
+        self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
+    ) -> tuple[Composite, Float[Tensor, "hits samples"]]:
+        """Pixels of the rays, and the weight of every sample of the rays that meet the class."""
+        if self.training:
+            edges, occupied = self.sampler.look_up(ray_bundle)
+            # Nearly every ray of a crop meets the class, and the few others are how the class can grow.
+            return self._render(ray_bundle, terms, background, edges, occupied)
+        one_object = len(terms.input) == 1
+        edges, occupied = self.sampler.look_up(ray_bundle, self._object(terms) if one_object else None)
+        (hits,) = (occupied.amax(dim=-1) > 0).nonzero(as_tuple=True)
+        hit_pixels, weights = self._render(
+            ray_bundle[hits], terms.of_rays(hits), background[hits], edges[hits], occupied[hits]
+        )
+        assert ray_bundle.fars is not None
+        empty = background.new_zeros(len(background), 1)
+        missed = Composite(background, torch.zeros_like(background), empty, ray_bundle.fars)
+        pixels = (miss.index_copy(0, hits, hit) for miss, hit in zip(missed, hit_pixels, strict=True))
+        return Composite(*pixels), weights
+
+    def _render(
+        self,
+        rays: RayBundle,
+        terms: LatentTerms,
+        background: Float[Tensor, "rays 3"],
+        edges: Float[Tensor, "rays bins+1"],
+        occupied: Float[Tensor, "rays bins"],
+    ) -> tuple[Composite, Float[Tensor, "rays samples"]]:
+        assert rays.fars is not None
+        samples = self.sampler(rays, edges, occupied, num_samples=self.num_samples)
+        positions = positions_of(samples)
+        density, colours = self.field(positions, terms)
+        if not self.training:
+            density = density * self.occupancy.presence(positions)
+        weights = rendering_weights(density, samples.deltas[..., 0])
+        if self.training:
+            self._last = (positions.detach(), weights.detach())
+        return composite(weights, colours, middles_of(samples), background, rays.fars), weights
+
+    def after_step(self, step: int) -> None:
+        """Show the grid where the step's rays found something."""
+        if self._last is not None and step % UPDATE_STEPS == 0:
+            self.occupancy.update(*self._last)
+        if step % MARK_STEPS == 0:
+            self.occupancy.mark()
+
+    def converted(self, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        """The cells that nerfacc's grid of the class has occupied, if it has as many."""
+        cells = state.get(f"{prefix}grid.binaries")
+        if cells is None or cells[0].shape != self.occupancy.occupied.shape:
+            return {}
+        return {f"{prefix}{part}occupancy.occupied": cells[0].float() for part in ("", "sampler.")}
+
+
+class VolumetricRenderer(RayRenderer):
+    """nerfstudio's `VolumetricSampler` over nerfacc's occupancy grid, whose kernels need CUDA.
+
+    The grid holds a class-level density: in each cell the largest of several identities, drawn anew.
+    """
+
+    IDENTITIES = 8
+
+    def __init__(self, field: ForegroundField, table: LatentTable, config: NerfgenModelConfig) -> None:
+        super().__init__(field, config)
+        self._table = (table,)
+        self.grid = nerfacc.OccGridEstimator(
+            roi_aabb=[-1.0, -1.0, -1.0, 1.0, 1.0, 1.0], resolution=config.grid_resolution
+        )
+        # Until the first update, or after loading another sampler's checkpoint, anything may be anywhere.
+        self.grid.binaries.fill_(True)
+        self.sampler = VolumetricSampler(self.grid)
+
+    def forward(
+        self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
+    ) -> tuple[Composite, Float[Tensor, "samples"]]:
+        """Pixels of the rays, and the weight of every sample, packed."""
+        assert ray_bundle.fars is not None
+        rays = len(ray_bundle.origins)
+        samples, ray_of_sample = self.sampler(
+            ray_bundle,
+            render_step_size=self.step_size,
+            alpha_thre=0.0,
+        )
+        starts, ends = samples.frustums.starts[:, 0], samples.frustums.ends[:, 0]
+        own_terms = terms.of_rays(ray_of_sample)
+        density, colours = self.field(samples.frustums.get_positions()[:, None], own_terms)
+        weights, _, _ = nerfacc.render_weight_from_density(
+            starts, ends, density[:, 0], ray_indices=ray_of_sample, n_rays=rays
+        )
+
+        def accumulate(values: Tensor | None) -> Tensor:
+            return nerfacc.accumulate_along_rays(weights, values, ray_of_sample, rays)
+
+        foreground, accumulation = accumulate(colours[:, 0]), accumulate(None)
+        reached = accumulate(0.5 * (starts + ends)[:, None])
+        depth = torch.where(
+            accumulation > 1e-3, reached / accumulation.clamp(min=1e-6), ray_bundle.fars.to(reached)
+        )
+        return Composite(
+            foreground + (1.0 - accumulation) * background, foreground, accumulation, depth
+        ), weights
+
+    @property
+    def step_size(self) -> float:
+        """Length of a sample, so that the diagonal of the box takes `num_samples` of them."""
+        return 2.0 * 3.0**0.5 / self.num_samples
+
+    def after_step(self, step: int) -> None:
+        """Refresh the grid."""
+        self.grid.update_every_n_steps(step, self._class_level_optical_depth, n=16)
+
+    @torch.no_grad()
+    def _class_level_optical_depth(self, positions: Float[Tensor, "cells 3"]) -> Float[Tensor, "cells 1"]:
+        table = self._table[0]
+        rows = torch.randint(len(table), (self.IDENTITIES,), device=positions.device)
+        terms = self.field.latent_terms(table(rows))
+        largest = torch.zeros_like(positions[:, :1])
+        for own_input, own_skip in zip(*terms, strict=True):
+            own = LatentTerms(own_input[None], own_skip[None])
+            largest = torch.maximum(largest, self.field.density(positions[:, None], own))
+        return largest * self.step_size
+
+
+def positions_of(samples: RaySamples) -> Float[Tensor, "rays samples 3"]:
+    """Positions of samples, each in the middle of its piece of ray."""
+    frustums = samples.frustums
+    return frustums.origins + frustums.directions * (0.5 * (frustums.starts + frustums.ends))
+
+
+def middles_of(samples: RaySamples) -> Float[Tensor, "rays samples"]:
+    """Distance along its ray of the middle of each sample."""
+    return 0.5 * (samples.frustums.starts + samples.frustums.ends)[..., 0]
+
+
+def make_ray_renderer(
+    config: NerfgenModelConfig, field: ForegroundField, table: LatentTable, device: torch.device
+) -> RayRenderer:
+    """The renderer that the configuration's sampler asks for.
+
+    A run that was trained with nerfacc's kernels is shown without them where they do not run; training
+    refuses that beforehand (`check_volumetric`).
+    """
+    if config.sampler == "volumetric":
+        try:
+            check_volumetric(device)
+        except UsageError as error:
+            CONSOLE.log(f"{error}. Pictures are made with the importance sampler instead.")
+        else:
+            return VolumetricRenderer(field, table, config)
+    if config.sampler in ("pdf", "uniform"):
+        return DenseRenderer(field, config, refine=config.sampler == "pdf")
+    return ImportanceRenderer(field, config)
+
+
+CUDA_13_HEADER = Path(__file__).with_name("nerfacc_cuda13.h")
+"""What nerfacc 0.5.2 needs of CUB and CUDA 13 no longer has; compilers take it by `NVCC_PREPEND_FLAGS`."""
+
+
+def check_volumetric(device: torch.device) -> None:
+    """Try nerfacc's kernels, which are compiled at their first call, on a device.
+
+    Raises:
+        UsageError: they do not run there; the line says why.
+    """
+    option = "--pipeline.model.sampler volumetric"
+    if device.type != "cuda":
+        raise UsageError(f"{option}: nerfacc's kernels need CUDA and the device is {device}; leave it out")
+    grid = nerfacc.OccGridEstimator(roi_aabb=[-1.0, -1.0, -1.0, 1.0, 1.0, 1.0], resolution=2).to(device)
+    grid.binaries.fill_(True)
+    origins = torch.tensor([[0.0, 0.0, 2.7]], device=device)
+    try:
+        grid.sampling(origins, origins * torch.tensor([1.0, 1.0, -1.0 / 2.7], device=device), far_plane=5.0)
+    # Compilers, drivers and libraries raise whatever they like.
+    except Exception as error:
+        raise UsageError(f"{option}: {_reason(error)}; or leave the option out") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why nerfacc's kernels do not run, and how to change that, in one line."""
+    text = str(error)
+    if "has no attribute 'ray_aabb_intersect'" in text or "has no attribute 'traverse_grids'" in text:
+        return "nvcc, which compiles nerfacc's kernels, is not on the PATH; install the CUDA toolkit"
+    if "Equality" in text:
+        return (
+            "nerfacc's kernels do not compile under CUDA 13, which lacks cub::Equality; set "
+            f"NVCC_PREPEND_FLAGS='-include {CUDA_13_HEADER}'"
+        )
+    if built := re.search(r"(/\S+)/nerfacc_cuda\.so", text):
+        return f"an earlier attempt to compile nerfacc's kernels failed; remove {built[1]} and try again"
+    lines = [line.strip() for line in text.splitlines() if "error" in line.lower()] or text.splitlines()
+    return f"nerfacc's kernels do not run ({(lines or [type(error).__name__])[0][:200]})"

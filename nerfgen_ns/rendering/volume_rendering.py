@@ -1,0 +1,87 @@
+"""Volume rendering: densities along rays become weights, colors, depths and normals. Pure functions."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
+
+
+def rendering_weights(
+    density: Float[Tensor, "rays samples"], lengths: Float[Tensor, "rays samples"]
+) -> Float[Tensor, "rays samples"]:
+    """wᵢ = Tᵢ·(1 − exp(−σᵢδᵢ)) with Tᵢ = exp(−Σ_{j<i} σⱼδⱼ).
+
+    Mildenhall et al., "NeRF" (ECCV 2020), equation 3.
+
+    Args:
+        density: σ at each sample, per unit of length.
+        lengths: δ, the length of ray that each sample stands for.
+    """
+    optical_depth = density * lengths
+    # The exclusive sum is taken as such: cumsum less its own term may come out negative, and Σ wᵢ above 1.
+    before = F.pad(optical_depth[..., :-1], (1, 0)).cumsum(dim=-1)
+    return torch.exp(-before) * -torch.expm1(-optical_depth)
+
+
+class Composite(NamedTuple):
+    """One value a ray."""
+
+    rgb: Float[Tensor, "rays 3"]
+    """Foreground over background."""
+    foreground: Float[Tensor, "rays 3"]
+    """Foreground over black: Σ wᵢcᵢ."""
+    accumulation: Float[Tensor, "rays 1"]
+    """Σ wᵢ."""
+    depth: Float[Tensor, "rays 1"]
+    """Expected distance along the ray, Σ wᵢtᵢ / Σ wᵢ; the far end where nothing is hit."""
+
+
+def composite(
+    weights: Float[Tensor, "rays samples"],
+    colours: Float[Tensor, "rays samples 3"],
+    distances: Float[Tensor, "rays samples"],
+    background: Float[Tensor, "rays 3"],
+    far: Float[Tensor, "rays 1"],
+) -> Composite:
+    """C = Σ wᵢcᵢ + (1 − Σ wᵢ)·background (LOLNeRF, section 3.3)."""
+    # Not a matrix product: within an autocast that would round colors to half precision.
+    foreground = (weights[..., None] * colours).sum(dim=-2)
+    accumulation = weights.sum(dim=-1, keepdim=True)
+    reached = (weights * distances).sum(dim=-1, keepdim=True)
+    depth = reached / accumulation.clamp(min=1e-6)
+    depth = torch.where(accumulation > 1e-3, depth, far)
+    return Composite(foreground + (1.0 - accumulation) * background, foreground, accumulation, depth)
+
+
+VISIBLE = 0.5
+"""Accumulation from which a ray is taken to end on a surface."""
+
+
+def normal_colours(
+    field: ForegroundField,
+    positions: Float[Tensor, "rays 3"],
+    terms: LatentTerms,
+    accumulation: Float[Tensor, "rays 1"],
+) -> Float[Tensor, "rays 3"]:
+    """The normals where rays end on a surface as colours in [0, 1], and middle grey elsewhere."""
+    (seen,) = (accumulation[:, 0] > VISIBLE).nonzero(as_tuple=True)
+    normals = torch.zeros_like(positions)
+    normals[seen] = surface_normals(field, positions[seen], terms.of_rays(seen))
+    return 0.5 + 0.5 * normals
+
+
+def surface_normals(
+    field: ForegroundField, positions: Float[Tensor, "rays 3"], terms: LatentTerms
+) -> Float[Tensor, "rays 3"]:
+    """Unit normals −∇σ/‖∇σ‖ in the class frame at one position a ray; works under `torch.no_grad`, too."""
+    with torch.enable_grad():
+        positions = positions.detach().requires_grad_()
+        terms = LatentTerms(*(term.detach() for term in terms))
+        density = field.density(positions[:, None], terms)
+        (gradient,) = torch.autograd.grad(density.clamp(min=1e-10).log().sum(), positions)
+    # Rounding may leave a component beyond 1, which nerfstudio's exporter refuses.
+    return -F.normalize(gradient, dim=-1).clamp(-1.0, 1.0)

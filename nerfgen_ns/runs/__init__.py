@@ -1,0 +1,1 @@
+"""Trained runs: on disk, made of codes, or in one file."""

@@ -1,0 +1,1 @@
+"""Training: trainer, optimizers, pipeline, checkpoints."""

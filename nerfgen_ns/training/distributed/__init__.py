@@ -1,0 +1,1 @@
+"""Training with several processes: `torchrun … -m nerfgen_ns.training.distributed`."""

@@ -1,0 +1,168 @@
+"""The pipeline: data manager and model, on one process or on several that train one model together."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from torch import Tensor
+from torch.cuda.amp.grad_scaler import GradScaler
+from torch.nn import Parameter
+from torch.nn.parallel import DistributedDataParallel
+
+from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager
+from nerfgen_ns.datamanagers.data_record import Fingerprint
+from nerfgen_ns.errors import UsageError, exit_with_one_line
+from nerfgen_ns.rendering.ray_renderers import MARK_STEPS
+from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT, MOTIONS_IN_CHECKPOINT
+from nerfgen_ns.training.distributed.ranks import copy_first, in_turn, keep_largest, share, tables_of
+
+FINGERPRINT = "photographs."
+"""What the names of the photographs' fingerprint begin with in a checkpoint."""
+MEANS_OVER = {"hard_surface_loss": "weights", "pose_loss": "motions"}
+"""The losses that are means over something else than the batch's rays, and the output that it is."""
+
+
+@dataclass
+class NerfgenPipelineConfig(VanillaPipelineConfig):
+    """nerfstudio's pipeline, which several processes can share."""
+
+    _target: type = field(default_factory=lambda: NerfgenPipeline)
+    """Target class to instantiate."""
+
+
+class NerfgenPipeline(VanillaPipeline):
+    """nerfstudio's pipeline, whose model any number of processes train together, on GPUs or processors.
+
+    Each rank draws its own rays, as many as every other. torch's DDP averages the gradients of the networks;
+    those of the tables, which are sparse, are left to `RankOptimizers`. The ranks then take the same steps
+    as one process with all their rays. A checkpoint has the same names as one process gives it.
+
+    Args:
+        config: the data manager's and the model's.
+        device: of this rank.
+        test_mode: see nerfstudio's.
+        world_size: the number of ranks. If it is not 1, torch's process group exists.
+        local_rank: the number of this rank among those of its machine.
+        grad_scaler: the trainer's.
+    """
+
+    def __init__(
+        self,
+        config: VanillaPipelineConfig,
+        device: str,
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        grad_scaler: GradScaler | None = None,
+    ) -> None:
+        # Photographs that have yet to be prepared are prepared once. nerfstudio itself links GPUs alone.
+        with nullcontext() if world_size == 1 else in_turn(local_rank, device):
+            super().__init__(config, device, test_mode, 1, local_rank, grad_scaler)
+        if world_size > 1:
+            self.world_size = world_size
+            self._link(local_rank)
+
+    def _link(self, local_rank: int) -> None:
+        """Let all ranks begin alike, and average the networks' gradients from now on."""
+        model = self.model
+        with torch.no_grad():
+            for values in (*self.tables.values(), *self.grid):
+                copy_first(values)
+        # nerfstudio's only sign of the model's device; DDP waits for a gradient of whatever could have one.
+        model.device_indicator_param.requires_grad_(False)
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, list(self.tables))
+        self._model = DistributedDataParallel(  # type: ignore[assignment]
+            model,
+            device_ids=[local_rank] if model.device.type == "cuda" else None,
+            broadcast_buffers=False,
+        )
+
+    @property
+    def tables(self) -> dict[str, Parameter]:
+        """The model's parameters with sparse gradients, by name."""
+        return tables_of(self.model)
+
+    @property
+    def grid(self) -> list[Tensor]:
+        """What the model's sampler knows of where the class is: what a checkpoint holds of it."""
+        renderer = self.model.ray_renderer
+        kept = renderer.state_dict().keys()
+        return [values for name, values in renderer.named_buffers() if name in kept]
+
+    def state_dict(  # type: ignore[override]
+        self, *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """What a checkpoint holds; its names do not tell how many processes wrote it."""
+        state = super().state_dict(*args, **kwargs)
+        state = {name.replace("_model.module.", "_model.", 1): value for name, value in state.items()}
+        if isinstance(self.datamanager, NerfgenDataManager):
+            state |= self.datamanager.fingerprint.tensors(FINGERPRINT)
+        return state
+
+    def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
+        """Load a checkpoint; one of other identities ends the command with one line."""
+        with exit_with_one_line():
+            self._check_identities(loaded_state)
+        own = {name: value for name, value in loaded_state.items() if not name.startswith(FINGERPRINT)}
+        super().load_pipeline(own, step)
+
+    def _check_identities(self, loaded_state: dict[str, Any]) -> None:
+        """Do nothing if the rows of a checkpoint's latent table belong to the photographs that are there."""
+        rows, expected = loaded_state.get(CODES_IN_CHECKPOINT), len(self.model.latent_table)
+        ways = (
+            "give the photographs that it was trained on, find the codes of others with `nerfgen fit`, or "
+            "train on these from the beginning, without --load-dir"
+        )
+        if rows is not None and len(rows) != expected:
+            raise UsageError(
+                f"the checkpoint has {len(rows)} identities and the data has {expected}: a run goes on with "
+                f"those that it has; {ways}"
+            )
+        motions, photographs = loaded_state.get(MOTIONS_IN_CHECKPOINT), self.model.num_train_data
+        if motions is not None and len(motions) != photographs:
+            raise UsageError(
+                f"the checkpoint corrects the cameras of {len(motions)} photographs and the data has "
+                f"{photographs}; {ways}"
+            )
+        manager, before = self.datamanager, Fingerprint.of_tensors(loaded_state, FINGERPRINT)
+        if before is None or not isinstance(manager, NerfgenDataManager):
+            return
+        others = manager.fingerprint.rows_of_others(before)
+        if others:
+            record = manager.dataparser.record
+            first = record.sources[record.rows.tolist().index(others[0])]
+            raise UsageError(
+                f"{record.data}: {len(others)} of its {expected} identities show other photographs than the "
+                f"checkpoint was trained on, {first} first, and would be given their codes; {ways}"
+            )
+
+    def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """Outputs, losses and metrics of this rank's rays; the mean of its losses over ranks is the loss."""
+        outputs, losses, metrics = super().get_train_loss_dict(step)
+        if self.world_size > 1:
+            for loss, output in MEANS_OVER.items():
+                if loss in losses:
+                    losses[loss] = losses[loss] * share(outputs[output].numel(), self.device)
+        return outputs, losses, metrics
+
+    def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        """nerfstudio's, and after them the exchange of what the ranks' samplers have found."""
+        callbacks = super().get_training_callbacks(attributes)
+        if self.world_size > 1:
+            after = TrainingCallbackLocation.AFTER_TRAIN_ITERATION
+            callbacks.append(TrainingCallback([after], self.share_grid, update_every_num_iters=MARK_STEPS))
+        return callbacks
+
+    def share_grid(self, step: int) -> None:
+        """Let the grid of every rank's sampler hold what any rank found.
+
+        A grid keeps the largest values that it has met, lets them decay by a factor, and marks what exceeds
+        a threshold: the largest of the ranks' grids is the grid of one process that met all their samples.
+        """
+        for values in self.grid:
+            keep_largest(values)

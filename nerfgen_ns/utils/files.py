@@ -1,0 +1,144 @@
+"""Write files and folders whole: an interruption leaves the old one or the new one, never half of either."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nerfgen_ns.errors import NerfgenError, UsageError
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, renamed to `path` when the block ends well and removed otherwise.
+
+    The temporary name keeps the suffix, so that encoders which choose a format by it still do.
+
+    Raises:
+        NerfgenError: the folder cannot be written to, or the disk is full.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise NerfgenError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another place or free some space"
+        ) from error
+
+
+def cache_folder() -> Path:
+    """Where nerfgen keeps what it can make again: `nerfgen` in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerfgen"
+
+
+def writable_cache_folder() -> Path:
+    """Return `cache_folder`, made where it was missing.
+
+    Raises:
+        NerfgenError: there is no home, or nothing can be written into the folder.
+    """
+    folder = None
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise NerfgenError(
+            f"{folder or 'the cache folder'}: cannot be written ({reason}); "
+            "set XDG_CACHE_HOME to a folder that can be"
+        ) from error
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path`, whole or not at all."""
+    with replace_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON to `path`, whole or not at all. NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UsageError: the file is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: not a readable JSON file ({error}); make it again") from error
+
+
+@contextmanager
+def replace_folder(folder: Path, is_own: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`, renamed to it when the block ends well and removed otherwise.
+
+    Args:
+        folder: a folder that is not there, or is empty, or may be replaced.
+        is_own: whether a folder that is there may be replaced.
+
+    Raises:
+        UsageError: the folder holds something else.
+        NerfgenError: it cannot be written.
+    """
+    folder = Path(os.path.abspath(folder))
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder}: is a file; choose another folder")
+        if folder.exists() and any(folder.iterdir()) and not is_own(folder):
+            raise UsageError(f"{folder}: holds something that is not ours; choose another folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+            made, former = Path(temporary) / "made", Path(temporary) / "former"
+            made.mkdir()
+            with _named_as_it_will_be(made, folder):
+                yield made
+            try:
+                if folder.exists():
+                    folder.rename(former)
+                made.rename(folder)
+            finally:
+                if not folder.exists() and former.exists():
+                    former.rename(folder)
+    except OSError as error:
+        raise NerfgenError(
+            f"{folder}: cannot be written ({error.strerror or error}); "
+            "choose another folder or free some space"
+        ) from error
+
+
+@contextmanager
+def _named_as_it_will_be(made: Path, folder: Path) -> Iterator[None]:
+    """Let errors name files of the folder where it will lie, not where it is made, and other files too."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(error.filename).is_relative_to(made):
+            raise
+        raise NerfgenError(
+            f"{error.filename}: cannot be used ({error.strerror}); allow it, or choose another"
+        ) from error
+    except NerfgenError as error:
+        raise type(error)(str(error).replace(str(made), str(folder))) from error

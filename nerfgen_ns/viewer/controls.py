@@ -1,0 +1,169 @@
+"""The panel's controls, as viser shows them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from jaxtyping import UInt8
+from viser import GuiApi, GuiMarkdownHandle
+
+from nerfgen_ns.latents.latent_space import Kind
+from nerfgen_ns.utils.images import data_url
+from nerfgen_ns.viewer.choice import MOST_DEVIATIONS, SOURCES, Choice, name_of
+
+BACKGROUNDS = ("learned", "none", "colour")
+MESH_CELLS = ("64", "128", "256")
+MESH_KINDS = (".ply", ".glb", ".obj")
+
+
+class Controls:
+    """A folder of controls above nerfstudio's own. Only those of the chosen source are visible.
+
+    Args:
+        gui: where to put them.
+        identities: rows of the latent table.
+        directions: how many sliders there are for the strongest directions.
+        start: what the controls say at first.
+    """
+
+    def __init__(self, gui: GuiApi, identities: int, directions: int, start: Choice) -> None:
+        with gui.add_folder("Identity", order=-1.0):
+            self.source = gui.add_dropdown(
+                "Shown", SOURCES, start.source, hint="Where the shown identity comes from"
+            )
+            self.identity = gui.add_number(
+                "Number",
+                start.identity,
+                min=0,
+                max=identities - 1,
+                step=1,
+                hint="The photograph's identity; a click on a photograph in the scene chooses it too",
+            )
+            self.seed = gui.add_number("Seed", start.seed, min=0, step=1, hint="Which sample")
+            self.truncation = gui.add_slider(
+                "Truncation", 0.0, 1.0, 0.05, start.truncation, hint="0: the mean; 1: as varied as the class"
+            )
+            self.file_row = gui.add_number(
+                "Code", start.file_row, min=0, step=1, hint="Which code of the file, counted from 0"
+            )
+            self.share = gui.add_slider("A to B", 0.0, 1.0, 0.01, start.share)
+            self.kind = gui.add_dropdown(
+                "Way", ("linear", "spherical"), start.kind, hint="A straight line, or an arc around the mean"
+            )
+            self.first = gui.add_text("A", name_of(start.first), disabled=True)
+            self.second = gui.add_text("B", name_of(start.second), disabled=True)
+            self.upload = gui.add_upload_button(
+                "Upload codes",
+                mime_type=".npz",
+                hint="A file of nerfgen sample, nerfgen fit or Save code",
+                color="gray",
+            )
+            self.set_first = gui.add_button(
+                "Set as A", hint="A morph begins with what is shown", color="gray"
+            )
+            self.set_second = gui.add_button("Set as B", hint="A morph ends with what is shown", color="gray")
+            with gui.add_folder("Directions", expand_by_default=False):
+                self.amounts = [
+                    gui.add_slider(
+                        f"Direction {number}",
+                        -MOST_DEVIATIONS,
+                        MOST_DEVIATIONS,
+                        0.1,
+                        0.0,
+                        hint="Standard deviations along a principal direction of the latent table",
+                    )
+                    for number in range(1, directions + 1)
+                ]
+            self.background = gui.add_dropdown("Background", BACKGROUNDS)
+            self.colour = gui.add_rgb("Colour", (255, 255, 255))
+            with gui.add_folder("Save", expand_by_default=False):
+                self.save_code = gui.add_button("Save code", hint="As .npz, into the run's folder")
+                self.mesh_cells = gui.add_dropdown(
+                    "Cells", MESH_CELLS, "128", hint="Cells along each side of the mesh's lattice"
+                )
+                self.mesh_kind = gui.add_dropdown("File", MESH_KINDS)
+                self.save_mesh = gui.add_button("Save mesh", hint="Into the run's folder")
+            self.face = gui.add_button(
+                "Usual camera", hint="Look at the object as the class is usually seen", color="gray"
+            )
+            self.reset = gui.add_button("Reset", hint="All of this as it was at first", color="gray")
+        self.values: list[Any] = [
+            *(self.identity, self.seed, self.truncation, self.file_row, self.share, self.kind),
+            *self.amounts,
+            *(self.background, self.colour),
+        ]
+        self._of_source: dict[str, list[Any]] = {
+            "photograph": [self.identity],
+            "sample": [self.seed, self.truncation],
+            "file": [self.file_row],
+            "morph": [self.share, self.kind, self.first, self.second],
+        }
+        self._start = [(control, control.value) for control in (self.source, *self.values)]
+        self._gui = gui
+        self._training: GuiMarkdownHandle | None = None
+        self.update(start)
+
+    def read(self, before: Choice) -> Choice:
+        """What the controls say now; what no control holds is as before."""
+        red, green, blue = (level / 255.0 for level in self.colour.value)
+        backgrounds = {"none": (0.0, 0.0, 0.0), "colour": (red, green, blue)}
+        return replace(
+            before,
+            source=self.source.value,
+            identity=self.identity.value,
+            seed=self.seed.value,
+            truncation=self.truncation.value,
+            file_row=self.file_row.value,
+            share=self.share.value,
+            kind=cast(Kind, self.kind.value),
+            amounts=tuple(slider.value for slider in self.amounts),
+            background=backgrounds.get(self.background.value),
+        )
+
+    def update(self, choice: Choice) -> None:
+        """Show the controls of the chosen source alone, and what A and B are."""
+        for source, controls in self._of_source.items():
+            for control in controls:
+                control.visible = source == choice.source
+        self.colour.visible = self.background.value == "colour"
+        _assign(self.first, name_of(choice.first))
+        _assign(self.second, name_of(choice.second))
+
+    def show_training(self, panel: UInt8[np.ndarray, "height width 3"], step: int) -> None:
+        """Show a picture of the class at a training step below the controls, in place of the one before."""
+        content = f"Step {step:,}\n\n![]({data_url(panel)})"
+        if self._training is None:
+            with self._gui.add_folder("Training", order=-0.5, expand_by_default=False):
+                # The root is for files; without one viser warns, even where there are none.
+                self._training = self._gui.add_markdown(content, image_root=Path())
+        else:
+            self._training.content = content
+
+    def choose_photograph(self, identity: int) -> None:
+        """Say that the photograph of an identity is chosen."""
+        _assign(self.source, "photograph")
+        _assign(self.identity, identity)
+
+    def choose_file(self) -> None:
+        """Say that the first code of the file is chosen."""
+        _assign(self.source, "file")
+        _assign(self.file_row, 0)
+
+    def stand_still(self) -> None:
+        """Let all directions be at 0."""
+        for slider in self.amounts:
+            _assign(slider, 0.0)
+
+    def restart(self) -> None:
+        """Let every control say what it said at first."""
+        for control, value in self._start:
+            _assign(control, value)
+
+
+def _assign(control: Any, value: Any) -> None:
+    """Let a control say a value; one that says it already is left alone, and calls nothing."""
+    if control.value != value:
+        control.value = value

@@ -1,0 +1,202 @@
+"""Pictures of a run: identities that turn, morphs between them, and a contact sheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from nerfgen_ns.cameras.trajectories import path_around, swing, turned_cameras, usual_angles
+from nerfgen_ns.datamanagers.dataset import NerfgenDataset
+from nerfgen_ns.latents.latent_space import way
+from nerfgen_ns.model.class_view import ClassView
+from nerfgen_ns.utils.images import PAPER, contact_sheet, depth_picture, enlarge, resize, to_bytes
+
+Frame = UInt8[np.ndarray, "height width 3"]
+Identity = Float[Tensor, "1 latent"] | int
+"""A latent code, or a row of the latent table."""
+TURNS = (-35.0, 0.0, 35.0)
+TURNS_AROUND = (-140.0, -50.0, 40.0, 130.0)
+"""Yaw in degrees of the turned views of a contact sheet; of a class that is seen from all around. Depth and
+normals are shown of the middle one, or the one after the middle."""
+
+
+def turning(view: ClassView, identities: Sequence[Identity], size: int, frames: int = 48) -> Iterator[Frame]:
+    """Identities side by side under a camera that swings to both sides; their normals below.
+
+    Around a class that is seen from all around the camera makes a full turn.
+
+    Args:
+        view: a class model and the cameras of its photographs, for example a `Run`.
+        identities: rows of the latent table, or latent codes.
+        size: width and height of each render in pixels; the frames show it twice as large.
+        frames: length of the path, which closes.
+    """
+    cameras = turned_cameras(view.cameras, path_around(view.cameras, frames), size)
+    for frame in range(frames):
+        renders = [view.render(identity, cameras[frame : frame + 1]) for identity in identities]
+        yield enlarge(torch.cat([_colours_over_normals(outputs) for outputs in renders], dim=1))
+
+
+def turntable(
+    view: ClassView, identities: Sequence[Identity], size: int, frames: int = 32
+) -> Iterator[Frame]:
+    """Identities in a grid about as wide as high, under the camera of `turning`; their colours alone.
+
+    For the arguments see `turning`.
+    """
+    cameras = turned_cameras(view.cameras, path_around(view.cameras, frames), size)
+    columns = math.ceil(len(identities) ** 0.5)
+    for frame in range(frames):
+        renders = [view.render(identity, cameras[frame : frame + 1])["rgb"] for identity in identities]
+        empty = -len(renders) % columns
+        renders += [torch.ones_like(renders[0])] * empty
+        rows = [
+            torch.cat(renders[start : start + columns], dim=1) for start in range(0, len(renders), columns)
+        ]
+        yield enlarge(torch.cat(rows))
+
+
+def morph(view: ClassView, identities: Sequence[int], size: int, frames: int = 48) -> Iterator[Frame]:
+    """One object that becomes each of the identities in turn and ends as the first; its normals below.
+
+    Codes are mixed linearly. For the arguments see `turning`.
+    """
+    codes = way(view.codes[list(identities)], frames, closed=True)
+    for outputs in morphing(view, codes, size):
+        yield enlarge(_colours_over_normals(outputs))
+
+
+def morphing(
+    view: ClassView, codes: Float[Tensor, "frames latent"], size: int, standing: bool = False
+) -> Iterator[dict[str, Tensor]]:
+    """All outputs of the model for codes that change from frame to frame.
+
+    Args:
+        view: a class model and the cameras of its photographs, for example a `Run`.
+        codes: the code of each frame, for example a `latent_space.way`.
+        size: width and height in pixels.
+        standing: whether the camera stands before the object; otherwise it turns a little to both sides, or
+            all around a class that is seen from all around, once over all frames.
+    """
+    all_around, pitch = usual_angles(view.cameras)
+    if standing:
+        path = np.array([[0.0, pitch]]).repeat(len(codes), axis=0)
+    else:
+        path = path_around(view.cameras, len(codes)) if all_around else swing(len(codes), yaw=20.0, pitch=4.0)
+    cameras = turned_cameras(view.cameras, path, size)
+    for frame in range(len(codes)):
+        yield view.render(codes[frame : frame + 1], cameras[frame : frame + 1])
+
+
+def identity_sheet(
+    view: ClassView,
+    photographs: NerfgenDataset,
+    identities: Sequence[int],
+    size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Frame:
+    """For each identity its photograph and the reconstruction, the matte and the accumulation, turned views,
+    depth and normals. There is no row for mattes where the data has none.
+
+    Args:
+        view: a class model and the cameras of its photographs.
+        photographs: those photographs; numbered, where each has an identity (`number_photographs`).
+        identities: rows of the latent table.
+        size: width and height of each picture in pixels.
+        progress: called with the number of identities done and their total.
+    """
+    assert photographs.cameras.metadata is not None
+    rows = photographs.cameras.metadata["cam_idx"].flatten().tolist()
+    all_around, pitch = usual_angles(view.cameras)
+    yaws = TURNS_AROUND if all_around else TURNS
+    cameras = turned_cameras(view.cameras, np.array([[yaw, pitch] for yaw in yaws]), size)
+    sheet: dict[str, list[Frame]] = {}
+    for done, identity in enumerate(identities, start=1):
+        own = rows.index(identity)
+        camera = photographs.cameras[own : own + 1]
+        camera.rescale_output_resolution(min(1.0, size / int(camera.width.max())))
+        reconstruction = view.render(identity, camera)
+        turned = [view.render(identity, cameras[turn : turn + 1]) for turn in range(len(yaws))]
+        shown = turned[len(yaws) // 2]
+        matte = photographs.get_numpy_matte(own)
+        pictures = {
+            "photograph": resize(photographs.get_numpy_image(own), size),
+            "reconstruction": resize(to_bytes(reconstruction["rgb"]), size),
+            **({} if matte is None else {"matte": resize(matte[..., None].repeat(3, axis=-1), size)}),
+            "accumulation": resize(to_bytes(reconstruction["accumulation"].expand(-1, -1, 3)), size),
+            **{
+                _name_of_turn(yaw): to_bytes(outputs["rgb"])
+                for yaw, outputs in zip(yaws, turned, strict=True)
+            },
+            "depth": depth_picture(shown),
+            "normals": to_bytes(shown["normals"]),
+        }
+        for name, picture in pictures.items():
+            sheet.setdefault(name, []).append(picture)
+        if progress is not None:
+            progress(done, len(identities))
+    return contact_sheet(sheet)
+
+
+def turning_sheet(
+    view: ClassView,
+    identities: Sequence[Identity],
+    size: int,
+    yaws: Sequence[float] | None = None,
+    columns: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Frame:
+    """Identities turned to several sides, and their normals from the front: renders alone, no photograph.
+
+    Args:
+        view: a class model and the cameras of its photographs, for example a `Run`.
+        identities: rows of the latent table or latent codes, one column each.
+        size: width and height of each render in pixels.
+        yaws: turns of the camera in degrees, one row each; if not set, every 15° between −30° and 30°, or
+            every 60° around a class that is seen from all around.
+        columns: most columns beside each other, further ones go below; if not set, all are beside each other.
+        progress: called with the number of identities done and their total.
+    """
+    all_around, pitch = usual_angles(view.cameras)
+    yaws = yaws or (range(0, 360, 60) if all_around else range(-30, 31, 15))
+    cameras = turned_cameras(view.cameras, np.array([[yaw, pitch] for yaw in (*yaws, 0.0)]), size)
+    columns = columns or len(identities)
+    sheets: list[dict[str, list[Frame]]] = []
+    for place, identity in enumerate(identities):
+        if place % columns == 0:
+            sheets.append({})
+        first = place - place % columns
+        last = min(first + columns, len(identities)) - 1
+        # With a hyphen: the font has no dash.
+        span = f"{first}-{last}: " if columns < len(identities) else ""
+        for turn, yaw in enumerate(yaws):
+            picture = to_bytes(view.render(identity, cameras[turn : turn + 1])["rgb"])
+            sheets[-1].setdefault(span + _name_of_turn(yaw), []).append(picture)
+        normals = to_bytes(view.render(identity, cameras[len(yaws) :])["normals"])
+        sheets[-1].setdefault(f"{span}normals", []).append(normals)
+        if progress is not None:
+            progress(place + 1, len(identities))
+    return _one_below_the_other([contact_sheet(sheet) for sheet in sheets])
+
+
+def _one_below_the_other(sheets: list[Frame]) -> Frame:
+    height, width = sum(sheet.shape[0] for sheet in sheets), sheets[0].shape[1]
+    page = np.full((height, width, 3), PAPER, dtype=np.uint8)
+    top = 0
+    for sheet in sheets:
+        page[top : top + sheet.shape[0], : sheet.shape[1]] = sheet
+        top += sheet.shape[0]
+    return page
+
+
+def _colours_over_normals(outputs: dict[str, Tensor]) -> Float[Tensor, "height width 3"]:
+    return torch.cat([outputs["rgb"], outputs["normals"]], dim=0)
+
+
+def _name_of_turn(yaw: float) -> str:
+    return "frontal" if yaw == 0.0 else f"yaw {yaw:+.0f}°"

@@ -1,0 +1,52 @@
+"""The three losses, by hand."""
+
+import math
+
+import pytest
+import torch
+
+from nerfgen_ns.model.losses import hard_surface_loss, mask_loss, rgb_loss
+
+
+def test_a_background_weighs_what_it_is_said_to():
+    rgb, pixels = torch.zeros(3, 3), torch.ones(3, 3)
+    matte = torch.tensor([[1.0], [0.5], [0.0]])
+    assert rgb_loss(rgb, pixels, matte, 0.2).item() == pytest.approx((1.0 + 0.6 + 0.2) / 3)
+    assert rgb_loss(rgb, pixels, matte).item() == rgb_loss(rgb, pixels, None, 0.2).item() == 1.0
+
+
+def test_rgb_loss_is_the_mean_squared_error_over_rays_and_channels():
+    rgb = torch.tensor([[0.0, 0.5, 1.0], [1.0, 1.0, 1.0]])
+    pixels = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 0.5]])
+    assert rgb_loss(rgb, pixels).item() == pytest.approx((0.25 + 1.0 + 0.25) / 6)
+
+
+def test_mask_loss_is_the_mean_squared_error_against_the_soft_matte():
+    accumulation, matte = torch.tensor([[1.0], [0.25]]), torch.tensor([[0.5], [0.25]])
+    assert mask_loss(accumulation, matte).item() == pytest.approx(0.25 / 2)
+
+
+def test_hard_surface_loss_is_0_at_0_and_1_and_largest_at_a_half():
+    assert hard_surface_loss(torch.tensor([[0.0, 1.0]])).item() == pytest.approx(0.0, abs=1e-6)
+    half = hard_surface_loss(torch.tensor([[0.5]])).item()
+    assert half == pytest.approx(-math.log(2 * math.exp(-0.5)) + math.log(1 + math.exp(-1)), abs=1e-6)
+    weights = torch.linspace(0, 1, 11)
+    values = [hard_surface_loss(weight[None, None]).item() for weight in weights]
+    assert max(values) == pytest.approx(half) and values.index(max(values)) == 5
+
+
+def test_hard_surface_loss_is_a_mean_not_a_sum_over_samples():
+    weights = torch.rand(3, 8)
+    assert hard_surface_loss(weights.repeat(1, 16)).item() == pytest.approx(
+        hard_surface_loss(weights).item(), abs=1e-6
+    )
+
+
+def test_hard_surface_loss_of_no_samples_is_0():
+    assert hard_surface_loss(torch.empty(0, 8)) == 0
+
+
+def test_hard_surface_loss_pushes_weights_away_from_a_half():
+    weights = torch.tensor([[0.4, 0.6]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(hard_surface_loss(weights), weights)
+    assert gradient[0, 0] > 0 > gradient[0, 1]

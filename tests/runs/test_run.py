@@ -1,0 +1,191 @@
+"""Loading a run, rendering with it, and what is said where it cannot be loaded."""
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from nerfstudio.configs.method_configs import all_methods
+from nerfstudio.utils.eval_utils import eval_setup
+
+from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.runs.code_runs import usual_camera, write_rendered_photographs
+from nerfgen_ns.runs.run import count_identities, load_run, read_config
+from nerfgen_ns.synthetic.dataset import write_dataset
+from tests.helpers.short_trainings import set_up, short_config
+
+
+@pytest.fixture
+def copied_run(trained_config: Path, tmp_path: Path) -> Path:
+    """The config.yml of a copy of the run in another place."""
+    run_dir = tmp_path / "moved" / Path(*trained_config.parent.parts[-3:])
+    shutil.copytree(trained_config.parent, run_dir)
+    return run_dir / "config.yml"
+
+
+def test_a_run_renders_its_identities(trained_config: Path, heads: Path) -> None:
+    run = load_run(trained_config)
+    assert run.codes.shape == (3, 96)
+    assert run.data == heads
+    assert run.step == 3
+    outputs = run.render(2, run.cameras[1:2])
+    assert outputs["rgb"].shape == (32, 32, 3)
+    assert set(outputs) >= {"rgb", "foreground", "background", "accumulation", "depth", "normals"}
+
+
+def test_a_row_and_its_code_render_the_same_and_another_code_does_not(trained_config: Path) -> None:
+    run = load_run(trained_config)
+    camera = run.cameras[:1]
+    by_row, by_code = run.render(2, camera)["rgb"], run.render(run.codes[2:3], camera)["rgb"]
+    torch.testing.assert_close(by_row, by_code, rtol=0.0, atol=0.0)
+    assert not torch.equal(by_row, run.render(run.codes[2:3] + 1.0, camera)["rgb"])
+
+
+def test_an_identity_that_does_not_exist_and_a_code_of_another_size_are_refused(trained_config: Path) -> None:
+    run = load_run(trained_config)
+    with pytest.raises(UsageError, match="identity 3 does not exist: choose one from 0 to 2"):
+        run.render(3, run.cameras[:1])
+    with pytest.raises(UsageError, match=r"4 values.*takes"):
+        run.render(run.codes[:1, :4], run.cameras[:1])
+
+
+def test_threads_that_share_a_run_each_see_what_they_ask_for(trained_config: Path) -> None:
+    run = load_run(trained_config)
+    codes = [(-1.0) ** row * (row + 1) * torch.ones(1, run.codes.shape[1]) for row in range(8)]
+    camera = run.cameras[:1]
+    alone = [run.render(code, camera)["rgb"] for code in codes]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda row: run.render(codes[row % 8], camera)["rgb"], range(48)))
+    for row, picture in enumerate(together):
+        torch.testing.assert_close(picture, alone[row % 8], rtol=0.0, atol=1e-5)
+    assert len({picture.mean().item() for picture in alone}) == 8
+
+
+def test_loading_prints_nothing(trained_config: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load_run(trained_config)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_moved_run_is_found(copied_run: Path, trained_config: Path) -> None:
+    config = read_config(copied_run)
+    assert config.get_base_dir().resolve() == copied_run.parent.resolve()
+    (copied_run.parent / "nerfstudio_models").rename(copied_run.parent / "elsewhere")
+    with pytest.raises(UsageError, match=r"moved.*no checkpoint"):
+        load_run(copied_run)
+
+
+def test_identities_are_counted_without_the_data(trained_config: Path) -> None:
+    assert count_identities(read_config(trained_config)) == 3
+
+
+def test_a_missing_config_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"config\.yml: No such file.*--load-config takes"):
+        load_run(tmp_path / "config.yml")
+
+
+@pytest.mark.parametrize("text", ["a: 1\n", "{", "\x00", "!!python/object:no.such.Class {}\n"])
+def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yml").write_text(text)
+    with pytest.raises(UsageError, match=r"config\.yml: .*--load-config takes"):
+        load_run(tmp_path / "config.yml")
+
+
+def test_a_run_of_another_method_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text(yaml.dump(all_methods["vanilla-nerf"]))
+    with pytest.raises(UsageError, match="not a run of nerfgen"):
+        load_run(tmp_path / "config.yml")
+
+
+def test_a_damaged_checkpoint_is_named(copied_run: Path) -> None:
+    (checkpoint,) = (copied_run.parent / "nerfstudio_models").glob("*.ckpt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(NerfgenError, match=f"{checkpoint.name}: the checkpoint is damaged"):
+        load_run(copied_run)
+
+
+def test_a_checkpoint_of_another_configuration_ends_with_status_2(
+    copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied_run.write_text(copied_run.read_text().replace("latent_dim: 96", "latent_dim: 32"))
+    with pytest.raises(SystemExit) as exit_info:
+        load_run(copied_run)
+    assert exit_info.value.code == 2
+    assert "another configuration" in capsys.readouterr().err
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with data and a run on it, trained with paths relative to the folder."""
+    project = tmp_path / "project"
+    write_dataset(project / "data", 3, size=16)
+    monkeypatch.chdir(project)
+    config = short_config(Path("data"), Path("outputs"), 1, small=True)
+    config.save_config()
+    config.logging.relative_log_dir = tmp_path / "logs"  # not moved, for what writes logs after this test
+    set_up(config).save_checkpoint(0)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "nerfgen_ns.preprocessing.prepare.prepare", lambda config: pytest.fail("it was prepared")
+    )
+    return project
+
+
+RUN = Path("outputs/test/nerfgen-tiny/run")
+
+
+def test_a_run_opens_from_anywhere_with_its_data_and_without(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cameras = load_run(project / RUN / "config.yml").cameras.camera_to_worlds
+    moved = project.rename(tmp_path / "moved")
+    (tmp_path / "elsewhere" / "data").mkdir(parents=True)  # another folder of the same name
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = load_run(Path("../moved") / RUN / "config.yml")
+    assert run.photographs == moved / "data"
+    assert torch.equal(run.cameras.camera_to_worlds, cameras)
+    _, pipeline, _, _ = eval_setup(Path("../moved") / RUN / "config.yml", test_mode="test")
+    assert pipeline.datamanager.get_datapath() == moved / "data"
+
+    alone = shutil.copytree(moved / RUN, tmp_path / "alone")
+    shutil.rmtree(moved)
+    run = load_run(alone / "config.yml")
+    assert torch.equal(run.cameras.camera_to_worlds, cameras)
+    assert run.render(1, run.cameras[:1])["rgb"].shape == (16, 16, 3)
+    assert usual_camera(run).width.item() == 16
+    write_rendered_photographs(run, run.codes, tmp_path / "rendered")
+    with pytest.raises(UsageError, match="3 of the 3 photographs"):
+        _ = run.photographs
+    _, pipeline, _, _ = eval_setup(alone / "config.yml", test_mode="test")
+    assert len(pipeline.datamanager.next_train(0)[0]) == 32
+
+
+def test_a_photograph_that_is_added_leaves_the_run_as_it_was(project: Path) -> None:
+    transforms = json.loads((project / "data/transforms.json").read_text())
+    transforms["frames"].append({**transforms["frames"][0], "identity": 99, "file_path": "images/new.png"})
+    shutil.copyfile(project / "data" / transforms["frames"][0]["file_path"], project / "data/images/new.png")
+    (project / "data/transforms.json").write_text(json.dumps(transforms))
+    run = load_run(project / RUN / "config.yml")
+    assert len(run.codes) == len(run.cameras) == 3
+
+
+def test_other_files_beside_the_checkpoints_are_left_alone(project: Path) -> None:
+    for name in (".DS_Store", "notes.txt", "step-x.ckpt", "step-000000009.ckpt.part"):
+        (project / RUN / "nerfstudio_models" / name).touch()
+    assert load_run(project / RUN / "config.yml").step == 0
+    assert eval_setup(project / RUN / "config.yml", test_mode="inference")[3] == 0
+
+
+def test_a_run_that_went_on_from_a_step_opens_with_its_own_checkpoint(project: Path) -> None:
+    config = project / RUN / "config.yml"
+    config.write_text(config.read_text().replace("load_step: null", "load_step: 7"))
+    assert "load_step: 7" in config.read_text()
+    assert eval_setup(config, test_mode="inference")[3] == 0
+
+
+def test_a_run_of_before_that_kept_nothing_opens_from_anywhere(project: Path) -> None:
+    (project / RUN / "photographs.npz").unlink()
+    run = load_run(project / RUN / "config.yml")
+    assert run.photographs.resolve() == project / "data"

@@ -1,0 +1,39 @@
+"""The panel in a real browser, on a run of a few steps."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nerfgen_ns.runs.run import CODES_IN_CHECKPOINT, read_checkpoint, read_config
+from nerfgen_ns.training.checkpoints import newest_checkpoint
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def colourful_config(trained_config, tmp_path) -> Path:
+    """The config.yml of the run with codes as far apart as those of a long training."""
+    config = read_config(trained_config)
+    checkpoint, name = read_checkpoint(config), newest_checkpoint(config.get_checkpoint_dir()).name
+    checkpoint["pipeline"][CODES_IN_CHECKPOINT] *= 500.0
+    config.output_dir, config.run_dir = tmp_path, None
+    config.get_checkpoint_dir().mkdir(parents=True)
+    torch.save(checkpoint, config.get_checkpoint_dir() / name)
+    config.save_config()
+    return config.get_base_dir() / "config.yml"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed")
+@pytest.mark.skipif(
+    not (shutil.which("chromium") or shutil.which("google-chrome")), reason="there is no Chromium on the PATH"
+)
+def test_every_step_changes_the_picture_and_nothing_goes_wrong(colourful_config):
+    command = [sys.executable, "-m", "benchmarks.viewer_check", "--load-config", str(colourful_config)]
+    check = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert check.returncode == 0, check.stdout + check.stderr
