@@ -83,7 +83,7 @@ class CamerasBenchmark:
         frames = read_json(self.heads / "transforms.json")["frames"]
         true = np.array([frame.get("true_transform_matrix", frame["transform_matrix"]) for frame in frames])
         focal = np.array([frame["fl_x"] for frame in frames], dtype=np.float64)
-        centre = np.array([[frame["cx"], frame["cy"]] for frame in frames], dtype=np.float64)
+        center = np.array([[frame["cx"], frame["cy"]] for frame in frames], dtype=np.float64)
         exact = np.array([frame["landmarks2d"] for frame in frames])
         eyes = [exact[:, 36:42].mean(axis=1), exact[:, 42:48].mean(axis=1)]
         five = np.stack([*eyes, exact[:, 30], exact[:, 48], exact[:, 54]], axis=1)
@@ -95,7 +95,7 @@ class CamerasBenchmark:
             ("MediaPipe's landmarks", found, FACE_MESH),
         ):
             start = time.perf_counter()
-            fit = fit_collection(landmark_collection(landmarks, focal, centre), scheme)
+            fit = fit_collection(landmark_collection(landmarks, focal, center), scheme)
             figures[name] = {**_errors(fit, true), "seconds": time.perf_counter() - start}
         return figures
 
@@ -117,12 +117,12 @@ def mediapipe_landmarks(photographs: Sequence[Path]) -> Float[np.ndarray, "n m 3
 
 
 def landmark_collection(
-    landmarks: Float[np.ndarray, "n m d"], focal: Float[np.ndarray, "n"], centre: Float[np.ndarray, "n 2"]
+    landmarks: Float[np.ndarray, "n m d"], focal: Float[np.ndarray, "n"], center: Float[np.ndarray, "n 2"]
 ) -> Collection:
     """Landmarks that are all as sure as they come, in pixels and perhaps with relative depth."""
     known = np.full((*landmarks.shape[:2], 3), np.nan)
     known[..., : landmarks.shape[2]] = landmarks
-    return Collection(known, np.ones(landmarks.shape[:2]), focal, centre)
+    return Collection(known, np.ones(landmarks.shape[:2]), focal, center)
 
 
 def _errors(fit: CollectionFit, true: Float[np.ndarray, "n 4 4"]) -> dict[str, float]:
@@ -137,9 +137,9 @@ def _scale(count: int) -> tuple[float, float]:
     """Seconds of the joint fit of made-up landmarks, and the peak of resident memory in megabytes."""
     generator = np.random.default_rng(0)
     half = generator.normal(size=(34, 3)) * [0.05, 0.1, 0.03] + [0.1, 0.0, 0.0]
-    shape = np.concatenate([half, half * [-1, 1, 1]]) + SCHEME_68.centre
+    shape = np.concatenate([half, half * [-1, 1, 1]]) + SCHEME_68.center
     partners = np.concatenate([np.arange(34, 68), np.arange(34)])
-    scheme = LandmarkScheme(68, partners, SCHEME_68.centre, SCHEME_68.radius)
+    scheme = LandmarkScheme(68, partners, SCHEME_68.center, SCHEME_68.radius)
     yaw = generator.normal(size=count) * np.radians(20)
     landmarks = np.full((count, 68, 3), np.nan, np.float32)
     for first in range(0, count, 1000):

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 import tyro
 
-from benchmarks.products import measured_peaks, own_operations, synchronise
+from benchmarks.products import measured_peaks, own_operations, synchronize
 from benchmarks.results_file import write_section
 from benchmarks.trainings import take_step
 from nerfgen_ns import configs
@@ -141,11 +141,11 @@ class GpuCheck:
         rays = trainer.config.pipeline.datamanager.train_num_rays_per_batch
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        synchronise(self.device)
+        synchronize(self.device)
         begin = time.perf_counter()
         for _ in range(self.steps):
             step()
-        synchronise(self.device)
+        synchronize(self.device)
         seconds = (time.perf_counter() - begin) / self.steps
         operations = own_operations(model_config).of(rays * model_config.num_samples, rays)
         return {
@@ -261,7 +261,7 @@ class GpuCheck:
         begin, frames = time.perf_counter(), 20
         for _ in range(frames):
             run.render(code, camera)
-        synchronise(self.device)
+        synchronize(self.device)
         rate = frames / (time.perf_counter() - begin)
         field.use_bf16 = False
         if model.background_field is not None:

@@ -22,13 +22,13 @@ class PinholeCamera:
 
     camera_to_world: Float[np.ndarray, "3 4"]
     focal: Float[np.ndarray, "2"]
-    centre: Float[np.ndarray, "2"]
+    center: Float[np.ndarray, "2"]
 
     def project(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Pixels and z-depth of points in the class frame."""
         seen = (points - self.camera_to_world[:, 3]) @ self.camera_to_world[:, :3]
         depth = -seen[:, 2]
-        pixels = self.centre + self.focal * [1.0, -1.0] * seen[:, :2] / depth[:, None]
+        pixels = self.center + self.focal * [1.0, -1.0] * seen[:, :2] / depth[:, None]
         return np.column_stack([pixels, depth])
 
 
@@ -49,10 +49,10 @@ def mean_landmarks(
     """
     rows, targets = [], []
     for camera, seen in zip(cameras, landmarks, strict=True):
-        slopes = (seen - camera.centre) / camera.focal * [1.0, -1.0]
+        slopes = (seen - camera.center) / camera.focal * [1.0, -1.0]
         right, up, back = camera.camera_to_world[:, :3].T
         axes = np.stack([right, up])
-        # With p the landmark and c the camera's centre: axis·(p − c) = slope · −back·(p − c).
+        # With p the landmark and c the camera's center: axis·(p − c) = slope · −back·(p − c).
         row = axes + slopes[..., None] * back
         rows.append(row)
         targets.append(row @ camera.camera_to_world[:, 3])
@@ -90,7 +90,7 @@ def warp(
     """A photograph as another camera would see it if it lay on the surface, and the surface's z-depth there.
 
     Each triangle is mapped affinely; where several cover a pixel, the nearest counts. What no triangle covers
-    keeps the photograph's own colour, at infinite depth.
+    keeps the photograph's own color, at infinite depth.
     """
     height, width = image.shape[:2]
     columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
@@ -109,5 +109,5 @@ def warp(
         depth[nearest] = here[nearest]
         origin[nearest] = shares[nearest] @ shown[triangle, :2]
     places = [origin[..., 1] - 0.5, origin[..., 0] - 0.5]
-    warped = [map_coordinates(image[..., colour], places, order=1, mode="nearest") for colour in range(3)]
+    warped = [map_coordinates(image[..., color], places, order=1, mode="nearest") for color in range(3)]
     return np.stack(warped, axis=-1), depth

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.products import synchronise
+from benchmarks.products import synchronize
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Pace:
         return self.elapsed < self._until or self._stop()
 
     def _stop(self) -> bool:
-        synchronise(self.device)
+        synchronize(self.device)
         self._before, self._resumed = self.elapsed, None
         until = self.pause()
         if until is None:

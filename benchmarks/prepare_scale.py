@@ -25,7 +25,7 @@ from rich.table import Table
 from nerfgen_ns.cameras.projection import Cameras, observe, rotation_matrices
 from nerfgen_ns.preprocessing import prepare as stages
 from nerfgen_ns.preprocessing.landmarks.models import (
-    LANDMARK_CENTRE,
+    LANDMARK_CENTER,
     LANDMARK_COUNT,
     LANDMARK_RADIUS,
     mirror_partners,
@@ -75,7 +75,7 @@ def _shape(seed: int) -> np.ndarray:
     partners = mirror_partners()
     points = (points + points[partners] * [-1, 1, 1]) / 2
     points -= points.mean(axis=0)
-    return points * (LANDMARK_RADIUS / np.sqrt((points**2).sum(axis=1).mean())) + LANDMARK_CENTRE
+    return points * (LANDMARK_RADIUS / np.sqrt((points**2).sum(axis=1).mean())) + LANDMARK_CENTER
 
 
 @dataclass

@@ -3,7 +3,7 @@
 A layer that takes `inputs` values to `outputs` values costs 2·inputs·outputs operations a row in the forward
 pass, as many again for the gradient of its weights, and as many again for the gradient of its inputs unless
 those are an encoding, which needs none. Rows are samples in the foreground field and rays elsewhere. Nothing
-else is counted: no encoding, activation, compositing, optimiser.
+else is counted: no encoding, activation, compositing, optimizer.
 """
 
 from __future__ import annotations
@@ -86,17 +86,17 @@ def measured_peaks(device: torch.device) -> dict[str, float]:
 def _rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
     first, second = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     product = first @ second
-    synchronise(device)
+    synchronize(device)
     count, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < SECONDS_EACH_SIZE:
         for _ in range(10 if device.type == "cuda" else 1):
             torch.matmul(first, second, out=product)
             count += 1
-        synchronise(device)
+        synchronize(device)
     return 2.0 * size**3 * count / (time.perf_counter() - begin)
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -71,12 +71,12 @@ class Foreground(nn.Module):
             again = entering if layer == settings.skip_layer else 0
             self.hidden.append(nn.Linear(settings.width + again, settings.width))
         self.density = nn.Linear(settings.width, 1)
-        self.colour = nn.Linear(settings.width, 3)
+        self.color = nn.Linear(settings.width, 3)
 
     def forward(
         self, positions: Float[Tensor, "rays samples 3"], codes: Float[Tensor, "rays samples latent"]
     ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
-        """Density per unit of length and colour in [0, 1] of each sample."""
+        """Density per unit of length and color in [0, 1] of each sample."""
         entering = torch.cat([encode(positions, self.settings.octaves), codes], dim=-1)
         features = entering
         for layer, linear in enumerate(self.hidden):
@@ -84,7 +84,7 @@ class Foreground(nn.Module):
                 features = torch.cat([features, entering], dim=-1)
             features = F.relu(linear(features))
         density = 10.0 * F.softplus(self.density(features) - 2.0)
-        return density[..., 0], torch.sigmoid(self.colour(features))
+        return density[..., 0], torch.sigmoid(self.color(features))
 
 
 class Background(nn.Module):
@@ -96,16 +96,16 @@ class Background(nn.Module):
         sizes = [3 + 6 * settings.background_octaves + settings.latent_dim]
         sizes += [settings.background_width] * (settings.background_layers - 1)
         self.hidden = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
-        self.colour = nn.Linear(sizes[-1], 3)
+        self.color = nn.Linear(sizes[-1], 3)
 
     def forward(
         self, directions: Float[Tensor, "rays 3"], codes: Float[Tensor, "rays latent"]
     ) -> Float[Tensor, "rays 3"]:
-        """Colour in [0, 1] of each ray."""
+        """Color in [0, 1] of each ray."""
         features = torch.cat([encode(directions, self.settings.background_octaves), codes], dim=-1)
         for linear in self.hidden:
             features = F.relu(linear(features))
-        return torch.sigmoid(self.colour(features))
+        return torch.sigmoid(self.color(features))
 
 
 class Pixels(NamedTuple):
@@ -146,12 +146,12 @@ class Reference(nn.Module):
         codes = self.table(rows)
         distances = 0.5 * (bounds[:, 1:] + bounds[:, :-1])
         positions = origins[:, None] + directions[:, None] * distances[..., None]
-        density, colours = self.foreground(positions, codes[:, None].expand(*distances.shape, -1))
+        density, colors = self.foreground(positions, codes[:, None].expand(*distances.shape, -1))
         passed = torch.exp(-density * (bounds[:, 1:] - bounds[:, :-1]))
         reached = torch.cat([torch.ones_like(passed[:, :1]), passed[:, :-1]], dim=-1).cumprod(dim=-1)
         weights = reached * (1.0 - passed)
         accumulation = weights.sum(dim=-1, keepdim=True)
-        rgb = (weights[..., None] * colours).sum(dim=1)
+        rgb = (weights[..., None] * colors).sum(dim=1)
         rgb = rgb + (1.0 - accumulation) * self.background(directions, codes)
         depth = (weights * distances).sum(dim=-1, keepdim=True) / accumulation.clamp(min=1e-6)
         return Pixels(rgb, accumulation, torch.where(accumulation > 1e-3, depth, bounds[:, -1:]), weights)

@@ -16,7 +16,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 
-from benchmarks.products import synchronise
+from benchmarks.products import synchronize
 from benchmarks.trainings import take_step
 from nerfgen_ns.configs import nerfgen_tiny
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager, NerfgenDataManagerConfig
@@ -52,7 +52,7 @@ class SyntheticImages(NerfgenDataset):
     """Squares of noise in front of noise, made rather than read."""
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 3"]:
-        """Colours of one image, 0–255."""
+        """Colors of one image, 0–255."""
         return self._pictured(image_idx)[..., :3]
 
     def get_numpy_matte(self, image_idx: int) -> UInt8[np.ndarray, "height width"]:
@@ -188,7 +188,7 @@ class Training:
     def step(self) -> None:
         """One step with everything that the trainer does in it, logging and saving excepted."""
         take_step(self.trainer, self.taken)
-        synchronise(self.trainer.pipeline.device)
+        synchronize(self.trainer.pipeline.device)
         self.taken += 1
 
 

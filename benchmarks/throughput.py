@@ -185,7 +185,7 @@ def per_second(counts: dict[str, float]) -> dict[str, float]:
 
 
 def seconds_to_reach(curve: Curve, target: float) -> float | None:
-    """When a curve first reaches a PSNR, linear between two judgements; None if it never does.
+    """When a curve first reaches a PSNR, linear between two judgments; None if it never does.
 
     On a curve that flattens this is late rather than early.
     """

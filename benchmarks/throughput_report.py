@@ -12,7 +12,7 @@ from benchmarks.results_file import write_section
 from nerfgen_ns.utils.files import replace_file
 
 NAMES = {"reference": "literal method", "ours": "ours"}
-COLOURS = {"reference": "tab:gray", "ours": "tab:blue"}
+COLORS = {"reference": "tab:gray", "ours": "tab:blue"}
 UNAVAILABLE = "–"
 
 Rows = list[list[str]]
@@ -118,12 +118,12 @@ def plot_curves(path: Path, trainings: dict[str, dict[str, Any]], target: dict[s
     axes = figure.add_subplot()
     for name, training in trainings.items():
         seconds, psnr = zip(*training["new_view_psnr"][1:], strict=True)
-        axes.plot(seconds, psnr, marker="o", color=COLOURS[name], label=NAMES[name])
+        axes.plot(seconds, psnr, marker="o", color=COLORS[name], label=NAMES[name])
     if target["psnr"] is not None:
         axes.axhline(target["psnr"], color="black", linewidth=0.8, linestyle=":")
         for name, reached in target["seconds"].items():
             if reached:
-                axes.axvline(reached, color=COLOURS[name], linewidth=0.8, linestyle=":")
+                axes.axvline(reached, color=COLORS[name], linewidth=0.8, linestyle=":")
                 axes.annotate(
                     f"{reached:.1f} s", (reached, target["psnr"]), xytext=(4, -12), textcoords="offset points"
                 )

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.pace import Pace
-from benchmarks.products import synchronise
+from benchmarks.products import synchronize
 from benchmarks.trainings import OwnTraining, ReferenceTraining, Training, TrainingSettings
 from nerfgen_ns.cameras.trajectories import path_around, turned_cameras
 from nerfgen_ns.dataset_format.transforms import row_of_identity
@@ -175,11 +175,11 @@ class Server:
         photographs = self.training.cameras
         around = turned_cameras(photographs, path_around(photographs, count), size)
         self.training.render(0, around[:1])
-        synchronise(self.training.device)
+        synchronize(self.training.device)
         begin = time.perf_counter()
         for frame in range(count):
             self.training.render(0, around[frame : frame + 1])
-        synchronise(self.training.device)
+        synchronize(self.training.device)
         return count / (time.perf_counter() - begin)
 
     def _peak_megabytes(self) -> dict[str, float]:

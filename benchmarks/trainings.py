@@ -110,7 +110,7 @@ class ReferenceTraining(Training):
         self.product_format = "fp32"
 
     def train(self, pace: Pace) -> None:
-        """Take steps of its optimiser; learning rates decay exponentially."""
+        """Take steps of its optimizer; learning rates decay exponentially."""
         settings, optimizer = self.model.settings, self.model.optimizer()
         rates = [group["lr"] for group in optimizer.param_groups]
         goes_on, step = True, 0

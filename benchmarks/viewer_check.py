@@ -108,7 +108,7 @@ class ViewerCheck:
             lambda: type_into(page, "A to B", 0.2),
         )
         step("along the morph", lambda: type_into(page, "A to B", 0.9))
-        step("background", lambda: choose(page, "Background", "colour"))
+        step("background", lambda: choose(page, "Background", "color"))
         step("depth", lambda: choose(page, "Output type", "depth"))
         step("reset", lambda: page.get_by_role("button", name="Reset", exact=True).click())
         if page.get_by_text("That did not work").count():

@@ -34,7 +34,7 @@ from nerfgen_ns.utils.files import cache_folder, read_json, writable_cache_folde
 
 @dataclass
 class NerfgenDataParserConfig(NerfstudioDataParserConfig):
-    """Cameras as they are: the class frame is the world frame, so nothing is turned, centred or scaled."""
+    """Cameras as they are: the class frame is the world frame, so nothing is turned, centered or scaled."""
 
     _target: type = field(default_factory=lambda: NerfgenDataParser)
     """Target class to instantiate."""

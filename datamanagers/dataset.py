@@ -44,7 +44,7 @@ class NerfgenDataset(InputDataset):
         return digests is not None and digest_of(self.image_filenames[image_idx]) != digests[image_idx]
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 3"]:
-        """Colours of one image, 0–255."""
+        """Colors of one image, 0–255."""
         if self.is_gone(image_idx):
             camera = self.cameras[image_idx]
             return np.full((int(camera.height), int(camera.width), 3), GRAY, dtype=np.uint8)

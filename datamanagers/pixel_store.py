@@ -30,7 +30,7 @@ MOST_AT_ONCE = 8
 
 
 class PixelStore:
-    """Colours and mattes of a data set's images, four bytes a pixel, images of any sizes one after another.
+    """Colors and mattes of a data set's images, four bytes a pixel, images of any sizes one after another.
 
     Images are decoded a few at a time; as floats they never exist together.
 
@@ -99,9 +99,9 @@ class PixelStore:
 
 def read_pixels(dataset: NerfgenDataset, image: int) -> tuple[UInt8[np.ndarray, "pixels 4"], bool]:
     """An image's pixels row by row, and whether it has a matte; without one the fourth byte is 0."""
-    colours, matte = dataset.get_numpy_image(image), dataset.get_numpy_matte(image)
-    pixels = np.zeros((colours.shape[0] * colours.shape[1], BYTES_OF_PIXEL), dtype=np.uint8)
-    pixels[:, :3] = colours.reshape(-1, 3)
+    colors, matte = dataset.get_numpy_image(image), dataset.get_numpy_matte(image)
+    pixels = np.zeros((colors.shape[0] * colors.shape[1], BYTES_OF_PIXEL), dtype=np.uint8)
+    pixels[:, :3] = colors.reshape(-1, 3)
     if matte is not None:
         pixels[:, 3] = matte.reshape(-1)
     return pixels, matte is not None

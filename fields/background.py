@@ -1,4 +1,4 @@
-"""The background field: one colour a ray, given a latent code."""
+"""The background field: one color a ray, given a latent code."""
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from nerfgen_ns.fields.encoding import PositionalEncoding
 
 
 class BackgroundField(nn.Module):
-    """g(d|z): a ReLU MLP on the encoded ray direction; colour without geometry.
+    """g(d|z): a ReLU MLP on the encoded ray direction; color without geometry.
 
     LOLNeRF (CVPR 2022), section 3.3: without it the class model spends density on the backgrounds.
 
@@ -36,9 +36,9 @@ class BackgroundField(nn.Module):
     def forward(
         self, directions: Float[Tensor, "rays 3"], codes: Float[Tensor, "groups latent"]
     ) -> Float[Tensor, "rays 3"]:
-        """Colour in [0, 1] of each ray; directions are unit vectors in the class frame.
+        """Color in [0, 1] of each ray; directions are unit vectors in the class frame.
 
-        There is one code for all rays, one a ray, or one for as many neighbouring rays each.
+        There is one code for all rays, one a ray, or one for as many neighboring rays each.
         """
         dtype = product_dtype(directions, self.use_bf16)
         encoded = self.encoding(directions).to(dtype)

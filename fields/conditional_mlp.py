@@ -56,7 +56,7 @@ def conditional_mlp(
     skip_term: Float[Tensor, "groups width"] | None = None,
     skip_weight: Float[Tensor, "width encoded"] | None = None,
 ) -> Float[Tensor, "points outputs"]:
-    """ReLU layers on encoded points and terms that neighbouring points share, and a linear layer at the end.
+    """ReLU layers on encoded points and terms that neighboring points share, and a linear layer at the end.
 
     It is what `torch.nn.functional` would give. Its gradient is written out, because on a processor half the
     time of small layers goes into what autograd does between their products: activations are masked in place

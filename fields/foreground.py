@@ -1,4 +1,4 @@
-"""The foreground field: density and colour at a position, given a latent code."""
+"""The foreground field: density and color at a position, given a latent code."""
 
 from typing import NamedTuple
 
@@ -85,7 +85,7 @@ class ForegroundField(nn.Module):
     def forward(
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
     ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
-        """Density (per unit of length) and colour in [0, 1] at each sample, in the class frame."""
+        """Density (per unit of length) and color in [0, 1] at each sample, in the class frame."""
         density, rgb = self._outputs(positions, terms, self.density_head, self.rgb_head).split([1, 3], dim=-1)
         return activate_density(density.squeeze(-1)), torch.sigmoid(rgb)
 

@@ -40,7 +40,7 @@ Code = Float[Tensor, "latent"]
 class ClassModel:
     """One class of objects: render, fit, sample, mix and mesh them.
 
-    Positions are in the class frame: right-handed, y up, objects look to +z, all within [−1, 1]³. Colours are
+    Positions are in the class frame: right-handed, y up, objects look to +z, all within [−1, 1]³. Colors are
     in [0, 1]. A latent code is a tensor of shape (D,); rows of the latent table are the codes of the
     photographs that the class was trained on.
 
@@ -138,7 +138,7 @@ class ClassModel:
         return interpolate(first, second, share, kind, self.space.mean)
 
     def mesh(self, code: Code, resolution: int = 128) -> Mesh:
-        """A closed surface of one object, with normals and colours, in the class frame.
+        """A closed surface of one object, with normals and colors, in the class frame.
 
         Args:
             code: its latent code.

@@ -21,7 +21,7 @@ POSE_LR = 4e-4
 
 
 def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) -> dict[str, Any]:
-    """The networks' optimiser and, for the tables, Adam that touches only the rows of the batch.
+    """The networks' optimizer and, for the tables, Adam that touches only the rows of the batch.
 
     The pose correction, where it is switched on, waits until the shapes have formed.
     """
@@ -126,7 +126,7 @@ nerfgen_tiny = MethodSpecification(
                 num_samples=16,
                 num_eval_samples=16,
                 grid_resolution=48,
-                # Measured by benchmarks.ablate: heavier losses of the shape take steps away from the colours.
+                # Measured by benchmarks.ablate: heavier losses of the shape take steps away from the colors.
                 background_weight=0.3,
                 mask_loss_mult=0.1,
                 hard_surface_loss_mult=0.03,

@@ -129,6 +129,6 @@ def test_make_has_the_target(target: str) -> None:
     assert f"\n{target}:" in (ROOT / "Makefile").read_text()
 
 
-def test_the_licence_is_the_one_that_the_package_names() -> None:
+def test_the_license_is_the_one_that_the_package_names() -> None:
     assert "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text()
     assert PROJECT["project"]["license"]["text"] == "Apache-2.0"

@@ -53,12 +53,12 @@ def first_photographs(data: Path, count: int, folder: Path, cameras: CameraSourc
 
 def _fit_cameras(data: Path, frames: list[dict[str, Any]], source: CameraSource) -> np.ndarray:
     focal = np.array([frame["fl_x"] for frame in frames], dtype=np.float64)
-    centre = np.array([[frame["cx"], frame["cy"]] for frame in frames], dtype=np.float64)
+    center = np.array([[frame["cx"], frame["cy"]] for frame in frames], dtype=np.float64)
     if source == "exact landmarks":
         if any("landmarks2d" not in frame for frame in frames):
             raise UsageError(f'{data}: its frames have no "landmarks2d"; leave the ablation cameras out')
         landmarks, scheme = np.array([frame["landmarks2d"] for frame in frames]), SCHEME_68
     else:
         landmarks, scheme = mediapipe_landmarks([Path(frame["file_path"]) for frame in frames]), FACE_MESH
-    fit = fit_collection(landmark_collection(landmarks, focal, centre), scheme)
+    fit = fit_collection(landmark_collection(landmarks, focal, center), scheme)
     return fit.cameras.camera_to_world()

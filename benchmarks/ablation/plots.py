@@ -16,7 +16,7 @@ PANELS = (
     ("new_views_foreground_psnr", "New views\nPSNR inside the matte, dB"),
     ("new_views_depth_correlation", "New views\ndepth correlation"),
 )
-COLOUR, REFERENCE_COLOUR, FAINT = "#2a6f97", "#c05621", "#d5d9de"
+COLOR, REFERENCE_COLOR, FAINT = "#2a6f97", "#c05621", "#d5d9de"
 
 
 def plot_ablation(path: Path, rows: Sequence[Row], reference: str, axis: str | None) -> None:
@@ -25,7 +25,7 @@ def plot_ablation(path: Path, rows: Sequence[Row], reference: str, axis: str | N
     Args:
         path: the file.
         rows: the variants: see `tables.Row`; over an axis also with their `place` on it.
-        reference: the name of the variant that the others are compared with, in another colour.
+        reference: the name of the variant that the others are compared with, in another color.
         axis: what the places are, drawn to a logarithmic scale; None: the variants stand side by side.
     """
     # Not pyplot: no window, no state that stays behind.
@@ -57,11 +57,11 @@ def _side_by_side(panel: Any, rows: Sequence[Row], key: str, reference: str) -> 
         values = row["figures"].get(key, [])
         if not values:
             continue
-        colour = REFERENCE_COLOUR if row["name"] == reference else COLOUR
-        panel.plot(values, [place] * len(values), "o", color=colour, markersize=5, alpha=0.6, mew=0)
-        panel.plot([np.mean(values)], [place], "|", color=colour, markersize=16, mew=2)
+        color = REFERENCE_COLOR if row["name"] == reference else COLOR
+        panel.plot(values, [place] * len(values), "o", color=color, markersize=5, alpha=0.6, mew=0)
+        panel.plot([np.mean(values)], [place], "|", color=color, markersize=16, mew=2)
         if row["name"] == reference:
-            panel.axvspan(min(values), max(values), color=colour, alpha=0.1, linewidth=0)
+            panel.axvspan(min(values), max(values), color=color, alpha=0.1, linewidth=0)
 
 
 def _over_axis(panel: Any, rows: Sequence[Row], key: str, reference: str, axis: str) -> None:
@@ -73,8 +73,8 @@ def _over_axis(panel: Any, rows: Sequence[Row], key: str, reference: str, axis: 
     panel.set_xlabel(axis, fontsize=9)
     panel.grid(axis="y", color=FAINT, linewidth=0.8)
     panel.set_axisbelow(True)
-    panel.plot(places, [np.mean(row["figures"][key]) for row in shown], color=COLOUR, linewidth=1.5)
+    panel.plot(places, [np.mean(row["figures"][key]) for row in shown], color=COLOR, linewidth=1.5)
     for row in shown:
         values = row["figures"][key]
-        colour = REFERENCE_COLOUR if row["name"] == reference else COLOUR
-        panel.plot([row["place"]] * len(values), values, "o", color=colour, markersize=5, alpha=0.6, mew=0)
+        color = REFERENCE_COLOR if row["name"] == reference else COLOR
+        panel.plot([row["place"]] * len(values), values, "o", color=color, markersize=5, alpha=0.6, mew=0)

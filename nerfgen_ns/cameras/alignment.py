@@ -59,7 +59,7 @@ def camera_errors(fitted: Float[np.ndarray, "n 4 4"], true: Float[np.ndarray, "n
     return {
         "rotation error, degrees, median": float(np.median(angles)),
         "rotation error, degrees, 90th percentile": float(np.percentile(angles, 90)),
-        "camera centre error, units of the truth, median": float(np.median(distances) / aligned.scale),
+        "camera center error, units of the truth, median": float(np.median(distances) / aligned.scale),
         "gauge removed, degrees": float(np.degrees(Rotation.from_matrix(aligned.rotation).magnitude())),
     }
 
@@ -67,8 +67,8 @@ def camera_errors(fitted: Float[np.ndarray, "n 4 4"], true: Float[np.ndarray, "n
 def align_collection(true: Float[np.ndarray, "n 4 4"], fitted: Float[np.ndarray, "n 4 4"]) -> Similarity:
     """The one similarity that takes the true cameras nearest to the fitted ones.
 
-    Its rotation is the median of the cameras' rotations; its scale and translation minimise the sum of the
-    distances between the centres. Robust, so that a few failed cameras do not move the rest. Where focal
+    Its rotation is the median of the cameras' rotations; its scale and translation minimize the sum of the
+    distances between the centers. Robust, so that a few failed cameras do not move the rest. Where focal
     lengths differ, bring them together first: see `with_focal_length`.
     """
     turns = Rotation.from_matrix(fitted[:, :3, :3]) * Rotation.from_matrix(true[:, :3, :3]).inv()

@@ -1,7 +1,7 @@
 """Pinhole cameras of a whole collection at once: rotations and projection.
 
 Frames: the class frame is right-handed, y up; cameras look along −z with y up (OpenGL); pixels count from the
-upper left corner with pixel centres at +0.5.
+upper left corner with pixel centers at +0.5.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ class Cameras:
     translation: Float[np.ndarray, "n 3"]
     focal: Float[np.ndarray, "n"]
     """Focal length in pixels."""
-    centre: Float[np.ndarray, "n 2"]
+    center: Float[np.ndarray, "n 2"]
     """Principal point in pixels."""
 
     def __len__(self) -> int:
         return len(self.rotation)
 
     def __getitem__(self, which: slice) -> "Cameras":
-        return Cameras(self.rotation[which], self.translation[which], self.focal[which], self.centre[which])
+        return Cameras(self.rotation[which], self.translation[which], self.focal[which], self.center[which])
 
     def camera_to_world(self) -> Float[np.ndarray, "n 4 4"]:
         """nerfstudio's `transform_matrix` of each camera."""
@@ -54,7 +54,7 @@ def project(cameras: Cameras, points: Float[np.ndarray, "*n m 3"]) -> Float[np.n
 
 def _project_seen(cameras: Cameras, seen: Float[np.ndarray, "n m 3"]) -> Float[np.ndarray, "n m 2"]:
     slopes = seen[..., :2] / -seen[..., 2:] * [1.0, -1.0]
-    return cameras.centre[:, None] + cameras.focal[:, None, None] * slopes
+    return cameras.center[:, None] + cameras.focal[:, None, None] * slopes
 
 
 def observe(cameras: Cameras, points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "n m 3"]:

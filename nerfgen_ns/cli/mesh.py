@@ -20,10 +20,10 @@ SUFFIXES = {"mesh": (".ply", ".obj", ".glb"), "points": (".ply",), "voxels": (".
 
 @dataclass
 class Mesh:
-    """Write one object as a closed coloured mesh, as a voxel grid or as a coloured point cloud.
+    """Write one object as a closed colored mesh, as a voxel grid or as a colored point cloud.
 
     Which object: --identity or --code; if neither is given, the mean of the latent table.
-    It is in the class frame and in its units: y up, the front towards +z, within [-1, 1] along each axis.
+    It is in the class frame and in its units: y up, the front toward +z, within [-1, 1] along each axis.
     What no photograph of the run could show is cut off; a side that none shows is what the field makes of it.
     """
 
@@ -32,9 +32,9 @@ class Mesh:
     output_path: Path
     """The file: .ply, .obj or .glb for a mesh, .ply for points, .npz for voxels."""
     kind: Literal["mesh", "points", "voxels"] = "mesh"
-    """What to make. mesh: a closed surface, with smoothed normals and vertex colours; points: spread evenly
-    over that surface, with normals and colours; voxels: the arrays `occupancy` (n × n × n, bool, axes x, y,
-    z), `colour` (n × n × n × 3, bytes) and `box` (the least and the greatest corner of the grid)."""
+    """What to make. mesh: a closed surface, with smoothed normals and vertex colors; points: spread evenly
+    over that surface, with normals and colors; voxels: the arrays `occupancy` (n × n × n, bool, axes x, y,
+    z), `color` (n × n × n × 3, bytes) and `box` (the least and the greatest corner of the grid)."""
     identity: int | None = None
     """The object: its row of the latent table."""
     code: str | None = None

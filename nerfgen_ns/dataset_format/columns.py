@@ -85,7 +85,7 @@ def read_overview(folder: Path) -> Overview:
 def camera_angles(rotation: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 3"]:
     """Yaw, pitch and roll in degrees of camera-to-world rotations.
 
-    Yaw turns about y from the front (+z) towards +x, pitch then rises towards +y, and roll turns the camera
+    Yaw turns about y from the front (+z) toward +x, pitch then rises toward +y, and roll turns the camera
     about its own viewing direction, its right side upwards.
     """
     right, back = rotation[:, :, 0], rotation[:, :, 2]

@@ -91,11 +91,11 @@ def _check_cameras(path: Path, transforms: dict[str, Any], frames: list[dict[str
         [frame.get("transform_matrix", transforms.get("transform_matrix")) for frame in frames], where
     )
     check_focal_lengths(numbers("fl_x", "fl_y"), where)
-    sizes, centres = numbers("w", "h"), numbers("cx", "cy")
-    wrong = ~(np.isfinite(centres).all(axis=1) & np.isfinite(sizes).all(axis=1) & (sizes >= 1).all(axis=1))
+    sizes, centers = numbers("w", "h"), numbers("cx", "cy")
+    wrong = ~(np.isfinite(centers).all(axis=1) & np.isfinite(sizes).all(axis=1) & (sizes >= 1).all(axis=1))
     if wrong.any():
         place = int(np.argmax(wrong))
-        raise UsageError(f"{where(place)}: w, h, cx, cy are {[*sizes[place], *centres[place]]}; give pixels")
+        raise UsageError(f"{where(place)}: w, h, cx, cy are {[*sizes[place], *centers[place]]}; give pixels")
 
 
 def rows_of_frames(frames: list[dict[str, Any]]) -> list[int]:

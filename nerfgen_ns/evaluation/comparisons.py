@@ -56,8 +56,8 @@ def compared(renders: Sequence[Render], values: Sequence[float], name: str, unit
 
 
 def beside_each_other(render: Render) -> Image3:
-    """Photograph, render, their difference (grey is none), depth and normals, in one row."""
-    difference = 0.5 + 0.5 * (render.colours - render.true_colours)
+    """Photograph, render, their difference (gray is none), depth and normals, in one row."""
+    difference = 0.5 + 0.5 * (render.colors - render.true_colors)
     return row_of(
         [
             render.photograph,
@@ -110,7 +110,7 @@ def score_images(renders: Sequence[Render], lpips: Lpips) -> list[dict[str, floa
     """Of each render its scores, by their keys in `SCORES`; NaN where one is not defined."""
     scores = []
     for render in renders:
-        rgb, image, matte = render.colours, render.true_colours, render.matte
+        rgb, image, matte = render.colors, render.true_colors, render.matte
         scores.append(
             {
                 "psnr": float(psnr(rgb, image)),
@@ -171,7 +171,7 @@ def part_figures(folder: TestFolder, renders: Sequence[Render], of: str = "") ->
         labels = folder.semantics(render.view.number)
         for number, label in enumerate(folder.labels):
             part = labels == number
-            values[label].append(float(psnr(render.colours[part], render.true_colours[part])))
+            values[label].append(float(psnr(render.colors[part], render.true_colors[part])))
     return [
         mean_figure(f"PSNR of {label.replace('_', ' ')}{f', {of}' if of else ''}", psnrs, "dB", "higher")
         for label, psnrs in values.items()

@@ -51,7 +51,7 @@ class Picture:
     caption: str
     """What it shows, one line."""
     image: UInt8[np.ndarray, "height width 3"]
-    """Its colours, 0–255."""
+    """Its colors, 0–255."""
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ class SavedRenders:
     """A folder of renders, for each test folder one within it.
 
     Each render is named after its photograph: NAME.png is the picture as it was judged, and NAME.npz holds
-    `depth` (z-depth in the camera's frame, the class's units), `accumulation` and `normals` (as colours in
+    `depth` (z-depth in the camera's frame, the class's units), `accumulation` and `normals` (as colors in
     [0, 1]), float32. Files of an earlier call are replaced.
 
     Args:
@@ -255,15 +255,15 @@ class Render:
     accumulation: Float[Tensor, "height width"]
     """Its accumulation, in [0, 1]."""
     normals: Float[Tensor, "height width 3"]
-    """Its normals in the class frame, as the model's colours in [0, 1]."""
+    """Its normals in the class frame, as the model's colors in [0, 1]."""
 
     @property
-    def colours(self) -> Float[Tensor, "height width 3"]:
+    def colors(self) -> Float[Tensor, "height width 3"]:
         """The render in [0, 1]."""
         return torch.from_numpy(self.rgb / np.float32(255))
 
     @property
-    def true_colours(self) -> Float[Tensor, "height width 3"]:
+    def true_colors(self) -> Float[Tensor, "height width 3"]:
         """The photograph in [0, 1]."""
         return torch.from_numpy(self.photograph / np.float32(255))
 

@@ -35,7 +35,7 @@ class ViewWithTruth:
     camera: Cameras
     """Its camera, of shape (1,), of the size that the view is judged at."""
     image: Float[Tensor, "height width 3"]
-    """Colours in [0, 1]."""
+    """Colors in [0, 1]."""
     matte: Float[Tensor, "height width"] | None
     """Soft foreground in [0, 1]; None where it has none."""
     depth: Float[Tensor, "height width"] | None
@@ -47,7 +47,7 @@ class Rendered:
     """What a model or a baseline makes of a view."""
 
     rgb: Float[Tensor, "height width 3"]
-    """Colours in [0, 1]."""
+    """Colors in [0, 1]."""
     depth: Float[Tensor, "height width"] | None = None
     """z-depth in the camera's frame, in any unit; None: it makes none."""
     accumulation: Float[Tensor, "height width"] | None = None

@@ -47,7 +47,7 @@ def search_cameras(
     """The camera of each view, from its pixels alone.
 
     A grid of yaw and pitch around the usual cameras is rendered with the table's mean and compared with the
-    photograph, its colours and, where there is one, its matte. The best few are refined together with a code
+    photograph, its colors and, where there is one, its matte. The best few are refined together with a code
     each, and the one that explains the photograph best is taken.
 
     Args:
@@ -95,7 +95,7 @@ def view_errors(
     codes: Float[Tensor, "objects latent"],
     motions: Float[Tensor, "views 3 4"] | None = None,
 ) -> Float[Tensor, "views"]:
-    """Mean squared error of colour and, where there are mattes, of accumulation, over some pixels of each."""
+    """Mean squared error of color and, where there are mattes, of accumulation, over some pixels of each."""
     sampler = ViewSampler(views, COMPARED_RAYS, model.device)
     errors = []
     with frozen(model):

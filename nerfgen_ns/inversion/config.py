@@ -23,12 +23,12 @@ class FitConfig:
     usual, less lets them follow their photograph."""
     code_noise: float = 0.2
     """Standard deviation of the noise on the codes at every step, in those of the latent table: what is
-    found is a code whose neighbours explain the photograph too, which is better from other sides."""
+    found is a code whose neighbors explain the photograph too, which is better from other sides."""
     mask_loss_mult: float | None = 0.1
-    """Weight of the accumulation against the matte. Of a finished class it says little that the colours do
+    """Weight of the accumulation against the matte. Of a finished class it says little that the colors do
     not say, and what it takes of the code is lost to them. If None, as in training."""
     background_weight: float = 0.1
-    """Weight of the colours outside the matte, where those inside have 1. What a photograph says of its
+    """Weight of the colors outside the matte, where those inside have 1. What a photograph says of its
     background is lost to its object, for both share one code. Without mattes it has no part."""
     refine_cameras: bool = False
     """Correct the cameras with the codes, a little turn and shift for each photograph."""

@@ -319,7 +319,7 @@ def tune(
 def _difference(
     tuned: NerfgenModel, original: NerfgenModel, ray_bundle: RayBundle, codes: Float[Tensor, "rays latent"]
 ) -> Float[Tensor, ""]:
-    """Mean squared difference of two models' colours and accumulations."""
+    """Mean squared difference of two models' colors and accumulations."""
     devices = [original.device] if original.device.type == "cuda" else []
     # The same samples on the rays, so what differs is the networks: the state is put back on every device.
     with torch.random.fork_rng(devices), frozen(original), torch.no_grad():

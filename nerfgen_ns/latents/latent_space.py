@@ -113,8 +113,8 @@ def interpolate(
     straight = torch.lerp(first, second, share)
     if kind == "linear":
         return straight
-    centre = torch.zeros_like(first) if mean is None else mean
-    start, end = first - centre, second - centre
+    center = torch.zeros_like(first) if mean is None else mean
+    start, end = first - center, second - center
     lengths = start.norm() * end.norm()
     cosine = (start @ end / lengths.clamp(min=torch.finfo(first.dtype).tiny)).clamp(-1.0, 1.0)
     angle = torch.acos(cosine)
@@ -123,7 +123,7 @@ def interpolate(
     arc = (
         torch.sin((1.0 - share) * angle) * start / start.norm() + torch.sin(share * angle) * end / end.norm()
     )
-    return centre + torch.lerp(start.norm(), end.norm(), share) * arc / torch.sin(angle)
+    return center + torch.lerp(start.norm(), end.norm(), share) * arc / torch.sin(angle)
 
 
 def way(

@@ -1,1 +1,1 @@
-"""Meshes, voxel grids and colored points of objects, in the class frame: y up, the front towards +z."""
+"""Meshes, voxel grids and colored points of objects, in the class frame: y up, the front toward +z."""

@@ -15,10 +15,10 @@ from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.meshing.field import (
     ObjectField,
     Progress,
-    colours_at,
+    colors_at,
     object_field,
     solid_lattice,
-    surface_colours,
+    surface_colors,
 )
 from nerfgen_ns.meshing.mesh import (
     APART,
@@ -50,8 +50,8 @@ class Voxels:
 
     occupancy: Bool[np.ndarray, "n n n"]
     """Whether the middle of each voxel lies in the object."""
-    colour: UInt8[np.ndarray, "n n n 3"]
-    """Colours of the occupied voxels, sRGB; 0 elsewhere."""
+    color: UInt8[np.ndarray, "n n n 3"]
+    """Colors of the occupied voxels, sRGB; 0 elsewhere."""
     box: Float[np.ndarray, "2 3"] = field(default_factory=_class_box)
     """The least and the greatest corner of the cube in the class frame."""
 
@@ -67,7 +67,7 @@ def largest_body(inside: Bool[np.ndarray, "n n n"]) -> Bool[np.ndarray, "n n n"]
 
 
 def write_voxels(path: Path, voxels: Voxels) -> None:
-    """Write voxels as .npz with the arrays `occupancy`, `colour` and `box`.
+    """Write voxels as .npz with the arrays `occupancy`, `color` and `box`.
 
     Raises:
         UsageError: another suffix.
@@ -75,7 +75,7 @@ def write_voxels(path: Path, voxels: Voxels) -> None:
     """
     check_suffix(path, (".npz",))
     with replace_file(path) as temporary:
-        np.savez_compressed(temporary, occupancy=voxels.occupancy, colour=voxels.colour, box=voxels.box)
+        np.savez_compressed(temporary, occupancy=voxels.occupancy, color=voxels.color, box=voxels.box)
 
 
 RESOLUTIONS = (16, 512)
@@ -98,7 +98,7 @@ def extract_mesh(
     texture_size: int | None = None,
     progress: Progress | None = None,
 ) -> Mesh:
-    """A closed surface of one object, with smoothed normals and colours.
+    """A closed surface of one object, with smoothed normals and colors.
 
     Args:
         field: the object; see `object_field`.
@@ -107,7 +107,7 @@ def extract_mesh(
         keep_all: keep the loose parts and the walls of cavities; otherwise the part that encloses most.
         cameras: cut off what none of these photographs could show; if not set, what the box does not hold.
         texture_size: width and height of a texture in pixels, to be baked; if not set, vertices alone have
-            colours.
+            colors.
         progress: called with the number of positions done and their total, for each stage of the work.
 
     Raises:
@@ -116,7 +116,7 @@ def extract_mesh(
     """
     vertices, faces = _surface(field, resolution, level, keep_all, cameras, progress)
     normals = vertex_normals(vertices, faces)
-    mesh = Mesh(vertices, faces, normals, surface_colours(field, vertices, normals, progress))
+    mesh = Mesh(vertices, faces, normals, surface_colors(field, vertices, normals, progress))
     return mesh if texture_size is None else bake_texture(mesh, field, texture_size, progress)
 
 
@@ -131,7 +131,7 @@ def extract_points(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Points:
-    """Points spread evenly over the surface of one object, with normals and colours of their own.
+    """Points spread evenly over the surface of one object, with normals and colors of their own.
 
     Args:
         count: number of points, `seed` chooses their places. For the other arguments see `extract_mesh`.
@@ -149,7 +149,7 @@ def extract_points(
     shares = random.dirichlet((1.0, 1.0, 1.0), size=count).astype(np.float32)
     positions = np.einsum("pc,pcd->pd", shares, vertices[chosen])
     normals = unit(np.einsum("pc,pcd->pd", shares, vertex_normals(vertices, faces)[chosen]))
-    return Points(positions, normals, surface_colours(field, positions, normals, progress))
+    return Points(positions, normals, surface_colors(field, positions, normals, progress))
 
 
 def extract_voxels(
@@ -161,7 +161,7 @@ def extract_voxels(
     cameras: Cameras | None = None,
     progress: Progress | None = None,
 ) -> Voxels:
-    """Which voxels of the class's box one object fills, and their colours.
+    """Which voxels of the class's box one object fills, and their colors.
 
     Args:
         resolution: voxels along each side of the box [−1, 1]³. For the other arguments see `extract_mesh`.
@@ -177,9 +177,9 @@ def extract_voxels(
     if not keep_all:
         occupancy = largest_body(occupancy)
     positions = middles.cpu().numpy()[np.argwhere(occupancy)]
-    colour = np.zeros((*occupancy.shape, 3), dtype=np.uint8)
-    colour[occupancy] = colours_at(field, positions)
-    return Voxels(occupancy, colour)
+    color = np.zeros((*occupancy.shape, 3), dtype=np.uint8)
+    color[occupancy] = colors_at(field, positions)
+    return Voxels(occupancy, color)
 
 
 def save_mesh(
@@ -192,7 +192,7 @@ def save_mesh(
 ) -> Path:
     """Write the mesh of one latent code as .ply, .obj or .glb, whole or not at all, and return its path.
 
-    Vertices are in the class frame (y up, the front towards +z) and in its units, with normals and colours.
+    Vertices are in the class frame (y up, the front toward +z) and in its units, with normals and colors.
 
     Args:
         model: the class model, on any device.

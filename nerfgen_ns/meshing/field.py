@@ -24,12 +24,12 @@ CHUNK = 1 << 14
 
 @dataclass(frozen=True)
 class ObjectField:
-    """Density and colour of one object at positions of the class frame, (n, 3), within [−1, 1]³."""
+    """Density and color of one object at positions of the class frame, (n, 3), within [−1, 1]³."""
 
     density: Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
     """Density per unit of length."""
-    density_and_colour: Callable[[Float[Tensor, "n 3"]], tuple[Float[Tensor, "n"], Float[Tensor, "n 3"]]]
-    """The same, and colours in [0, 1]."""
+    density_and_color: Callable[[Float[Tensor, "n 3"]], tuple[Float[Tensor, "n"], Float[Tensor, "n 3"]]]
+    """The same, and colors in [0, 1]."""
     near_class: Callable[[Float[Tensor, "n 3"]], Bool[Tensor, "n"]] | None = None
     """Where training found surfaces of any object of the class; None where that is not known."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009
@@ -55,9 +55,9 @@ def object_field(model: NerfgenModel, code: Float[Tensor, "*one latent"]) -> Obj
     def density(positions: Tensor) -> Tensor:
         return field.density(positions[None], terms)[0]
 
-    def density_and_colour(positions: Tensor) -> tuple[Tensor, Tensor]:
-        densities, colours = field(positions[None], terms)
-        return densities[0], colours[0]
+    def density_and_color(positions: Tensor) -> tuple[Tensor, Tensor]:
+        densities, colors = field(positions[None], terms)
+        return densities[0], colors[0]
 
     def near_class(positions: Tensor) -> Tensor:
         assert isinstance(renderer, ImportanceRenderer)
@@ -65,7 +65,7 @@ def object_field(model: NerfgenModel, code: Float[Tensor, "*one latent"]) -> Obj
 
     return ObjectField(
         density,
-        density_and_colour,
+        density_and_color,
         near_class if isinstance(renderer, ImportanceRenderer) else None,
         torch.device(model.device),
     )
@@ -110,7 +110,7 @@ def solid_lattice(
     """Solidity at all points whose x, y and z are among evenly spaced coordinates; axes in this order.
 
     A coarse look comes first. Where its blocks hold no surface and lie off the class's occupancy, and so do
-    their neighbours, solidity is interpolated. Nothing is left out: training finds surfaces where photographs
+    their neighbors, solidity is interpolated. Nothing is left out: training finds surfaces where photographs
     see them, and objects go on behind.
 
     Args:
@@ -181,7 +181,7 @@ def _interpolate(corners: Float[Tensor, "a a a"], size: int, points: int) -> Flo
 def _blocks_to_refine(
     field: ObjectField, coarse: Float[Tensor, "a a a"], corners: Float[Tensor, "a"]
 ) -> Bool[Tensor, "b b b"]:
-    """Blocks with a surface or with the class's occupancy, and their neighbours."""
+    """Blocks with a surface or with the class's occupancy, and their neighbors."""
     highest = F.max_pool3d(coarse[None, None], 2, stride=1)[0, 0]
     lowest = -F.max_pool3d(-coarse[None, None], 2, stride=1)[0, 0]
     chosen = (highest > 0) & (lowest < 0)
@@ -205,15 +205,15 @@ REACH = (-0.02, 0.04)
 """From where to where the samples of a point lie, along its inward normal; units of the class frame."""
 
 
-def surface_colours(
+def surface_colors(
     field: ObjectField,
     positions: Float[np.ndarray, "n 3"],
     normals: Float[np.ndarray, "n 3"],
     progress: Progress | None = None,
 ) -> UInt8[np.ndarray, "n 3"]:
-    """Colours as the renderer makes them, of rays that meet the surface straight on.
+    """Colors as the renderer makes them, of rays that meet the surface straight on.
 
-    A pixel mixes the colours through which the density rises, which lie a little inside the surface.
+    A pixel mixes the colors through which the density rises, which lie a little inside the surface.
 
     Args:
         field: the object.
@@ -223,7 +223,7 @@ def surface_colours(
     """
     bounds = torch.linspace(*REACH, SAMPLES + 1, device=field.device)
     middles, lengths = 0.5 * (bounds[1:] + bounds[:-1]), bounds[1:] - bounds[:-1]
-    colours = np.empty((len(positions), 3), dtype=np.uint8)
+    colors = np.empty((len(positions), 3), dtype=np.uint8)
     chunk = CHUNK // SAMPLES
     with torch.no_grad():
         for start in range(0, len(positions), chunk):
@@ -231,28 +231,28 @@ def surface_colours(
             origins = torch.from_numpy(positions[own]).to(bounds)
             inwards = -torch.from_numpy(normals[own]).to(bounds)
             samples = origins[:, None] + inwards[:, None] * middles[:, None]
-            density, colour = field.density_and_colour(samples.view(-1, 3))
+            density, color = field.density_and_color(samples.view(-1, 3))
             # The little that is added keeps the mean defined where a thin part lets the ray through.
             weights = rendering_weights(density.view(-1, SAMPLES) + 1e-3, lengths.expand(len(origins), -1))
-            mixed = (weights[..., None] * colour.view(-1, SAMPLES, 3)).sum(dim=1) / weights.sum(dim=1)[
+            mixed = (weights[..., None] * color.view(-1, SAMPLES, 3)).sum(dim=1) / weights.sum(dim=1)[
                 :, None
             ]
-            colours[own] = _bytes(mixed)
+            colors[own] = _bytes(mixed)
             if progress is not None:
                 progress(min(start + chunk, len(positions)), len(positions))
-    return colours
+    return colors
 
 
-def colours_at(field: ObjectField, positions: Float[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
-    """The field's own colours at positions within an object."""
-    colours = np.empty((len(positions), 3), dtype=np.uint8)
+def colors_at(field: ObjectField, positions: Float[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
+    """The field's own colors at positions within an object."""
+    colors = np.empty((len(positions), 3), dtype=np.uint8)
     with torch.no_grad():
         for start in range(0, len(positions), CHUNK):
             own = slice(start, start + CHUNK)
-            _, colour = field.density_and_colour(torch.from_numpy(positions[own]).to(field.device))
-            colours[own] = _bytes(colour)
-    return colours
+            _, color = field.density_and_color(torch.from_numpy(positions[own]).to(field.device))
+            colors[own] = _bytes(color)
+    return colors
 
 
-def _bytes(colours: Float[torch.Tensor, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
-    return (colours.clamp(0.0, 1.0) * 255.0).round().byte().cpu().numpy()
+def _bytes(colors: Float[torch.Tensor, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
+    return (colors.clamp(0.0, 1.0) * 255.0).round().byte().cpu().numpy()

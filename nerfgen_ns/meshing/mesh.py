@@ -26,14 +26,14 @@ class Texture:
     """An image, and where on it the corners of each face lie."""
 
     image: UInt8[np.ndarray, "height width 3"]
-    """Colours, sRGB."""
+    """Colors, sRGB."""
     coordinates: Float[np.ndarray, "faces 3 2"]
     """Shares of the image's width from the left and of its height from the top."""
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """A triangle mesh in the class frame (y up, the front towards +z) and in its units."""
+    """A triangle mesh in the class frame (y up, the front toward +z) and in its units."""
 
     vertices: Float[np.ndarray, "vertices 3"]
     """Positions."""
@@ -41,22 +41,22 @@ class Mesh:
     """Vertices of each triangle, counter-clockwise seen from outside."""
     normals: Float[np.ndarray, "vertices 3"]
     """Smoothed unit normals, outwards."""
-    colours: UInt8[np.ndarray, "vertices 3"]
-    """Colours, sRGB."""
+    colors: UInt8[np.ndarray, "vertices 3"]
+    """Colors, sRGB."""
     texture: Texture | None = None
-    """Colours between the vertices as well."""
+    """Colors between the vertices as well."""
 
 
 @dataclass(frozen=True)
 class Points:
-    """Coloured points with normals, in the class frame and in its units."""
+    """Colored points with normals, in the class frame and in its units."""
 
     positions: Float[np.ndarray, "points 3"]
     """Positions."""
     normals: Float[np.ndarray, "points 3"]
     """Unit normals, outwards."""
-    colours: UInt8[np.ndarray, "points 3"]
-    """Colours, sRGB."""
+    colors: UInt8[np.ndarray, "points 3"]
+    """Colors, sRGB."""
 
 
 Vertices = Float[np.ndarray, "vertices 3"]
@@ -107,7 +107,7 @@ def largest_part(vertices: Vertices, faces: Faces) -> tuple[Vertices, Faces]:
 
 
 def vertex_normals(vertices: Vertices, faces: Faces, rounds: int = 2) -> Vertices:
-    """Unit normals: of each vertex its faces' mean by area, averaged with its neighbours' in some rounds."""
+    """Unit normals: of each vertex its faces' mean by area, averaged with its neighbors' in some rounds."""
     corners = faces.ravel()
     owners = np.repeat(np.arange(len(faces)), 3)
     faces_of_vertex = sparse.csr_matrix(
@@ -156,7 +156,7 @@ def write_mesh(path: Path, mesh: Mesh) -> None:
         return
     with replace_file(path) as temporary:
         if suffix == ".ply":
-            temporary.write_bytes(_ply(mesh.vertices, mesh.normals, mesh.colours, mesh.faces))
+            temporary.write_bytes(_ply(mesh.vertices, mesh.normals, mesh.colors, mesh.faces))
         else:
             temporary.write_bytes(glb_bytes(mesh))
 
@@ -170,20 +170,20 @@ def write_points(path: Path, points: Points) -> None:
     """
     check_suffix(path, (".ply",))
     with replace_file(path) as temporary:
-        temporary.write_bytes(_ply(points.positions, points.normals, points.colours))
+        temporary.write_bytes(_ply(points.positions, points.normals, points.colors))
 
 
 def _ply(
     positions: Shaped[np.ndarray, "n 3"],
     normals: Shaped[np.ndarray, "n 3"],
-    colours: Shaped[np.ndarray, "n 3"],
+    colors: Shaped[np.ndarray, "n 3"],
     faces: Shaped[np.ndarray, "faces 3"] | None = None,
 ) -> bytes:
     floats = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
     vertices = np.empty(len(positions), dtype=[*floats, *((name, "u1") for name in ("red", "green", "blue"))])
-    for name, column in zip(vertices.dtype.names or (), [*positions.T, *normals.T, *colours.T], strict=True):
+    for name, column in zip(vertices.dtype.names or (), [*positions.T, *normals.T, *colors.T], strict=True):
         vertices[name] = column
-    header = ["ply", "format binary_little_endian 1.0", "comment y up, front towards +z"]
+    header = ["ply", "format binary_little_endian 1.0", "comment y up, front toward +z"]
     header += [f"element vertex {len(positions)}"]
     header += [
         f"property {'float' if name in dict(floats) else 'uchar'} {name}"
@@ -200,9 +200,9 @@ def _ply(
 
 def _write_obj(path: Path, mesh: Mesh) -> None:
     corners = mesh.faces + 1
-    lines = ["# y up, front towards +z"]
+    lines = ["# y up, front toward +z"]
     if mesh.texture is None:
-        lines += _lines("v", np.hstack([mesh.vertices, mesh.colours / 255.0]))
+        lines += _lines("v", np.hstack([mesh.vertices, mesh.colors / 255.0]))
         faces = ["f {0}//{0} {1}//{1} {2}//{2}".format(*face) for face in corners.tolist()]
     else:
         stem = _reference(path.stem)
@@ -238,9 +238,9 @@ ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
 
 
 def glb_bytes(mesh: Mesh) -> bytes:
-    """Return the contents of a .glb file: y up and the front towards +z, as glTF has it.
+    """Return the contents of a .glb file: y up and the front toward +z, as glTF has it.
 
-    Vertex colours are linear there, as floats: trimesh cuts integers of 16 bits to their lower 8. They come
+    Vertex colors are linear there, as floats: trimesh cuts integers of 16 bits to their lower 8. They come
     without a material, beside which trimesh drops them; a texture comes with a matte one, and is sRGB.
     """
     glb = _Glb()
@@ -249,7 +249,7 @@ def glb_bytes(mesh: Mesh) -> bytes:
         attributes = {
             "POSITION": glb.add(mesh.vertices, FLOAT, ARRAY_BUFFER, bounds=True),
             "NORMAL": glb.add(mesh.normals, FLOAT, ARRAY_BUFFER),
-            "COLOR_0": glb.add(_linear(mesh.colours), FLOAT, ARRAY_BUFFER),
+            "COLOR_0": glb.add(_linear(mesh.colors), FLOAT, ARRAY_BUFFER),
         }
         corners = mesh.faces
     else:
@@ -344,8 +344,8 @@ class _Glb:
         )
 
 
-def _linear(colours: UInt8[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:
+def _linear(colors: UInt8[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:
     """Return sRGB bytes as linear light in [0, 1] (IEC 61966-2-1)."""
     shares = np.arange(256) / 255.0
     linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
-    return linear.astype(np.float32)[colours]
+    return linear.astype(np.float32)[colors]

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.meshing.field import ObjectField, Progress, surface_colours
+from nerfgen_ns.meshing.field import ObjectField, Progress, surface_colors
 from nerfgen_ns.meshing.mesh import Mesh, Texture, unit
 
 LEAST_SQUARE = 5
@@ -53,7 +53,7 @@ def bake_texture(mesh: Mesh, field: ObjectField, size: int, progress: Progress |
         normals.append(np.einsum("pc,fcd->fpd", weights, mesh.normals[own]).reshape(-1, 3))
         places.append((origins[which::2, None] + pixels[own_half[which]]).reshape(-1, 2))
     place = np.concatenate(places)
-    image[place[:, 1], place[:, 0]] = surface_colours(
+    image[place[:, 1], place[:, 0]] = surface_colors(
         field, np.concatenate(positions), unit(np.concatenate(normals)), progress
     )
     return replace(mesh, texture=Texture(image, coordinates.astype(np.float32)))

@@ -56,7 +56,7 @@ def depth_error(
     """Root mean square error, in units of the true depth, after the best scale and shift of the depth.
 
     min over s, t of √mean (s·d + t − d*)², by least squares over the pixels that `depth_correlation` judges:
-    Ranftl et al., "Towards robust monocular depth estimation" (TPAMI 2020), section 5. The scale may be
+    Ranftl et al., "Toward robust monocular depth estimation" (TPAMI 2020), section 5. The scale may be
     negative; the sign of the correlation tells. A constant depth leaves the deviation of the true one.
     NaN with fewer than three pixels: two are always fitted exactly.
     """
@@ -64,7 +64,7 @@ def depth_error(
     if int(judged.sum()) < 3 or not bool(torch.isfinite(depth[judged]).all()):
         return math.nan
     rendered, true = (values[judged].double().cpu() for values in (depth, true_depth))
-    # Centred, so that the depths' variation is not lost beside their distance.
+    # Centered, so that the depths' variation is not lost beside their distance.
     columns = torch.stack([rendered - rendered.mean(), torch.ones_like(rendered)], dim=1).numpy()
     solution, *_ = np.linalg.lstsq(columns, true.numpy(), rcond=None)
     return float(np.sqrt(np.mean((columns @ solution - true.numpy()) ** 2)))
@@ -194,7 +194,7 @@ def depths_at(
 
     Args:
         depth: a z-depth map.
-        landmarks: in its pixels, pixel centres at +0.5.
+        landmarks: in its pixels, pixel centers at +0.5.
     """
     height, width = depth.shape
     known = np.isfinite(landmarks).all(axis=1)

@@ -44,9 +44,9 @@ def normal_error(
     return float(torch.rad2deg(torch.atan2(sines, cosines)).mean())
 
 
-def normals_of_colours(colours: Float[Tensor, "height width 3"]) -> Float[Tensor, "height width 3"]:
-    """Normals from the model's output `normals`, colours in [0, 1]: zero where a render shows nothing."""
-    normals = 2.0 * colours - 1.0
+def normals_of_colors(colors: Float[Tensor, "height width 3"]) -> Float[Tensor, "height width 3"]:
+    """Normals from the model's output `normals`, colors in [0, 1]: zero where a render shows nothing."""
+    normals = 2.0 * colors - 1.0
     return torch.where(normals.norm(dim=-1, keepdim=True) > 0.5, normals, 0.0)
 
 
@@ -97,7 +97,7 @@ class Agreement(NamedTuple):
     """How two views agree."""
 
     psnr: float
-    """PSNR in dB of the colours of the surface points that both views show; NaN where there is none."""
+    """PSNR in dB of the colors of the surface points that both views show; NaN where there is none."""
     share: float
     """Of the first view's foreground pixels, those whose point the second shows; NaN where it has none."""
 
@@ -108,12 +108,12 @@ def view_agreement(
     second: dict[str, Float[Tensor, "height width channels"]],
     second_camera: Cameras,
 ) -> Agreement:
-    """Compare the colours of each surface point as two views of one object show it. Ours.
+    """Compare the colors of each surface point as two views of one object show it. Ours.
 
     It is the warping error of Lai et al., "Learning blind video temporal consistency" (ECCV 2018), with the
     rendered depth in the place of optical flow: the first view's pixels, where the object is, are moved into
-    space by their depth and from there into the second view, whose colours are read there. Points that lie
-    behind the second view's surface are hidden and left out. It needs no network that recognises faces, and
+    space by their depth and from there into the second view, whose colors are read there. Points that lie
+    behind the second view's surface are hidden and left out. It needs no network that recognizes faces, and
     suits every class. Fog, and a surface that the views place differently, lower it.
 
     Args:
@@ -141,13 +141,13 @@ def view_agreement(
 def project(
     points: Float[Tensor, "height width 3"], camera: Cameras
 ) -> tuple[Float[Tensor, "height width 2"], Float[Tensor, "height width"]]:
-    """The pixels, their centres at +0.5, where a camera of shape (1,) sees points, and their z-depths."""
+    """The pixels, their centers at +0.5, where a camera of shape (1,) sees points, and their z-depths."""
     matrix = camera.camera_to_worlds[0].to(points)
     local = (points - matrix[:, 3]) @ matrix[:, :3]
     depth = -local[..., 2]
     scale = torch.stack([camera.fx[0, 0], -camera.fy[0, 0]]).to(points)
-    centre = torch.stack([camera.cx[0, 0], camera.cy[0, 0]]).to(points)
-    return centre + scale * local[..., :2] / depth[..., None], depth
+    center = torch.stack([camera.cx[0, 0], camera.cy[0, 0]]).to(points)
+    return center + scale * local[..., :2] / depth[..., None], depth
 
 
 def _look_up(

@@ -102,15 +102,15 @@ class Lpips:
         image: Float[Tensor, "height width 3"],
         matte: Float[Tensor, "height width"] | None = None,
     ) -> float:
-        """The distance of two images with colours in [0, 1], lower is better.
+        """The distance of two images with colors in [0, 1], lower is better.
 
         Args:
-            rendered: the render; colours beyond [0, 1] are clipped.
+            rendered: the render; colors beyond [0, 1] are clipped.
             image: the truth.
             matte: if given, both are black where it does not exceed ½.
 
         Returns:
-            0 for equal images; NaN where there is no network, where the matte is empty, where a colour is not
+            0 for equal images; NaN where there is no network, where the matte is empty, where a color is not
             finite, and below 31 pixels a side.
         """
         network = self._loaded

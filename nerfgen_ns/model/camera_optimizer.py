@@ -22,8 +22,8 @@ class PoseCorrection(nn.Module):
     """A turn and a shift for each photograph, both zero at first.
 
     The turn goes around the middle of the class, the origin, so that the object stays where it is in the
-    image: that is the part of a pose which landmarks tell worst. nerfstudio's camera optimiser turns a camera
-    around its own centre instead; there the same change needs a turn and a shift that fit each other.
+    image: that is the part of a pose which landmarks tell worst. nerfstudio's camera optimizer turns a camera
+    around its own center instead; there the same change needs a turn and a shift that fit each other.
 
     The gradient of `forward` is sparse: a step costs what the photographs in its batch cost, however many
     there are.
@@ -71,7 +71,7 @@ class PoseCorrection(nn.Module):
         return move_cameras(camera_to_worlds, motions)
 
     def follow(self, step: int, group: dict[str, Any]) -> None:
-        """Learn in this step only if the optimiser's group does: gradients of rays cost time."""
+        """Learn in this step only if the optimizer's group does: gradients of rays cost time."""
         self.is_learning = group["lr"] > 0
 
     @torch.no_grad()

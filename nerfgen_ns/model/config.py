@@ -62,9 +62,9 @@ class NerfgenModelConfig(ModelConfig):
     unoccupied_density: float = 0.02
     """How densely the importance sampler samples outside the occupied cells, where it is 1 inside."""
     rgb_loss_mult: float = 1.0
-    """Weight of the mean squared error of the colour."""
+    """Weight of the mean squared error of the color."""
     background_weight: float = 1.0
-    """Weight of the colours outside the matte, where those inside have 1. Object and background share one
+    """Weight of the colors outside the matte, where those inside have 1. Object and background share one
     code, and what it says of the one is lost to the other."""
     mask_loss_mult: float = 1.0
     """Weight of the mean squared error of the accumulation against the matte, where there are mattes."""
@@ -73,16 +73,16 @@ class NerfgenModelConfig(ModelConfig):
     use_background_field: bool = True
     """Whether the background is learned. Without it, the background is `solid_background`."""
     solid_background: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Colour behind the foreground where no background is learned, red, green, blue in [0, 1]."""
+    """Color behind the foreground where no background is learned, red, green, blue in [0, 1]."""
     pose_correction: bool = False
-    """Whether the camera of each photograph is corrected while the class is learned. The optimiser of the
+    """Whether the camera of each photograph is corrected while the class is learned. The optimizer of the
     group pose_correction says when it begins and how fast it goes."""
     pose_correction_degrees: float = 3.0
     """The error that the cameras are expected to have, in degrees of turning; shifts count by their angle at
     the distance of one unit. Corrections are drawn to zero as by a normal distribution of this width."""
     pose_correction_mult: float = 1e-5
     """Weight of the mean squared correction in units of the expected error. As one photograph's share of the
-    evidence it is about the colour's mean squared error divided by the pixels that show the object."""
+    evidence it is about the color's mean squared error divided by the pixels that show the object."""
     mirrored_share: float = 0.0
     """Share of the training rays that are mirrored in the class's plane of symmetry, x = 0, and their codes
     with them: for classes of nearly symmetric objects, whose photographs then show both sides."""

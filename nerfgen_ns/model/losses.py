@@ -14,10 +14,10 @@ def rgb_loss(
     matte: Float[Tensor, "rays 1"] | None = None,
     background_weight: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Mean squared error of the composited colour against the pixel; both in [0, 1].
+    """Mean squared error of the composited color against the pixel; both in [0, 1].
 
     Args:
-        rgb: composited colours.
+        rgb: composited colors.
         pixels: what they should be.
         matte: the pixels' matte in [0, 1]; without it all pixels weigh the same.
         background_weight: of a pixel outside the matte, where one inside has 1.

@@ -30,7 +30,7 @@ from nerfgen_ns.model.config import NerfgenModelConfig
 from nerfgen_ns.model.losses import hard_surface_loss, mask_loss, rgb_loss
 from nerfgen_ns.model.symmetry import draw_mirrored, mirror_codes, mirror_rays
 from nerfgen_ns.rendering.ray_renderers import RayRenderer, make_ray_renderer
-from nerfgen_ns.rendering.volume_rendering import normal_colours
+from nerfgen_ns.rendering.volume_rendering import normal_colors
 from nerfgen_ns.utils.machine import has_fast_bf16
 from nerfgen_ns.viewer.panel import ViewerPanel
 
@@ -81,7 +81,7 @@ class NerfgenModel(Model):
         self.viewer_panel = ViewerPanel()
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """The networks, and the latent table, whose sparse gradients have an optimiser of their own."""
+        """The networks, and the latent table, whose sparse gradients have an optimizer of their own."""
         fields: list[nn.Module] = [self.foreground_field]
         if self.background_field is not None:
             fields.append(self.background_field)
@@ -96,7 +96,7 @@ class NerfgenModel(Model):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """Keep the sampler's grid up with the class, and the pose correction with its optimiser."""
+        """Keep the sampler's grid up with the class, and the pose correction with its optimizer."""
         after, before = (
             TrainingCallbackLocation.AFTER_TRAIN_ITERATION,
             TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
@@ -185,7 +185,7 @@ class NerfgenModel(Model):
             outputs["weights"] = weights
         else:
             positions = rays.origins + rays.directions * pixels.depth
-            outputs["normals"] = normal_colours(self.foreground_field, positions, terms, pixels.accumulation)
+            outputs["normals"] = normal_colors(self.foreground_field, positions, terms, pixels.accumulation)
         return outputs
 
     @torch.no_grad()
@@ -265,8 +265,8 @@ class NerfgenModel(Model):
     ) -> dict[str, Tensor]:
         """The losses of `get_loss_dict` with other weights of mattes and backgrounds."""
         config = self.config
-        colours = rgb_loss(outputs["rgb"], batch["image"], batch.get("matte"), background_weight)
-        losses = {"rgb_loss": config.rgb_loss_mult * colours}
+        colors = rgb_loss(outputs["rgb"], batch["image"], batch.get("matte"), background_weight)
+        losses = {"rgb_loss": config.rgb_loss_mult * colors}
         if "matte" in batch and mask_loss_mult > 0:
             losses["mask_loss"] = mask_loss_mult * mask_loss(outputs["accumulation"], batch["matte"])
         if "weights" in outputs and config.hard_surface_loss_mult > 0:
@@ -283,10 +283,10 @@ class NerfgenModel(Model):
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
         """The foreground with its accumulation as alpha: no background is exported as surface."""
         alpha = outputs["accumulation"]
-        colour = (
+        color = (
             outputs["foreground"] / alpha.clamp(min=1e-6) if output_name == "rgb" else outputs[output_name]
         )
-        return torch.cat([colour.clamp(0.0, 1.0), alpha], dim=-1)
+        return torch.cat([color.clamp(0.0, 1.0), alpha], dim=-1)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]

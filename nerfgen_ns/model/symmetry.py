@@ -27,7 +27,7 @@ def mirror_codes(
     """The code of each ray, given one for all or one each; mirrored ones are those of the mirrored object.
 
     Of their entries the first, `lopsided_share` of all, have the other sign. Where a ray and its code are
-    both mirrored, the colour is the same: that is what the field learns. The entries that keep their sign say
+    both mirrored, the color is the same: that is what the field learns. The entries that keep their sign say
     what left and right share, which a single photograph then shows twice; the others say how they differ. The
     method is ours; its idea, that an object in the mirror is a second view of a nearly symmetric one, is that
     of Wu et al., "Unsupervised Learning of Probably Symmetric Deformable 3D Objects from Images in the Wild"

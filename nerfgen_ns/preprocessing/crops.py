@@ -1,4 +1,4 @@
-"""Square crops aligned to the object: upright, of one scale, the centre of its class frame in their middle.
+"""Square crops aligned to the object: upright, of one scale, the center of its class frame in their middle.
 
 A similarity of the image plane changes a pinhole camera's focal length, principal point and roll and nothing
 else, so the crop of a photograph is an exact pinhole photograph itself.
@@ -15,7 +15,7 @@ from nerfgen_ns.preprocessing.landmarks.models import (
     CHIN,
     FACE_SIDES,
     FOREHEAD,
-    LANDMARK_CENTRE,
+    LANDMARK_CENTER,
     LANDMARK_RADIUS,
     LandmarkScheme,
 )
@@ -28,7 +28,7 @@ SMALL_OBJECT = 2.0
 
 @dataclass(frozen=True)
 class Crop:
-    """A similarity from photograph pixels to crop pixels: `matrix @ [u, v, 1]`, pixel centres at +0.5."""
+    """A similarity from photograph pixels to crop pixels: `matrix @ [u, v, 1]`, pixel centers at +0.5."""
 
     matrix: Float[np.ndarray, "2 3"]
     size: int
@@ -55,15 +55,15 @@ class Crop:
 def crop_around(landmarks: Float[np.ndarray, "468 3"], size: int) -> Crop:
     """The crop that puts a face into its class frame's place, from its landmarks with relative depth.
 
-    The axes of the head are read from the landmarks in three dimensions, so that the crop's centre is the
-    centre of the head and not of the face, however the head is turned.
+    The axes of the head are read from the landmarks in three dimensions, so that the crop's center is the
+    center of the head and not of the face, however the head is turned.
 
     Args:
         landmarks: pixels of the photograph and relative depth, see `LandmarkModel`.
         size: pixels on a side of the crop.
     """
-    centre = landmarks.mean(axis=0)
-    radius = np.sqrt(((landmarks - centre) ** 2).sum(axis=1).mean())
+    center = landmarks.mean(axis=0)
+    radius = np.sqrt(((landmarks - center) ** 2).sum(axis=1).mean())
     # The class frame's x is the subject's left: to the right in the image of someone who looks at the camera.
     right = landmarks[FACE_SIDES[1]] - landmarks[FACE_SIDES[0]]
     right /= np.linalg.norm(right)
@@ -71,7 +71,7 @@ def crop_around(landmarks: Float[np.ndarray, "468 3"], size: int) -> Crop:
     up = up - right * (up @ right)
     up /= np.linalg.norm(up)
     axes = np.stack([right, up, np.cross(right, up)])
-    middle = centre - (LANDMARK_CENTRE / LANDMARK_RADIUS * radius) @ axes
+    middle = center - (LANDMARK_CENTER / LANDMARK_RADIUS * radius) @ axes
     return upright_crop(middle[:2], up[:2], size / (radius / LANDMARK_RADIUS * CROP_WIDTH), size)
 
 
@@ -96,7 +96,7 @@ def crop_of_landmarks(landmarks: Float[np.ndarray, "m 2"], scheme: LandmarkSchem
     roll stays. Cameras are fitted afterwards, for which any similarity does.
     """
     pixels = float(crop_side_guess(landmarks[None], scheme)[0])
-    middle = np.nanmean(landmarks, axis=0) - scheme.centre[:2] * [1.0, -1.0] * (pixels / CROP_WIDTH)
+    middle = np.nanmean(landmarks, axis=0) - scheme.center[:2] * [1.0, -1.0] * (pixels / CROP_WIDTH)
     return upright_crop(middle, np.array([0.0, -1.0]), size / pixels, size)
 
 
@@ -114,8 +114,8 @@ def crops_from_cameras(cameras: Cameras, size: int) -> list[Crop]:
     up = (above - middle) / step
     scales = size / (CROP_WIDTH * cameras.focal / -cameras.translation[:, 2])
     return [
-        upright_crop(centre, direction, float(scale), size)
-        for centre, direction, scale in zip(middle, up, scales, strict=True)
+        upright_crop(center, direction, float(scale), size)
+        for center, direction, scale in zip(middle, up, scales, strict=True)
     ]
 
 
@@ -150,7 +150,7 @@ def upright_crop(middle: Float[np.ndarray, "2"], up: Float[np.ndarray, "2"], sca
 def crop_photograph(
     photograph: UInt8[np.ndarray, "height width *channels"], crop: Crop
 ) -> UInt8[np.ndarray, "size size *channels"]:
-    """Resample the crop of a photograph or matte. Outside it the colour of its nearest edge goes on."""
+    """Resample the crop of a photograph or matte. Outside it the color of its nearest edge goes on."""
     height, width = photograph.shape[:2]
     corners = crop.to_photograph(np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * float(crop.size))
     low = np.floor(corners.min(axis=0)).astype(int) - 2

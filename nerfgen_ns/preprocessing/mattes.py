@@ -1,4 +1,4 @@
-"""Where mattes come from: a model, a folder, the alpha channel, a solid background colour, or nowhere."""
+"""Where mattes come from: a model, a folder, the alpha channel, a solid background color, or nowhere."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from nerfgen_ns.preprocessing.photographs import RejectedError, read_alpha, read
 
 MATTE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 NOISE = 8.0
-"""Colours this near to the background's, of 255, are the background: compression leaves such traces."""
+"""Colors this near to the background's, of 255, are the background: compression leaves such traces."""
 DISTINCT = 40.0
-"""Colours this far from the background's are the object, and between the two the matte rises evenly."""
+"""Colors this far from the background's are the object, and between the two the matte rises evenly."""
 SOLID = 0.8
-"""So large a part of a photograph's edge has to have the background's colour."""
+"""So large a part of a photograph's edge has to have the background's color."""
 Photograph = UInt8[np.ndarray, "height width 3"]
 Matte = UInt8[np.ndarray, "height width"]
 
@@ -35,7 +35,7 @@ class MatteOptions:
     folder: Path | None = None
     """Where the mattes are, for `folder`: files with the names of the photographs but for the suffix."""
     color: tuple[int, int, int] | None = None
-    """Colour of the background, 0–255, for `background`; None: that of each photograph's edge."""
+    """Color of the background, 0–255, for `background`; None: that of each photograph's edge."""
     model: Path | None = None
     """File that the matte model is made from, where it needs one."""
     data: Path | None = None
@@ -192,13 +192,13 @@ def _from_background(color: tuple[int, int, int] | None, path: Path, photograph:
     solid = (np.linalg.norm(edge - background, axis=1) < DISTINCT).mean()
     if solid < SOLID and color is None:
         raise RejectedError(
-            f"its background is not of one colour: {1 - solid:.0%} of the edge differs",
+            f"its background is not of one color: {1 - solid:.0%} of the edge differs",
             "give --background-color, choose other --mattes, or use another photograph",
         )
     return matte
 
 
 def background_matte(photograph: Photograph, background: Float[np.ndarray, "3"]) -> Matte:
-    """Soft matte, 0–255, of what differs in colour from a solid background (0–255)."""
+    """Soft matte, 0–255, of what differs in color from a solid background (0–255)."""
     distance = np.linalg.norm(photograph - np.asarray(background, dtype=np.float32), axis=-1)
     return _as_bytes(np.clip((distance - NOISE) / (DISTINCT - NOISE), 0, 1))

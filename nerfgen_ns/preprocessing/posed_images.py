@@ -134,7 +134,7 @@ def _srn_intrinsics(path: Path) -> list[float]:
     if len(numbers) in (9, 16):
         row = len(numbers) // (3 if len(numbers) == 9 else 4)
         intrinsics = [numbers[0], numbers[row + 1], numbers[2], numbers[row + 2], 0.0, 0.0]
-    elif len(numbers) == 10:  # f cx cy 0 / barycentre / scale / height width
+    elif len(numbers) == 10:  # f cx cy 0 / barycenter / scale / height width
         focal, cx, cy = numbers[:3]
         intrinsics = [focal, focal, cx, cy, numbers[9], numbers[8]]
         if min(numbers[8:]) < 1:
@@ -282,9 +282,9 @@ def in_class_frame(known: KnownCameras, convention: WorldConvention | None = Non
     convention = convention or known.convention
     rotation = convention.to_class()
     poses = known.poses.copy()
-    centres = poses[:, :3, 3]
+    centers = poses[:, :3, 3]
     # In the camera frame the origin lies at −Rᵀt; it looks along −z.
-    origin = -np.einsum("nji,nj->ni", poses[:, :3, :3], centres)
+    origin = -np.einsum("nji,nj->ni", poses[:, :3, :3], centers)
     fl_x, fl_y, cx, cy, width, height = known.intrinsics.T
     distance = -origin[:, 2]
     u, v = cx + fl_x * origin[:, 0] / distance, cy - fl_y * origin[:, 1] / distance
@@ -296,10 +296,10 @@ def in_class_frame(known: KnownCameras, convention: WorldConvention | None = Non
         )
     # A sphere that touches the borders of the image has this radius: what is seen whole lies within.
     half = np.minimum(width / fl_x, height / fl_y) / 2
-    visible = np.linalg.norm(centres, axis=1) * half / np.sqrt(1 + half**2)
+    visible = np.linalg.norm(centers, axis=1) * half / np.sqrt(1 + half**2)
     scale = convention.scale or 1 / float(np.median(visible[seen]))
     poses[:, :3, :3] = rotation @ poses[:, :3, :3]
-    poses[:, :3, 3] = scale * centres @ rotation.T
+    poses[:, :3, 3] = scale * centers @ rotation.T
     return KnownCameras(
         convention, known.images, known.objects, known.mattes, poses, known.intrinsics, known.distortion,
         known.places,

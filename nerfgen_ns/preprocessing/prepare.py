@@ -87,8 +87,8 @@ def prepare(config: PrepareConfig) -> PrepareReport:
         landmarks = folder.gather_landmarks([captures[place] for place in found])
         # Where the focal length is free, no angle of view has to be guessed to place the principal point.
         axis = "principal_point" if config.focal_mode == "fixed" else "middle"
-        centres = np.array([captures[place].record[axis] for place in found])
-        fit = _fit(landmarks, centres, found, plan, config)
+        centers = np.array([captures[place].record[axis] for place in found])
+        fit = _fit(landmarks, centers, found, plan, config)
         extents = _extents(landmarks, plan.scheme)
         accepted = fit.error <= WORST_ERROR * extents
         rejected += [
@@ -200,7 +200,7 @@ def _capture(
 
 def _fit(
     landmarks: Float[np.ndarray, "n m 4"],
-    centres: Float[np.ndarray, "n 2"],
+    centers: Float[np.ndarray, "n 2"],
     found: list[int],
     plan: Plan,
     config: PrepareConfig,
@@ -210,7 +210,7 @@ def _fit(
         landmarks=landmarks[..., :3],
         confidence=landmarks[..., 3],
         focal=np.full(len(found), plan.focal * config.size),
-        centre=centres,
+        center=centers,
         identity=None if plan.identity is None else plan.identity[found],
     )
     return fit_collection(collection, plan.scheme, config.focal_mode, plan.given)
@@ -235,7 +235,7 @@ def _frames(
                 identity=place if plan.identity is None else int(plan.identity[place]),
                 camera_to_world=matrices[row],
                 focal=float(fit.cameras.focal[row]),
-                centre=fit.cameras.centre[row],
+                center=fit.cameras.center[row],
                 landmarks=_known(landmarks[row]),
                 coefficients=fit.coefficients[row],
                 reprojection_rmse=float(fit.error[row]),

@@ -56,7 +56,7 @@ class Shard:
         return f"{self.number}-of-{self.count}"
 
     def part_of(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Its part: every `count`-th item, so that neighbours, which are often alike in size, are spread."""
+        """Its part: every `count`-th item, so that neighbors, which are often alike in size, are spread."""
         return items[self.number - 1 :: self.count]
 
 
@@ -138,7 +138,7 @@ class Frame:
     """Photographs of one number show one object; the folder numbers them anew, in the order of frames."""
     camera_to_world: Float[np.ndarray, "4 4"]
     focal: float
-    centre: Float[np.ndarray, "2"]
+    center: Float[np.ndarray, "2"]
     landmarks: Float[np.ndarray, "m 2"]
     coefficients: Float[np.ndarray, "k"]
     reprojection_rmse: float
@@ -153,8 +153,8 @@ class Frame:
             "transform_matrix": self.camera_to_world.round(9).tolist(),
             "fl_x": self.focal,
             "fl_y": self.focal,
-            "cx": float(self.centre[0]),
-            "cy": float(self.centre[1]),
+            "cx": float(self.center[0]),
+            "cy": float(self.center[1]),
             "w": size,
             "h": size,
             "identity": identity,

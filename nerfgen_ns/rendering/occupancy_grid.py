@@ -85,7 +85,7 @@ class OccupancyGrid(nn.Module):
         part = ((share - RIM) / (INTERIOR - RIM)).clamp(0.0, 1.0)
         return part * part * (3.0 - 2.0 * part)
 
-    def centres(self) -> tuple[Float[Tensor, "cells 3"], Int[Tensor, "cells"]]:
+    def centers(self) -> tuple[Float[Tensor, "cells 3"], Int[Tensor, "cells"]]:
         """The middles of all occupied cells, and the cells' flat numbers."""
         places = self.occupied.nonzero()
         return (places + 0.5) * (2.0 / self.resolution) - 1.0, self._flat(places)
@@ -153,8 +153,8 @@ class ImportanceSampler(Sampler):
         assert ray_bundle.nears is not None and ray_bundle.fars is not None
         bins = torch.linspace(0.0, 1.0, self.num_bins + 1, device=ray_bundle.origins.device)
         edges = ray_bundle.nears + (ray_bundle.fars - ray_bundle.nears) * bins
-        centres = 0.5 * (edges[:, 1:] + edges[:, :-1])
-        return edges, (occupancy or self.occupancy).along(ray_bundle.origins, ray_bundle.directions, centres)
+        centers = 0.5 * (edges[:, 1:] + edges[:, :-1])
+        return edges, (occupancy or self.occupancy).along(ray_bundle.origins, ray_bundle.directions, centers)
 
     def generate_ray_samples(
         self,
@@ -240,8 +240,8 @@ class ObjectOccupancy:
         return grid
 
     def _find(self, terms: LatentTerms) -> OccupancyGrid:
-        centres, cells = self._occupancy.centres()
-        density = self._field.density(centres[None], terms)[0]
+        centers, cells = self._occupancy.centers()
+        density = self._field.density(centers[None], terms)[0]
         filled = torch.zeros_like(self._occupancy.occupied)
         cell_size = 2.0 / self._occupancy.resolution
         filled.view(-1)[cells] = (density * cell_size > SMALLEST_OPTICAL_DEPTH).float()

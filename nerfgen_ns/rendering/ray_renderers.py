@@ -86,9 +86,9 @@ class DenseRenderer(RayRenderer):
                 density = self.field.density(positions_of(samples), terms)
                 weights = rendering_weights(density, samples.deltas[..., 0])
             samples = self.fine_sampler(ray_bundle, samples, weights[..., None], num_samples=self.num_samples)
-        density, colours = self.field(positions_of(samples), terms)
+        density, colors = self.field(positions_of(samples), terms)
         weights = rendering_weights(density, samples.deltas[..., 0])
-        return composite(weights, colours, middles_of(samples), background, ray_bundle.fars), weights
+        return composite(weights, colors, middles_of(samples), background, ray_bundle.fars), weights
 
 
 class ImportanceRenderer(RayRenderer):
@@ -134,13 +134,13 @@ class ImportanceRenderer(RayRenderer):
         assert rays.fars is not None
         samples = self.sampler(rays, edges, occupied, num_samples=self.num_samples)
         positions = positions_of(samples)
-        density, colours = self.field(positions, terms)
+        density, colors = self.field(positions, terms)
         if not self.training:
             density = density * self.occupancy.presence(positions)
         weights = rendering_weights(density, samples.deltas[..., 0])
         if self.training:
             self._last = (positions.detach(), weights.detach())
-        return composite(weights, colours, middles_of(samples), background, rays.fars), weights
+        return composite(weights, colors, middles_of(samples), background, rays.fars), weights
 
     def after_step(self, step: int) -> None:
         """Show the grid where the step's rays found something."""
@@ -188,7 +188,7 @@ class VolumetricRenderer(RayRenderer):
         )
         starts, ends = samples.frustums.starts[:, 0], samples.frustums.ends[:, 0]
         own_terms = terms.of_rays(ray_of_sample)
-        density, colours = self.field(samples.frustums.get_positions()[:, None], own_terms)
+        density, colors = self.field(samples.frustums.get_positions()[:, None], own_terms)
         weights, _, _ = nerfacc.render_weight_from_density(
             starts, ends, density[:, 0], ray_indices=ray_of_sample, n_rays=rays
         )
@@ -196,7 +196,7 @@ class VolumetricRenderer(RayRenderer):
         def accumulate(values: Tensor | None) -> Tensor:
             return nerfacc.accumulate_along_rays(weights, values, ray_of_sample, rays)
 
-        foreground, accumulation = accumulate(colours[:, 0]), accumulate(None)
+        foreground, accumulation = accumulate(colors[:, 0]), accumulate(None)
         reached = accumulate(0.5 * (starts + ends)[:, None])
         depth = torch.where(
             accumulation > 1e-3, reached / accumulation.clamp(min=1e-6), ray_bundle.fars.to(reached)

@@ -42,14 +42,14 @@ class Composite(NamedTuple):
 
 def composite(
     weights: Float[Tensor, "rays samples"],
-    colours: Float[Tensor, "rays samples 3"],
+    colors: Float[Tensor, "rays samples 3"],
     distances: Float[Tensor, "rays samples"],
     background: Float[Tensor, "rays 3"],
     far: Float[Tensor, "rays 1"],
 ) -> Composite:
     """C = Σ wᵢcᵢ + (1 − Σ wᵢ)·background (LOLNeRF, section 3.3)."""
     # Not a matrix product: within an autocast that would round colors to half precision.
-    foreground = (weights[..., None] * colours).sum(dim=-2)
+    foreground = (weights[..., None] * colors).sum(dim=-2)
     accumulation = weights.sum(dim=-1, keepdim=True)
     reached = (weights * distances).sum(dim=-1, keepdim=True)
     depth = reached / accumulation.clamp(min=1e-6)
@@ -61,13 +61,13 @@ VISIBLE = 0.5
 """Accumulation from which a ray is taken to end on a surface."""
 
 
-def normal_colours(
+def normal_colors(
     field: ForegroundField,
     positions: Float[Tensor, "rays 3"],
     terms: LatentTerms,
     accumulation: Float[Tensor, "rays 1"],
 ) -> Float[Tensor, "rays 3"]:
-    """The normals where rays end on a surface as colours in [0, 1], and middle grey elsewhere."""
+    """The normals where rays end on a surface as colors in [0, 1], and middle gray elsewhere."""
     (seen,) = (accumulation[:, 0] > VISIBLE).nonzero(as_tuple=True)
     normals = torch.zeros_like(positions)
     normals[seen] = surface_normals(field, positions[seen], terms.of_rays(seen))

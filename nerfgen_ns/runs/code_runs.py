@@ -115,7 +115,7 @@ def fill_run_folder(
     pipeline[CODES_IN_CHECKPOINT] = codes.detach().cpu().float()
     checkpoints = folder / config.relative_model_dir
     checkpoints.mkdir()
-    # The optimisers' state belongs to the rows of the table that these codes replace.
+    # The optimizers' state belongs to the rows of the table that these codes replace.
     contents: dict[str, Any] = {"step": run.step, "pipeline": pipeline, "optimizers": {}, "scalers": {}}
     checkpoint = checkpoints / f"step-{run.step:09d}.ckpt"
     try:

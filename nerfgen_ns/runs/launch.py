@@ -32,7 +32,7 @@ class Training:
     downscale_factor: int
     """How many times smaller than stored the images are trained on."""
     solid_background: tuple[float, float, float] | None = None
-    """The colour behind every object, in [0, 1]; None where backgrounds differ and are learned."""
+    """The color behind every object, in [0, 1]; None where backgrounds differ and are learned."""
 
     @property
     def run_dir(self) -> Path:
@@ -70,10 +70,10 @@ class Training:
     def _background_options(self) -> list[str]:
         if self.solid_background is None:
             return []
-        colour = [str(share) for share in self.solid_background]
+        color = [str(share) for share in self.solid_background]
         return [
             *("--pipeline.model.use-background-field", "False"),
-            *("--pipeline.model.solid-background", *colour),
+            *("--pipeline.model.solid-background", *color),
         ]
 
     def run(self) -> dict[str, float | int]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-Colour = Float[np.ndarray, "3"]
+Color = Float[np.ndarray, "3"]
 BODY_TYPES = ("saloon", "hatchback", "van", "pickup", "sports")
 BODY_TYPE_SHARES = (0.24, 0.24, 0.18, 0.16, 0.18)
 MEANS_AND_SPREAD = {
@@ -112,20 +112,20 @@ class Fittings:
 
 
 @dataclass(frozen=True)
-class Colours:
+class Colors:
     """Albedos in [0, 1]."""
 
-    paint: Colour
-    second: Colour
+    paint: Color
+    second: Color
     """The second paint."""
     pattern: str
     """One of PATTERNS."""
-    bumpers: Colour
-    trim: Colour
+    bumpers: Color
+    trim: Color
     """Of sills, grille and whatever is of plastic."""
-    rims: Colour
-    glass: Colour
-    load: Colour
+    rims: Color
+    glass: Color
+    load: Color
     """Of the box on the roof."""
 
 
@@ -137,14 +137,14 @@ class CarParameters:
     """One of BODY_TYPES."""
     body: Body
     fittings: Fittings
-    colours: Colours
+    colors: Colors
 
 
 def sample_car_parameters(random: np.random.Generator) -> CarParameters:
     """Draw one car."""
     body_type = str(random.choice(BODY_TYPES, p=BODY_TYPE_SHARES))
     body = _sample_body(random, body_type)
-    return CarParameters(body_type, body, _sample_fittings(random, body_type), _sample_colours(random))
+    return CarParameters(body_type, body, _sample_fittings(random, body_type), _sample_colors(random))
 
 
 def _draw(random: np.random.Generator, mean: float, spread: float) -> float:
@@ -181,15 +181,15 @@ def _sample_fittings(random: np.random.Generator, body_type: str) -> Fittings:
     )
 
 
-def _sample_colours(random: np.random.Generator) -> Colours:
-    def paint() -> Colour:
+def _sample_colors(random: np.random.Generator) -> Colors:
+    def paint() -> Color:
         paints = NEUTRAL_PAINTS if random.random() < 0.35 else BRIGHT_PAINTS
-        colour = paints[random.integers(len(paints))] * (1 + random.normal(0, 0.08))
-        return np.clip(colour + random.normal(0, 0.02, 3), 0.04, 0.88)
+        color = paints[random.integers(len(paints))] * (1 + random.normal(0, 0.08))
+        return np.clip(color + random.normal(0, 0.02, 3), 0.04, 0.88)
 
     first, second = paint(), paint()
     coating = random.random()
-    return Colours(
+    return Colors(
         paint=first,
         second=second,
         pattern=str(random.choice(PATTERNS, p=(0.64, 0.14, 0.12, 0.10))),

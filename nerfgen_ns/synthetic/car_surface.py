@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from nerfgen_ns.synthetic.car_parameters import CarParameters, Colour
+from nerfgen_ns.synthetic.car_parameters import CarParameters, Color
 from nerfgen_ns.synthetic.render import trace
 from nerfgen_ns.synthetic.solids import (
     ConvexSolid,
@@ -121,11 +121,11 @@ class CarShape:
 
     @property
     def bed(self) -> tuple[Corner, Corner]:
-        """Centre and half sizes of the hollow behind a pickup's cabin."""
+        """Center and half sizes of the hollow behind a pickup's cabin."""
         low, rear, ahead = self.floor + 0.11, self.tail + 0.085, self.rear_window - 0.05
-        centre = (0.0, 0.5 * (low + self.deck + 0.2), 0.5 * (rear + ahead))
+        center = (0.0, 0.5 * (low + self.deck + 0.2), 0.5 * (rear + ahead))
         sizes = 0.84 * self.parameters.body.half_width, 0.5 * (self.deck + 0.2 - low), 0.5 * (ahead - rear)
-        return centre, sizes
+        return center, sizes
 
     def bumpers(self, points: Points) -> Distances:
         """Front and rear bumper and the sills between the wheels."""
@@ -155,9 +155,9 @@ class CarShape:
         """All four wheels, given points folded onto the left side; their rims are hollowed a little."""
         body, fittings = self.parameters.body, self.parameters.fittings
         around = self._around_axles(folded)
-        tyre = disc(around, body.wheel_radius, 0.5 * fittings.wheel_width, 0.015)
+        tire = disc(around, body.wheel_radius, 0.5 * fittings.wheel_width, 0.015)
         around[0] -= np.float32(0.5 * fittings.wheel_width + 0.008)
-        return carve(tyre, disc(around, fittings.rim * body.wheel_radius, 0.02, 0.004), 0.008)
+        return carve(tire, disc(around, fittings.rim * body.wheel_radius, 0.02, 0.004), 0.008)
 
     def _around_axles(self, folded: Points) -> Points:
         """Points relative to the middle of the nearer left wheel, (along the axle, up, forwards)."""
@@ -215,13 +215,13 @@ Where = Bool[np.ndarray, "n"]
 class Coat:
     """Albedo and labels of points of one part, painted over layer by layer."""
 
-    def __init__(self, points: Points, colour: Colour, label: int) -> None:
-        self.albedo = np.repeat(colour[:, None], points.shape[1], axis=1)
+    def __init__(self, points: Points, color: Color, label: int) -> None:
+        self.albedo = np.repeat(color[:, None], points.shape[1], axis=1)
         self.labels = np.full(points.shape[1], label)
 
-    def cover(self, where: Where, colour: Colour, label: int = PAINT) -> None:
+    def cover(self, where: Where, color: Color, label: int = PAINT) -> None:
         """Paint the points `where` over."""
-        self.albedo[:, where] = colour[:, None]
+        self.albedo[:, where] = color[:, None]
         self.labels[where] = label
 
     @property
@@ -232,28 +232,28 @@ class Coat:
 
 def paint_body(shape: CarShape, points: Points) -> Painted:
     """Paint, windows, lights, grille, and the dark of wheel arches, floor and bed."""
-    parameters, colours, body = shape.parameters, shape.parameters.colours, shape.parameters.body
+    parameters, colors, body = shape.parameters, shape.parameters.colors, shape.parameters.body
     x, y, z = points
     side = np.abs(x)
-    coat = Coat(points, colours.paint, PAINT)
-    if colours.pattern == "lower":
-        coat.cover(y < 0.5 * (shape.floor + shape.deck) + 0.01, colours.second)
-    elif colours.pattern == "stripes":
-        coat.cover(np.abs(side - 0.26 * body.half_width) < 0.12 * body.half_width, colours.second)
-    elif colours.pattern == "roof":
-        coat.cover(y > shape.roof - 0.05, colours.second)
-    coat.cover(_windows(shape, points), colours.glass, WINDOWS)
+    coat = Coat(points, colors.paint, PAINT)
+    if colors.pattern == "lower":
+        coat.cover(y < 0.5 * (shape.floor + shape.deck) + 0.01, colors.second)
+    elif colors.pattern == "stripes":
+        coat.cover(np.abs(side - 0.26 * body.half_width) < 0.12 * body.half_width, colors.second)
+    elif colors.pattern == "roof":
+        coat.cover(y > shape.roof - 0.05, colors.second)
+    coat.cover(_windows(shape, points), colors.glass, WINDOWS)
     _paint_ends(shape, points, coat)
     axle = np.where(z > 0.5 * sum(shape.axles), *shape.axles)
     from_hub = np.hypot(y - shape.hub_height, z - axle)
     coat.cover(
-        (from_hub < 1.17 * body.wheel_radius) & (side > 0.5 * body.half_width), 0.6 * colours.trim, TRIM
+        (from_hub < 1.17 * body.wheel_radius) & (side > 0.5 * body.half_width), 0.6 * colors.trim, TRIM
     )
-    coat.cover((y < shape.floor + 0.012) & (side < 0.9 * body.half_width), 0.6 * colours.trim, TRIM)
+    coat.cover((y < shape.floor + 0.012) & (side < 0.9 * body.half_width), 0.6 * colors.trim, TRIM)
     if parameters.body_type == "pickup":
         (_, _, middle), (wide, _, reach) = shape.bed
         inside = (side < wide + 0.004) & (np.abs(z - middle) < reach + 0.004) & (y < shape.deck - 0.015)
-        coat.cover(inside, colours.trim, TRIM)
+        coat.cover(inside, colors.trim, TRIM)
     return coat.painted
 
 
@@ -291,13 +291,13 @@ def _windows(shape: CarShape, points: Points) -> Where:
 
 def _paint_ends(shape: CarShape, points: Points, coat: Coat) -> None:
     """Lights and grille at the front, lights and number plate at the rear."""
-    body, fittings, colours = shape.parameters.body, shape.parameters.fittings, shape.parameters.colours
+    body, fittings, colors = shape.parameters.body, shape.parameters.fittings, shape.parameters.colors
     x, y, z = points
     side = np.abs(x)
     nose = z > shape.front - 0.11
     level = 0.42 * shape.bumper_level + 0.58 * shape.nose
     grille = (side < fittings.grille * body.half_width) & (np.abs(y - level + 0.008) < 0.03)
-    coat.cover(nose & grille, 0.5 * colours.trim, TRIM)
+    coat.cover(nose & grille, 0.5 * colors.trim, TRIM)
     apart = body.nose_width * body.half_width - fittings.light_width - 0.006
     light = ((side - apart) / fittings.light_width) ** 2 + (
         (y - level - 0.006) / fittings.light_height
@@ -315,21 +315,21 @@ def _paint_ends(shape: CarShape, points: Points, coat: Coat) -> None:
 
 def paint_wheels(shape: CarShape, points: Points) -> Painted:
     """Tyres, and rims with five spokes."""
-    fittings, colours = shape.parameters.fittings, shape.parameters.colours
+    fittings, colors = shape.parameters.fittings, shape.parameters.colors
     _, y, z = points
     ahead = np.where(z > 0.5 * sum(shape.axles), *shape.axles)
     up, forwards = y - (GROUND + shape.parameters.body.wheel_radius), z - ahead
     from_hub = np.hypot(up, forwards) / (fittings.rim * shape.parameters.body.wheel_radius)
     coat = Coat(points, TYRE, WHEELS)
-    coat.cover(from_hub < 1, colours.rims, WHEELS)
+    coat.cover(from_hub < 1, colors.rims, WHEELS)
     between = (np.cos(5 * np.arctan2(forwards, up)) < -0.2) & (from_hub > 0.35) & (from_hub < 0.85)
-    coat.cover(between, 0.45 * colours.rims, WHEELS)
+    coat.cover(between, 0.45 * colors.rims, WHEELS)
     return coat.painted
 
 
-def paint_plain(points: Points, colour: Colour, label: int) -> Painted:
-    """One colour all over."""
-    return Coat(points, colour, label).painted
+def paint_plain(points: Points, color: Color, label: int) -> Painted:
+    """One color all over."""
+    return Coat(points, color, label).painted
 
 
 MIDDLE_NAMES = (
@@ -349,7 +349,7 @@ FORWARDS, BACKWARDS, UP, LEFT = (0, 0, 1), (0, 0, -1), (0, 1, 0), (1, 0, 0)
 
 
 def place_car_landmarks(shape: CarShape, distance: Callable[[Points], Distances]) -> Float[np.ndarray, "m 3"]:
-    """The points of NAMES: each is met by a ray that comes from outside towards a place within the car.
+    """The points of NAMES: each is met by a ray that comes from outside toward a place within the car.
 
     Args:
         shape: the car.

@@ -95,7 +95,7 @@ class Head:
         nearest = self.parts(points).argmin(axis=0)
         albedo = np.empty(points.shape)
         labels = np.empty(points.shape[1], int)
-        colours = self.parameters.colours
+        colors = self.parameters.colors
         for part, name in enumerate(PARTS):
             here = nearest == part
             if not here.any():
@@ -108,7 +108,7 @@ class Head:
             elif name == "hat":
                 painted = paint_hat(self.bare, inside)
             else:
-                painted = paint_hair(inside, colours.hair if name == "hair" else colours.brows)
+                painted = paint_hair(inside, colors.hair if name == "hair" else colors.brows)
             albedo[:, here], labels[here] = painted
         return albedo, labels
 
@@ -153,10 +153,10 @@ class Car:
         nearest = np.stack(list(parts.values())).argmin(axis=0)
         albedo = np.empty(points.shape)
         labels = np.empty(points.shape[1], int)
-        colours = self.parameters.colours
+        colors = self.parameters.colors
         plain = {
-            "bumpers": (colours.bumpers, TRIM), "sills": (colours.trim, TRIM),
-            "extras": (colours.paint, PAINT), "load": (colours.load, TRIM),
+            "bumpers": (colors.bumpers, TRIM), "sills": (colors.trim, TRIM),
+            "extras": (colors.paint, PAINT), "load": (colors.load, TRIM),
         }  # fmt: skip
         for number, name in enumerate(parts):
             here = nearest == number
@@ -200,7 +200,7 @@ class EmbeddedClass:
     labels: tuple[str, ...]
     """Label i means labels[i]."""
     solid_background: tuple[float, float, float] | None = None
-    """The colour behind every object, in [0, 1]. With one, a class seen from all around is trained without
+    """The color behind every object, in [0, 1]. With one, a class seen from all around is trained without
     mattes, so its training folders hold none; its test folders do. Without one, None."""
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-Colour = Float[np.ndarray, "3"]
+Color = Float[np.ndarray, "3"]
 SKIN_TONES = np.array(
     [[0.96, 0.80, 0.70], [0.90, 0.70, 0.57], [0.80, 0.58, 0.43], [0.62, 0.42, 0.29], [0.40, 0.26, 0.18]]
 )
@@ -123,24 +123,24 @@ class Body:
     collar: float
     """Radius of a rolled collar; zero: none."""
     stripes: float
-    """How strongly the second colour of the clothes shows."""
+    """How strongly the second color of the clothes shows."""
     stripe_width: float
 
 
 @dataclass(frozen=True)
-class Colours:
+class Colors:
     """Albedos in [0, 1]."""
 
-    skin: Colour
+    skin: Color
     blush: float
     """How much redder cheeks and nose are."""
-    lips: Colour
-    hair: Colour
-    brows: Colour
-    eyes: Colour
-    clothes: Colour
-    clothes_second: Colour
-    hat: Colour
+    lips: Color
+    hair: Color
+    brows: Color
+    eyes: Color
+    clothes: Color
+    clothes_second: Color
+    hat: Color
 
 
 @dataclass(frozen=True)
@@ -151,14 +151,14 @@ class HeadParameters:
     features: Features
     hair: Hair
     body: Body
-    colours: Colours
+    colors: Colors
 
 
 def sample_head_parameters(random: np.random.Generator) -> HeadParameters:
     """Draw one head."""
     return HeadParameters(
         _sample_skull(random), _sample_features(random), _sample_hair(random), _sample_body(random),
-        _sample_colours(random),
+        _sample_colors(random),
     )  # fmt: skip
 
 
@@ -253,9 +253,9 @@ def _sample_body(random: np.random.Generator) -> Body:
     )
 
 
-def _sample_colours(random: np.random.Generator) -> Colours:
-    def tone(ramp: Float[np.ndarray, "tones 3"]) -> Colour:
-        """Between two neighbours of a ramp, a little brighter or darker, a little off in hue."""
+def _sample_colors(random: np.random.Generator) -> Colors:
+    def tone(ramp: Float[np.ndarray, "tones 3"]) -> Color:
+        """Between two neighbors of a ramp, a little brighter or darker, a little off in hue."""
         place = random.uniform(0, len(ramp) - 1)
         left = min(int(place), len(ramp) - 2)
         mixed = ramp[left] + (place - left) * (ramp[left + 1] - ramp[left])
@@ -266,7 +266,7 @@ def _sample_colours(random: np.random.Generator) -> Colours:
     fair = len(HAIR_TONES) if skin[0] > 0.7 or random.random() < 0.2 else 3
     hair = tone(HAIR_TONES[:fair])
     redness = random.uniform(0.25, 0.85)
-    return Colours(
+    return Colors(
         skin=skin,
         blush=float(random.uniform(0, 0.12)),
         lips=np.clip(skin * (1 - redness * np.array([0.12, 0.5, 0.42])), 0, 1),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
-from nerfgen_ns.synthetic.head_parameters import Colour, HeadParameters
+from nerfgen_ns.synthetic.head_parameters import Color, HeadParameters
 from nerfgen_ns.synthetic.render import trace
 from nerfgen_ns.synthetic.solids import (
     Distances,
@@ -42,7 +42,7 @@ class BareHead:
         self.nose_level = EYE_LEVEL - features.nose_length
         self.mouth_level = self.chin_level + features.mouth_height * (self.nose_level - self.chin_level)
         self.ear_side = 0.262 * skull.width
-        self.skull_centre = (0.0, 0.13, -0.05)
+        self.skull_center = (0.0, 0.13, -0.05)
         self.skull_radii = (0.272 * skull.width, 0.285 * skull.height, 0.325 * skull.depth)
         anchors = [
             (features.eye_apart, EYE_LEVEL),
@@ -60,7 +60,7 @@ class BareHead:
         """Skull, face, jaw, cheeks and chin, without the features."""
         skull, folded = self.parameters.skull, mirrored(points)
         length = skull.face_length
-        head = ellipsoid(points, self.skull_centre, self.skull_radii)
+        head = ellipsoid(points, self.skull_center, self.skull_radii)
         face = ellipsoid(
             points, (0, -0.055 * length, 0.055), (0.225 * skull.face_width, 0.29 * length, 0.225)
         )
@@ -134,9 +134,9 @@ class BareHead:
 
     def _ear(self, folded: Points) -> Distances:
         features = self.parameters.features
-        ear_centre = (self.ear_side + features.ear_flare, -0.01, -0.05)
-        ear = ellipsoid(folded, ear_centre, (0.022, 0.078 * features.ear_size, 0.05 * features.ear_size))
-        return carve(ear, sphere(folded, (ear_centre[0] + 0.035, 0.0, -0.02), 0.035), 0.02)
+        ear_center = (self.ear_side + features.ear_flare, -0.01, -0.05)
+        ear = ellipsoid(folded, ear_center, (0.022, 0.078 * features.ear_size, 0.05 * features.ear_size))
+        return carve(ear, sphere(folded, (ear_center[0] + 0.035, 0.0, -0.02), 0.035), 0.02)
 
     def neck(self, points: Points) -> Distances:
         """The neck alone."""
@@ -179,10 +179,10 @@ class Outfit:
         hair, skull = self.parameters.hair, self.parameters.skull
         if hair.style == "bald":
             return None
-        (_, height, back), (width, tall, deep) = self.bare.skull_centre, self.bare.skull_radii
-        centre = (hair.parting, height + 0.35 * hair.top, back - 0.3 * hair.side)
+        (_, height, back), (width, tall, deep) = self.bare.skull_center, self.bare.skull_radii
+        center = (hair.parting, height + 0.35 * hair.top, back - 0.3 * hair.side)
         radii = (width + hair.side + 0.7 * abs(hair.parting), tall + 0.65 * hair.top, deep + 0.8 * hair.side)
-        volume = ellipsoid(points, centre, radii)
+        volume = ellipsoid(points, center, radii)
         crown = height + tall
         if hair.style == "quiff":
             quiff = (2 * hair.parting, crown - 0.04 + 0.5 * hair.top, 0.1)
@@ -211,7 +211,7 @@ class Outfit:
 
     def hat(self, points: Points) -> Distances:
         """A knitted hat with a rolled edge."""
-        (_, height, back), (width, tall, deep) = self.bare.skull_centre, self.bare.skull_radii
+        (_, height, back), (width, tall, deep) = self.bare.skull_center, self.bare.skull_radii
         slope = (0.0, -0.97, 0.243)
         edge = slope[1] * (EYE_LEVEL + self.parameters.features.brow_height + 0.1) + slope[2] * 0.25
         room = 0.05
@@ -278,23 +278,23 @@ INSIDE_MOUTH = np.array([0.22, 0.06, 0.06])
 Mixed = tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, "n"]]
 
 
-def _cover(albedo: Float[np.ndarray, "3 n"], where: Float[np.ndarray, "n"], colour: Colour) -> None:
-    """Mix `colour` into `albedo` by the share `where`."""
-    albedo += where * (colour[:, None] - albedo)
+def _cover(albedo: Float[np.ndarray, "3 n"], where: Float[np.ndarray, "n"], color: Color) -> None:
+    """Mix `color` into `albedo` by the share `where`."""
+    albedo += where * (color[:, None] - albedo)
 
 
 def paint_skin(bare: BareHead, points: Points, neck_level: float) -> Mixed:
     """Skin, eyes, lips and blush."""
-    features, colours = bare.parameters.features, bare.parameters.colours
+    features, colors = bare.parameters.features, bare.parameters.colors
     x, y, z = points
     side = np.abs(x)
     labels = np.where(y < neck_level, CLOTHES, SKIN)
-    albedo = np.repeat(colours.skin[:, None], points.shape[1], axis=1)
+    albedo = np.repeat(colors.skin[:, None], points.shape[1], axis=1)
 
     blush = np.exp(-((side - 0.13) ** 2 + (y + 0.07) ** 2) / 0.004) + np.exp(
         -(x**2 + (y - bare.nose_level) ** 2) / 0.002
     )
-    redder = colours.skin * (1 - colours.blush * np.array([0.0, 2.0, 1.6]))
+    redder = colors.skin * (1 - colors.blush * np.array([0.0, 2.0, 1.6]))
     _cover(albedo, np.minimum(blush, 1) * (z > 0.1), redder)
 
     front = z > bare.mouth_front - 0.09
@@ -305,7 +305,7 @@ def paint_skin(bare: BareHead, points: Points, neck_level: float) -> Mixed:
     # Cupid's bow: the upper lip dips in the middle.
     upper = gap + features.upper_lip * arch * (0.8 + 0.6 * np.abs(along) * (1 - np.abs(along)))
     mouth = front & (np.abs(along) < 1) & (height < upper) & (height > -gap - features.lower_lip * arch)
-    _cover(albedo, mouth.astype(float), colours.lips)
+    _cover(albedo, mouth.astype(float), colors.lips)
     _cover(albedo, (mouth & (np.abs(height) < gap + 0.0035)).astype(float), INSIDE_MOUTH)
     labels[mouth] = MOUTH
 
@@ -321,37 +321,37 @@ def paint_skin(bare: BareHead, points: Points, neck_level: float) -> Mixed:
     )
     _cover(albedo, eye.astype(float), WHITE_OF_EYE)
     from_pupil = np.sqrt(right**2 + up**2)
-    _cover(albedo, (eye & (from_pupil < 0.021)).astype(float), colours.eyes)
+    _cover(albedo, (eye & (from_pupil < 0.021)).astype(float), colors.eyes)
     _cover(albedo, (eye & (from_pupil < 0.0095)).astype(float), np.full(3, 0.03))
     labels[eye] = EYES
     lashes = (z > 0.05) & (np.abs(along) < 1.1) & ~eye & (up > 0) & (up < features.eye_height * lid + 0.008)
-    _cover(albedo, 0.75 * lashes, 0.6 * colours.brows)
+    _cover(albedo, 0.75 * lashes, 0.6 * colors.brows)
     crease = (z > 0.05) & (np.abs(along) < 1.1) & ~eye & ~lashes & (np.abs(up) < features.eye_height + 0.02)
-    _cover(albedo, 0.18 * crease, 0.6 * colours.skin)
+    _cover(albedo, 0.18 * crease, 0.6 * colors.skin)
     return albedo, labels
 
 
-def paint_hair(points: Points, colour: Colour) -> Mixed:
+def paint_hair(points: Points, color: Color) -> Mixed:
     """Hair whose strands run from front to back and down the sides."""
     x, y, z = points
     strands = np.sin(60 * x + 5 * np.sin(9 * y + 4 * z)) * np.sin(23 * x - 17 * z + 6 * y)
-    albedo = colour[:, None] * (1 + 0.16 * strands) + 0.012 * strands
+    albedo = color[:, None] * (1 + 0.16 * strands) + 0.012 * strands
     return np.clip(albedo, 0, 1), np.full(points.shape[1], HAIR)
 
 
 def paint_clothes(bare: BareHead, points: Points) -> Mixed:
     """Plain or striped clothes."""
-    body, colours = bare.parameters.body, bare.parameters.colours
-    albedo = np.repeat(colours.clothes[:, None], points.shape[1], axis=1)
+    body, colors = bare.parameters.body, bare.parameters.colors
+    albedo = np.repeat(colors.clothes[:, None], points.shape[1], axis=1)
     wave = np.sin(2 * np.pi * (points[1] + 0.25 * np.abs(points[0])) / (2 * body.stripe_width))
-    _cover(albedo, body.stripes * np.clip(0.5 + 2 * wave, 0, 1), colours.clothes_second)
+    _cover(albedo, body.stripes * np.clip(0.5 + 2 * wave, 0, 1), colors.clothes_second)
     return albedo, np.full(points.shape[1], CLOTHES)
 
 
 def paint_hat(bare: BareHead, points: Points) -> Mixed:
     """A knitted hat: ribs that run up to the crown."""
     ribs = np.sin(26 * np.arctan2(points[0], points[2] + 0.05))
-    albedo = bare.parameters.colours.hat[:, None] * (1 + 0.12 * ribs)
+    albedo = bare.parameters.colors.hat[:, None] * (1 + 0.12 * ribs)
     return np.clip(albedo, 0, 1), np.full(points.shape[1], CLOTHES)
 
 

@@ -16,7 +16,7 @@ FOCAL_PER_WIDTH = 2.1
 class Camera:
     """A square pinhole camera, nerfstudio/OpenGL convention: it looks along its −z, y is up.
 
-    Pixel (column, row) has its centre at (column + 0.5, row + 0.5).
+    Pixel (column, row) has its center at (column + 0.5, row + 0.5).
     """
 
     yaw: float
@@ -106,7 +106,7 @@ CAUTION, BOLDNESS = 0.9, 1.3
 LEAST_STEP = 4e-3
 """Keeps grazing rays moving; grows with the steps that a ray has made."""
 RAYS = np.array([[0.5, 0.5], [0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
-"""Where in a pixel its rays go: the first gives depth and label, the others the colour."""
+"""Where in a pixel its rays go: the first gives depth and label, the others the color."""
 BLOCKS = (4, 1)
 """Pixels along the side of the blocks that are traced together at first; each divides the one before."""
 
@@ -116,13 +116,13 @@ class Picture:
     """All that is known of one view."""
 
     image: UInt8[np.ndarray, "h w 3"]
-    """Antialiased colours."""
+    """Antialiased colors."""
     matte: UInt8[np.ndarray, "h w"]
     """Share of the pixel that the object covers, 255 for all of it."""
     depth: Float[np.ndarray, "h w"]
-    """z-depth at the pixel's centre, inf where the ray misses."""
+    """z-depth at the pixel's center, inf where the ray misses."""
     labels: UInt8[np.ndarray, "h w"]
-    """Label at the pixel's centre."""
+    """Label at the pixel's center."""
 
 
 def trace(
@@ -196,7 +196,7 @@ def _normals(solid: Solid, points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray
 def _shade(
     solid: Solid, points: Float[np.ndarray, "3 n"], albedo: Float[np.ndarray, "3 n"]
 ) -> Float[np.ndarray, "3 n"]:
-    """Colours of points on the surface; they do not depend on where one looks from."""
+    """Colors of points on the surface; they do not depend on where one looks from."""
     normals = _normals(solid, points)
     # Openness: how far the surface has receded a little way out, one step of Quilez's ambient occlusion.
     reach = np.float32(0.07)
@@ -228,7 +228,7 @@ def _pixel_starts(
 
 
 def render(solid: Solid, camera: Camera) -> Picture:
-    """Render one view: colours and matte from four rays a pixel, depth and labels from one."""
+    """Render one view: colors and matte from four rays a pixel, depth and labels from one."""
     size = camera.size
     rows, columns = np.divmod(np.arange(size * size), size)
     pixels = (np.stack([columns, rows], axis=1)[:, None] + RAYS).reshape(-1, 2)
@@ -242,15 +242,15 @@ def render(solid: Solid, camera: Camera) -> Picture:
     albedo, label = solid.appearance(points)
     labels = np.full(len(lengths), BACKGROUND_LABEL)
     labels[hits] = label
-    colours = solid.background.colour(directions)
-    coloured = hits % len(RAYS) > 0
-    colours[:, hits[coloured]] = _shade(
-        solid, points.compress(coloured, axis=1), albedo.compress(coloured, axis=1)
+    colors = solid.background.color(directions)
+    colored = hits % len(RAYS) > 0
+    colors[:, hits[colored]] = _shade(
+        solid, points.compress(colored, axis=1), albedo.compress(colored, axis=1)
     )
-    colours = colours.T.reshape(size, size, len(RAYS), 3)[:, :, 1:].mean(axis=2)
+    colors = colors.T.reshape(size, size, len(RAYS), 3)[:, :, 1:].mean(axis=2)
     matte = np.isfinite(lengths).reshape(size, size, len(RAYS))[:, :, 1:].mean(axis=2)
     return Picture(
-        np.rint(colours * 255).astype(np.uint8),
+        np.rint(colors * 255).astype(np.uint8),
         np.rint(matte * 255).astype(np.uint8),
         (lengths * depth_per_length).reshape(size, size, len(RAYS))[:, :, 0],
         labels.reshape(size, size, len(RAYS))[:, :, 0].astype(np.uint8),

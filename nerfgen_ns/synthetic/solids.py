@@ -21,15 +21,15 @@ def _lengths(vectors: Points) -> Distances:
     return np.sqrt(np.einsum("in,in->n", vectors, vectors))
 
 
-def sphere(points: Points, centre: Triple, radius: float) -> Distances:
+def sphere(points: Points, center: Triple, radius: float) -> Distances:
     """Distance to a sphere."""
-    return _lengths(points - _column(centre)) - np.float32(radius)
+    return _lengths(points - _column(center)) - np.float32(radius)
 
 
-def ellipsoid(points: Points, centre: Triple, radii: Triple) -> Distances:
+def ellipsoid(points: Points, center: Triple, radii: Triple) -> Distances:
     """Distance to an axis-aligned ellipsoid, exact on its surface and to first order near it."""
     inverse = 1 / _column(radii)
-    scaled = (points - _column(centre)) * inverse
+    scaled = (points - _column(center)) * inverse
     reach = _lengths(scaled)
     scaled *= inverse
     return reach * (reach - 1) / np.maximum(_lengths(scaled), np.float32(1e-6))
@@ -49,9 +49,9 @@ def plane(points: Points, normal: Triple, offset: float) -> Distances:
     return (_column(normal).T @ points)[0] - np.float32(offset)
 
 
-def box(points: Points, centre: Triple, half_sizes: Triple, rounding: float) -> Distances:
+def box(points: Points, center: Triple, half_sizes: Triple, rounding: float) -> Distances:
     """Distance to an axis-aligned box with edges of the radius `rounding`, included in its sizes."""
-    beyond = np.abs(points - _column(centre)) - _column(half_sizes) + np.float32(rounding)
+    beyond = np.abs(points - _column(center)) - _column(half_sizes) + np.float32(rounding)
     outside = _lengths(np.maximum(beyond, 0))
     return outside + np.minimum(beyond.max(axis=0), 0) - np.float32(rounding)
 
@@ -115,8 +115,8 @@ class Light:
     """One distant lamp, fixed in the world, and light from all around. Shading is purely diffuse."""
 
     direction: Float[np.ndarray, "3"]
-    """Unit vector towards the lamp."""
-    colour: Float[np.ndarray, "3"]
+    """Unit vector toward the lamp."""
+    color: Float[np.ndarray, "3"]
     """What the lamp adds on a surface that faces it."""
     ambient: Float[np.ndarray, "3"]
     """What comes from all around."""
@@ -127,24 +127,24 @@ class Light:
         """Light on surfaces of the given unit normals; `openness` in [0, 1] is their share of free sky."""
         # Wrapped past the horizon, as from a lamp with a wide shade: a hard shadow line reads as a crease.
         facing = np.clip((self.direction @ normals + 0.25) / 1.25, 0, 1) * (0.4 + 0.6 * openness)
-        return self.ambient[:, None] * openness * (0.85 + 0.15 * normals[1]) + self.colour[:, None] * facing
+        return self.ambient[:, None] * openness * (0.85 + 0.15 * normals[1]) + self.color[:, None] * facing
 
 
 @dataclass(frozen=True)
 class Background:
-    """Colours at infinity that change slowly with the direction of the ray."""
+    """Colors at infinity that change slowly with the direction of the ray."""
 
-    colours: Float[np.ndarray, "waves_plus_one 3"]
-    """The base colour, then what each wave adds at its crest."""
+    colors: Float[np.ndarray, "waves_plus_one 3"]
+    """The base color, then what each wave adds at its crest."""
     waves: Float[np.ndarray, "waves 3"]
     """Wave vectors, radians per unit of direction."""
     phases: Float[np.ndarray, "waves"]
     """Radians."""
 
-    def colour(self, directions: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "3 n"]:
-        """Colour in [0, 1] along unit directions."""
+    def color(self, directions: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "3 n"]:
+        """Color in [0, 1] along unit directions."""
         crests = np.sin(self.waves @ directions + self.phases[:, None])
-        return np.clip(self.colours[0][:, None] + self.colours[1:].T @ crests, 0, 1)
+        return np.clip(self.colors[0][:, None] + self.colors[1:].T @ crests, 0, 1)
 
 
 class Solid(Protocol):
@@ -177,7 +177,7 @@ def sample_light(
     heights: tuple[float, float] = (-0.1, 0.9),
     strengths: tuple[float, float] = (0.45, 0.7),
 ) -> Light:
-    """A lamp of a slightly warm or cold colour, somewhere in front unless asked otherwise.
+    """A lamp of a slightly warm or cold color, somewhere in front unless asked otherwise.
 
     Args:
         random: where the draws come from.
@@ -197,7 +197,7 @@ def sample_light(
 
 
 def sample_background(random: np.random.Generator) -> Background:
-    """A base colour and three slow waves of colour."""
+    """A base color and three slow waves of color."""
     base = 0.5 * random.uniform(0.2, 0.8, 3) + 0.5 * random.uniform(0.2, 0.8)
     swings = random.normal(0, 0.07, (3, 3))
     waves = random.normal(0, 4.0, (3, 3))
@@ -208,6 +208,6 @@ def sample_background(random: np.random.Generator) -> Background:
     )
 
 
-def plain_background(colour: tuple[float, float, float]) -> Background:
-    """The same colour in every direction."""
-    return Background(np.array([colour], np.float32), np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
+def plain_background(color: tuple[float, float, float]) -> Background:
+    """The same color in every direction."""
+    return Background(np.array([color], np.float32), np.zeros((0, 3), np.float32), np.zeros(0, np.float32))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def left_out(optimizers: Optimizers) -> Iterator[None]:
-    """Within the block a checkpoint that is saved holds no optimiser; the schedulers' states stay in it."""
+    """Within the block a checkpoint that is saved holds no optimizer; the schedulers' states stay in it."""
     kept = optimizers.optimizers
     optimizers.optimizers = {}
     try:
@@ -34,7 +34,7 @@ def left_out(optimizers: Optimizers) -> Iterator[None]:
 
 
 def bytes_of_state(optimizers: Optimizers) -> int:
-    """The memory that the optimisers' tensors take, moments above all, in bytes."""
+    """The memory that the optimizers' tensors take, moments above all, in bytes."""
     return sum(
         value.numel() * value.element_size()
         for optimizer in optimizers.optimizers.values()
@@ -45,12 +45,12 @@ def bytes_of_state(optimizers: Optimizers) -> int:
 
 
 def start_anew(optimizers: Optimizers) -> str | None:
-    """Go on after a checkpoint without the optimisers' state has been loaded, and say what starts anew.
+    """Go on after a checkpoint without the optimizers' state has been loaded, and say what starts anew.
 
     The learning rates go on where they were: the schedulers hold them, but set them only after a step.
 
     Returns:
-        One line; None where the checkpoint held the state of an optimiser, and nothing starts anew.
+        One line; None where the checkpoint held the state of an optimizer, and nothing starts anew.
     """
     if any(optimizer.state for optimizer in optimizers.optimizers.values()):
         return None
@@ -60,15 +60,15 @@ def start_anew(optimizers: Optimizers) -> str | None:
             group["lr"] = rate
     names = ", ".join(optimizers.optimizers)
     return (
-        f"The checkpoint holds no optimiser state: the moments of {names} start anew at zero; "
+        f"The checkpoint holds no optimizer state: the moments of {names} start anew at zero; "
         "step, learning rates and spent minutes go on."
     )
 
 
 def size_line(checkpoint: Path, optimizers: Optimizers, with_state: bool) -> str:
-    """What a checkpoint takes on the disk, and how much of that is optimiser state, in one line."""
+    """What a checkpoint takes on the disk, and how much of that is optimizer state, in one line."""
     state = megabytes(bytes_of_state(optimizers))
-    part = f"of it about {state} optimiser state" if with_state else f"{state} of optimiser state left out"
+    part = f"of it about {state} optimizer state" if with_state else f"{state} of optimizer state left out"
     return f"Saved {checkpoint.name}: {megabytes(checkpoint.stat().st_size)}, {part}."
 
 
@@ -127,7 +127,7 @@ class BudgetDecayScheduler(Scheduler):
     config: BudgetDecayConfig
 
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
-        """A scheduler whose factor multiplies `lr_init`, which the optimiser already holds."""
+        """A scheduler whose factor multiplies `lr_init`, which the optimizer already holds."""
         return LambdaLR(optimizer, lr_lambda=BudgetDecay(self.config))
 
 
@@ -261,7 +261,7 @@ class FusedAdamConfig(AdamOptimizerConfig):
     """Adam that updates all parameters in one pass."""
 
     fused: bool = True
-    """Use torch's fused kernels: small networks otherwise spend a tenth of a step in their optimiser."""
+    """Use torch's fused kernels: small networks otherwise spend a tenth of a step in their optimizer."""
 
 
 @dataclass
@@ -361,7 +361,7 @@ class RowAdam(torch.optim.SparseAdam):
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the state of this optimiser or of torch's SparseAdam."""
+        """Take over the state of this optimizer or of torch's SparseAdam."""
         super().load_state_dict(state_dict)
         self._places = {}
         tables = [table for group in self.param_groups for table in group["params"]]

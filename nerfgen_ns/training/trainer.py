@@ -70,7 +70,7 @@ class NerfgenTrainerConfig(TrainerConfig):
     together; the learning rates decay over whichever of this and the number of iterations ends first. Without
     it the iterations alone decide."""
     save_optimizer_state: bool = True
-    """Whether checkpoints hold the optimisers' moments, which take up to twice the room of the networks and
+    """Whether checkpoints hold the optimizers' moments, which take up to twice the room of the networks and
     the latent table. Without them a run still renders and goes on; the moments then start anew."""
     rank_timeout_minutes: float = 30.0
     """With several processes (`python -m nerfgen_ns.training.distributed`):
@@ -175,7 +175,7 @@ class NerfgenTrainer(Trainer):
     stop_training = False
 
     def setup_optimizers(self) -> Optimizers:
-        """nerfstudio's optimisers, with the budget known to the schedulers that follow it."""
+        """nerfstudio's optimizers, with the budget known to the schedulers that follow it."""
         with exit_with_one_line():
             try:
                 optimizers = self._make_optimizers()

@@ -22,13 +22,13 @@ LABEL_WIDTH = 132
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
-def to_bytes(colours: Float[Tensor, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
-    """Colours in [0, 1] as bytes."""
-    return (colours.detach().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).cpu().numpy()
+def to_bytes(colors: Float[Tensor, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
+    """Colors in [0, 1] as bytes."""
+    return (colors.detach().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).cpu().numpy()
 
 
 def depth_picture(outputs: dict[str, Tensor]) -> UInt8[np.ndarray, "height width 3"]:
-    """The depth of a render in colours, from the object's nearest to its farthest; white around it."""
+    """The depth of a render in colors, from the object's nearest to its farthest; white around it."""
     depth, accumulation = outputs["depth"], outputs["accumulation"]
     on_object = depth[accumulation > 0.5]
     near, far = (float(on_object.min()), float(on_object.max())) if on_object.numel() else (0.0, 1.0)
@@ -40,9 +40,9 @@ def resize(image: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8[np.nd
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
 
 
-def enlarge(colours: Float[Tensor, "height width 3"], factor: int = 2) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Colours in [0, 1] as the bytes of a smoothly enlarged image."""
-    image = Image.fromarray(to_bytes(colours))
+def enlarge(colors: Float[Tensor, "height width 3"], factor: int = 2) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Colors in [0, 1] as the bytes of a smoothly enlarged image."""
+    image = Image.fromarray(to_bytes(colors))
     size = (image.width * factor, image.height * factor)
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
 
@@ -50,7 +50,7 @@ def enlarge(colours: Float[Tensor, "height width 3"], factor: int = 2) -> UInt8[
 def contact_sheet(
     rows: dict[str, list[UInt8[np.ndarray, "size size 3"]]],
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """A labelled grid of square images of one size: one row for each name, one column for each identity."""
+    """A labeled grid of square images of one size: one row for each name, one column for each identity."""
     size = next(iter(rows.values()))[0].shape[0]
     columns = max(len(images) for images in rows.values())
     step = size + GAP

@@ -65,7 +65,7 @@ class Choice:
     amounts: tuple[float, ...] = ()
     """How far the code is then moved along the strongest directions, in standard deviations."""
     background: tuple[float, float, float] | None = None
-    """Colour in place of the background, red, green, blue in [0, 1]; None leaves it as learned."""
+    """Color in place of the background, red, green, blue in [0, 1]; None leaves it as learned."""
 
     def code(self, table: LatentTable, space: Callable[[], LatentSpace]) -> Float[Tensor, "1 latent"]:
         """The latent code that is chosen.

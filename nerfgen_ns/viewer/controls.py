@@ -14,7 +14,7 @@ from nerfgen_ns.latents.latent_space import Kind
 from nerfgen_ns.utils.images import data_url
 from nerfgen_ns.viewer.choice import MOST_DEVIATIONS, SOURCES, Choice, name_of
 
-BACKGROUNDS = ("learned", "none", "colour")
+BACKGROUNDS = ("learned", "none", "color")
 MESH_CELLS = ("64", "128", "256")
 MESH_KINDS = (".ply", ".glb", ".obj")
 
@@ -78,7 +78,7 @@ class Controls:
                     for number in range(1, directions + 1)
                 ]
             self.background = gui.add_dropdown("Background", BACKGROUNDS)
-            self.colour = gui.add_rgb("Colour", (255, 255, 255))
+            self.color = gui.add_rgb("Color", (255, 255, 255))
             with gui.add_folder("Save", expand_by_default=False):
                 self.save_code = gui.add_button("Save code", hint="As .npz, into the run's folder")
                 self.mesh_cells = gui.add_dropdown(
@@ -93,7 +93,7 @@ class Controls:
         self.values: list[Any] = [
             *(self.identity, self.seed, self.truncation, self.file_row, self.share, self.kind),
             *self.amounts,
-            *(self.background, self.colour),
+            *(self.background, self.color),
         ]
         self._of_source: dict[str, list[Any]] = {
             "photograph": [self.identity],
@@ -108,8 +108,8 @@ class Controls:
 
     def read(self, before: Choice) -> Choice:
         """What the controls say now; what no control holds is as before."""
-        red, green, blue = (level / 255.0 for level in self.colour.value)
-        backgrounds = {"none": (0.0, 0.0, 0.0), "colour": (red, green, blue)}
+        red, green, blue = (level / 255.0 for level in self.color.value)
+        backgrounds = {"none": (0.0, 0.0, 0.0), "color": (red, green, blue)}
         return replace(
             before,
             source=self.source.value,
@@ -128,7 +128,7 @@ class Controls:
         for source, controls in self._of_source.items():
             for control in controls:
                 control.visible = source == choice.source
-        self.colour.visible = self.background.value == "colour"
+        self.color.visible = self.background.value == "color"
         _assign(self.first, name_of(choice.first))
         _assign(self.second, name_of(choice.second))
 

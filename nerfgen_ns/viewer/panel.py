@@ -83,7 +83,7 @@ class Shown(NamedTuple):
     code: Float[Tensor, "1 latent"] | None = None
     """The latent code."""
     background: tuple[float, float, float] | None = None
-    """The colour in place of the background."""
+    """The color in place of the background."""
 
 
 class ViewerPanel(ViewerControl):

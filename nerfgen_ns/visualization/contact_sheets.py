@@ -39,13 +39,13 @@ def turning(view: ClassView, identities: Sequence[Identity], size: int, frames: 
     cameras = turned_cameras(view.cameras, path_around(view.cameras, frames), size)
     for frame in range(frames):
         renders = [view.render(identity, cameras[frame : frame + 1]) for identity in identities]
-        yield enlarge(torch.cat([_colours_over_normals(outputs) for outputs in renders], dim=1))
+        yield enlarge(torch.cat([_colors_over_normals(outputs) for outputs in renders], dim=1))
 
 
 def turntable(
     view: ClassView, identities: Sequence[Identity], size: int, frames: int = 32
 ) -> Iterator[Frame]:
-    """Identities in a grid about as wide as high, under the camera of `turning`; their colours alone.
+    """Identities in a grid about as wide as high, under the camera of `turning`; their colors alone.
 
     For the arguments see `turning`.
     """
@@ -68,7 +68,7 @@ def morph(view: ClassView, identities: Sequence[int], size: int, frames: int = 4
     """
     codes = way(view.codes[list(identities)], frames, closed=True)
     for outputs in morphing(view, codes, size):
-        yield enlarge(_colours_over_normals(outputs))
+        yield enlarge(_colors_over_normals(outputs))
 
 
 def morphing(
@@ -194,7 +194,7 @@ def _one_below_the_other(sheets: list[Frame]) -> Frame:
     return page
 
 
-def _colours_over_normals(outputs: dict[str, Tensor]) -> Float[Tensor, "height width 3"]:
+def _colors_over_normals(outputs: dict[str, Tensor]) -> Float[Tensor, "height width 3"]:
     return torch.cat([outputs["rgb"], outputs["normals"]], dim=0)
 
 

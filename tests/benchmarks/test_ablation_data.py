@@ -21,7 +21,7 @@ def seen_from_known_cameras(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     partners = SCHEME_68.mirror_partners
     assert partners is not None
-    shape = random.normal(size=(68, 3)) * [0.1, 0.12, 0.06] + SCHEME_68.centre
+    shape = random.normal(size=(68, 3)) * [0.1, 0.12, 0.06] + SCHEME_68.center
     shape = (shape + shape[partners] * [-1, 1, 1]) / 2
     matrices = look_at_origin(random.normal(size=(24, 2)) * [20, 8], 2.7).double().numpy()
     frames = []

@@ -61,8 +61,8 @@ def test_one_seed_has_no_spread() -> None:
 def test_a_plot_has_something_in_every_panel_that_was_measured(tmp_path: Path, axis: str | None) -> None:
     plot_ablation(tmp_path / "plot.png", ROWS, "as it is", axis)
     picture = np.asarray(Image.open(tmp_path / "plot.png").convert("RGB")).astype(int)
-    coloured = np.ptp(picture, axis=2) > 60
-    thirds = np.array_split(coloured, 3, axis=1)
+    colored = np.ptp(picture, axis=2) > 60
+    thirds = np.array_split(colored, 3, axis=1)
     assert thirds[1].sum() > 50 and thirds[2].sum() > 50
     # The reconstruction was not measured.
     assert thirds[0].sum() == 0

@@ -56,17 +56,17 @@ def test_a_photograph_warped_to_its_own_camera_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("yaw", [-20.0, 25.0])
 def test_a_picture_on_a_flat_surface_turns_with_it(yaw: float) -> None:
-    """Colours that are the place on the surface: so they are after the warp."""
+    """Colors that are the place on the surface: so they are after the warp."""
     source, target = camera(), camera(yaw)
     rows, columns = np.meshgrid(np.arange(SIZE) + 0.5, np.arange(SIZE) + 0.5, indexing="ij")
 
     def places(one: PinholeCamera) -> np.ndarray:
-        slopes = (np.stack([columns, rows], axis=-1) - one.centre) / one.focal * [1, -1]
+        slopes = (np.stack([columns, rows], axis=-1) - one.center) / one.focal * [1, -1]
         directions = (
             np.concatenate([slopes, -np.ones((SIZE, SIZE, 1))], axis=-1) @ one.camera_to_world[:, :3].T
         )
-        centre = one.camera_to_world[:, 3]
-        return centre + directions * (-centre[2] / directions[..., 2:])
+        center = one.camera_to_world[:, 3]
+        return center + directions * (-center[2] / directions[..., 2:])
 
     grid = np.linspace(-1.5, 1.5, 25)
     points = np.array([[x, y, 0.0] for y in grid for x in grid])
@@ -95,7 +95,7 @@ def test_of_two_surfaces_the_nearer_is_seen_whichever_comes_first() -> None:
         assert depth[2, 2] == pytest.approx(2.9)
 
 
-def test_what_no_surface_covers_keeps_its_colour_at_no_depth() -> None:
+def test_what_no_surface_covers_keeps_its_color_at_no_depth() -> None:
     image = RANDOM.random((SIZE, SIZE, 3))
     warped, depth = warp(image, square(0.0, 0.1), camera(), camera(30))
     assert np.isinf(depth[0, 0])

@@ -48,10 +48,10 @@ def weight_sources(model: NerfgenModel) -> dict[str, list[Tensor]]:
         "foreground.hidden.0.bias": [field.input_latent.bias],
         "foreground.density.weight": [field.density_head.weight],
         "foreground.density.bias": [field.density_head.bias],
-        "foreground.colour.weight": [field.rgb_head.weight],
-        "foreground.colour.bias": [field.rgb_head.bias],
-        "background.colour.weight": [background.rgb_head.weight],
-        "background.colour.bias": [background.rgb_head.bias],
+        "foreground.color.weight": [field.rgb_head.weight],
+        "foreground.color.bias": [field.rgb_head.bias],
+        "background.color.weight": [background.rgb_head.weight],
+        "background.color.bias": [background.rgb_head.bias],
     }
     for layer, linear in enumerate(field.hidden, start=1):
         name = f"foreground.hidden.{layer}"
@@ -74,7 +74,7 @@ def make_reference(model: NerfgenModel) -> Reference:
 
 
 def make_batch() -> dict[str, Tensor]:
-    """Rays from around the class towards it, the identity of each, and what they should show."""
+    """Rays from around the class toward it, the identity of each, and what they should show."""
     generator = torch.Generator().manual_seed(1)
     origins = torch.nn.functional.normalize(torch.randn(RAYS, 3, generator=generator), dim=-1) * 2.7
     targets = torch.rand(RAYS, 3, generator=generator) - 0.5
@@ -102,15 +102,15 @@ def render_reference(reference: Reference, batch: dict[str, Tensor]) -> Pixels:
     return reference(batch["origins"], batch["directions"], batch["rows"], bounds)
 
 
-def test_density_and_colour_equal_those_of_the_fast_field():
+def test_density_and_color_equal_those_of_the_fast_field():
     model = make_model("uniform")
     reference, field = make_reference(model), model.foreground_field
     positions, codes = torch.rand(7, 9, 3) * 2 - 1, torch.randn(7, 6)
-    density, colours = reference.foreground(positions, codes[:, None].expand(-1, 9, -1))
-    fast_density, fast_colours = field(positions, field.latent_terms(codes))
+    density, colors = reference.foreground(positions, codes[:, None].expand(-1, 9, -1))
+    fast_density, fast_colors = field(positions, field.latent_terms(codes))
     torch.testing.assert_close(density, fast_density, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(colours, fast_colours, rtol=1e-4, atol=1e-5)
-    assert density.std() > 1 and colours.std() > 0.01
+    torch.testing.assert_close(colors, fast_colors, rtol=1e-4, atol=1e-5)
+    assert density.std() > 1 and colors.std() > 0.01
 
 
 def test_the_background_equals_that_of_the_fast_field():
@@ -173,7 +173,7 @@ def test_stratified_bounds_rise_from_the_box_to_the_box_and_differ():
     torch.testing.assert_close(ends.abs().amax(dim=-1), torch.ones(RAYS, 2), rtol=1e-4, atol=1e-4)
 
 
-def test_a_few_steps_of_its_optimiser_fit_a_batch_better():
+def test_a_few_steps_of_its_optimizer_fit_a_batch_better():
     reference, batch = Reference(IDENTITIES, SETTINGS), make_batch()
     optimizer = reference.optimizer()
     totals = []

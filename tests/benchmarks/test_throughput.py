@@ -23,7 +23,7 @@ CURVE = [(0.0, 8.0), (2.0, 12.0), (4.0, 14.0), (8.0, 13.0)]
 @pytest.mark.parametrize(
     ("target", "seconds"), [(7.0, 0.0), (10.0, 1.0), (12.0, 2.0), (13.5, 3.5), (14.5, None)]
 )
-def test_the_time_to_a_psnr_lies_between_two_judgements(target, seconds):
+def test_the_time_to_a_psnr_lies_between_two_judgments(target, seconds):
     assert seconds_to_reach(CURVE, target) == (None if seconds is None else pytest.approx(seconds))
 
 

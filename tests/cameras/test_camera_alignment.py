@@ -63,13 +63,13 @@ def test_the_angle_of_each_turned_camera_is_found_behind_the_gauge():
     np.testing.assert_allclose(errors, degrees, atol=0.05)
 
 
-def test_centre_errors_are_in_units_of_the_truth_and_the_gauge_is_told():
+def test_center_errors_are_in_units_of_the_truth_and_the_gauge_is_told():
     true = some_cameras()
     moved = true.copy()
     moved[::2, 0, 3] += 0.1
     moved[1::2, 0, 3] -= 0.1
     errors = camera_errors(GAUGE.move_cameras(moved), true)
-    assert errors["camera centre error, units of the truth, median"] == pytest.approx(0.1, rel=0.05)
+    assert errors["camera center error, units of the truth, median"] == pytest.approx(0.1, rel=0.05)
     assert errors["rotation error, degrees, 90th percentile"] < 1e-4
     gauge = np.degrees(Rotation.from_matrix(GAUGE.rotation).magnitude())
     assert errors["gauge removed, degrees"] == pytest.approx(gauge, abs=1e-3)

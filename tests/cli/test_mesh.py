@@ -42,7 +42,7 @@ def test_meshes_points_and_voxels_of_an_identity(
     expected = extract_mesh(object_field(run.model, run.codes[1]), 24, level=level, cameras=run.cameras)
     read = trimesh.load(mesh_path, process=False)
     np.testing.assert_array_equal(read.vertices, expected.vertices)
-    np.testing.assert_array_equal(read.visual.vertex_colors[:, :3], expected.colours)
+    np.testing.assert_array_equal(read.visual.vertex_colors[:, :3], expected.colors)
     assert read.is_watertight
 
     assert call(*shared, "--kind", "points", "--points", 50, "--output-path", points_path) == 0
@@ -50,7 +50,7 @@ def test_meshes_points_and_voxels_of_an_identity(
     assert call(*shared, "--kind", "voxels", "--output-path", voxels_path) == 0
     with np.load(voxels_path, allow_pickle=False) as arrays:
         assert arrays["occupancy"].shape == (24, 24, 24)
-        assert arrays["colour"].dtype == np.uint8
+        assert arrays["color"].dtype == np.uint8
 
 
 def test_the_object_is_chosen_by_identity_by_code_or_is_the_mean(

@@ -38,7 +38,7 @@ def test_angles_of_known_cameras():
     np.testing.assert_allclose(camera_angles(about_y @ about_x @ about_z), angles, atol=1e-9)
 
 
-def test_angles_are_those_that_rendered_heads_are_labelled_with():
+def test_angles_are_those_that_rendered_heads_are_labeled_with():
     if not HEADS.exists():
         pytest.skip("the rendered heads are not beside the repository")
     frames = json.loads((HEADS / "transforms.json").read_text())["frames"]

@@ -51,8 +51,8 @@ def test_mahalanobis_distances_are_held_against_the_law_they_follow():
 
 def test_with_many_rows_the_law_is_chi_square():
     codes = torch.randn(20000, 6, generator=torch.Generator().manual_seed(2))
-    centred = (codes - codes.mean(dim=0)).double().numpy()
-    distances = np.einsum("nd,nd->n", centred @ np.linalg.inv(np.cov(centred.T)), centred)
+    centered = (codes - codes.mean(dim=0)).double().numpy()
+    distances = np.einsum("nd,nd->n", centered @ np.linalg.inv(np.cov(centered.T)), centered)
     expected = (distances <= chi2.ppf(0.95, 6)).mean()
     assert share_within_gaussian(codes) == pytest.approx(expected, abs=2e-4)
 

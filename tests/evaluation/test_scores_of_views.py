@@ -37,7 +37,7 @@ def test_the_truth_scores_as_well_as_can_be(seen_heads: Path) -> None:
     assert figures["silhouette_iou"] == 1.0
 
 
-def test_a_grey_error_of_a_tenth_is_20_db_and_a_constant_depth_tells_nothing(seen_heads: Path) -> None:
+def test_a_gray_error_of_a_tenth_is_20_db_and_a_constant_depth_tells_nothing(seen_heads: Path) -> None:
     view = read_views(seen_heads)[0]
     figures = score(Rendered(view.image + 0.1, torch.ones_like(view.matte)), view)
     assert figures["psnr"] == pytest.approx(20.0, abs=1e-3)

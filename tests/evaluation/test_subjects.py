@@ -76,7 +76,7 @@ def test_seen_and_new_identities_may_share_a_folder(
     ]
 
 
-def test_the_training_folder_is_recognised(heads: Path, training: TrainingFolder) -> None:
+def test_the_training_folder_is_recognized(heads: Path, training: TrainingFolder) -> None:
     assert kinds(heads, training) == [("training photographs", identity) for identity in range(3)]
 
 

@@ -10,7 +10,7 @@ def unit_directions(count: int) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.randn(count, 3), dim=-1)
 
 
-def test_one_colour_a_ray_within_0_and_1():
+def test_one_color_a_ray_within_0_and_1():
     field = BackgroundField(latent_dim=5, width=16, layers=3)
     rgb = field(unit_directions(7), 100 * torch.randn(7, 5))
     assert rgb.shape == (7, 3) and rgb.dtype == torch.float32

@@ -87,7 +87,7 @@ def test_density_starts_as_a_thin_fog_and_grows_linearly():
     torch.testing.assert_close(density[1:], torch.tensor([980.0, 1980.0]))
 
 
-def test_density_is_positive_and_colour_within_0_and_1_however_large_the_weights():
+def test_density_is_positive_and_color_within_0_and_1_however_large_the_weights():
     field = make_field()
     with torch.no_grad():
         for parameter in field.parameters():

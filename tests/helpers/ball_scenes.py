@@ -1,4 +1,4 @@
-"""One scene of coloured balls, written in every form in which collections have known cameras."""
+"""One scene of colored balls, written in every form in which collections have known cameras."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from nerfgen_ns.cameras.projection import Cameras, project
 FRONT, UP, SIDE = np.array([0.0, 0, 0.4]), np.array([0.0, 0.4, 0]), np.array([0.4, 0, 0])
 BALLS = np.stack([FRONT, UP, SIDE])
 """In the class frame: red in front, green above, blue on the left-hand side of the object."""
-COLOURS = np.eye(3) * 255
+COLORS = np.eye(3) * 255
 SIZE, FOCAL = 64, 80.0
 OPENCV = np.diag([1.0, -1, -1, 1])
 CLASS_OF = {
@@ -50,7 +50,7 @@ def picture_of(pose, alpha):
     rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
     for ball in np.argsort((BALLS - pose[:3, 3]) @ pose[:3, 2]):
         u, v = pixels_of(pose, BALLS[ball : ball + 1])[0]
-        picture[np.hypot(columns - u, rows - v) < 3] = [*COLOURS[ball], 255]
+        picture[np.hypot(columns - u, rows - v) < 3] = [*COLORS[ball], 255]
     return Image.fromarray(picture if alpha else picture[..., :3])
 
 

@@ -28,7 +28,7 @@ def make_model(identities: int = IDENTITIES, device: str = "cpu", **options) -> 
 
 
 def make_rays(count: int = 10, **metadata) -> RayBundle:
-    """Rays from in front of the box towards its middle."""
+    """Rays from in front of the box toward its middle."""
     origins = torch.tensor([[0.0, 0.0, 2.7]]).repeat(count, 1)
     targets = 0.5 * (torch.rand(count, 3) - 0.5)
     return RayBundle(

@@ -25,7 +25,7 @@ def test_only_the_rows_of_the_batch_get_a_gradient():
     torch.testing.assert_close(gradient.values(), torch.tensor([[2.0] * 4, [1.0] * 4]))
 
 
-def test_a_step_of_the_optimiser_leaves_the_other_rows_alone():
+def test_a_step_of_the_optimizer_leaves_the_other_rows_alone():
     table = LatentTable(10, 4)
     before = table.codes.weight.detach().clone()
     optimizer = torch.optim.SparseAdam(table.parameters(), lr=0.1)

@@ -16,26 +16,26 @@ from nerfgen_ns.meshing.extraction import extract_mesh, extract_points, extract_
 from nerfgen_ns.meshing.field import ObjectField
 
 RADIUS = 0.6
-CENTRE = torch.tensor([0.1, -0.05, 0.2])
+CENTER = torch.tensor([0.1, -0.05, 0.2])
 STEEPNESS = 150.0
 LEVEL = float(activate_density(torch.zeros(())))
 """The density where the distance to the surface is 0."""
 
 
 def field_of(depth_inside: Callable[[Tensor], Tensor]) -> ObjectField:
-    """A solid, given by how deep inside it a position lies, whose colour is its position."""
+    """A solid, given by how deep inside it a position lies, whose color is its position."""
 
     def density(positions: Tensor) -> Tensor:
         return activate_density(STEEPNESS * depth_inside(positions))
 
-    def density_and_colour(positions: Tensor) -> tuple[Tensor, Tensor]:
+    def density_and_color(positions: Tensor) -> tuple[Tensor, Tensor]:
         return density(positions), 0.5 + 0.5 * positions
 
-    return ObjectField(density, density_and_colour)
+    return ObjectField(density, density_and_color)
 
 
-def ball(centre: Tensor = CENTRE, radius: float = RADIUS) -> Callable[[Tensor], Tensor]:
-    return lambda positions: radius - (positions - centre).norm(dim=-1)
+def ball(center: Tensor = CENTER, radius: float = RADIUS) -> Callable[[Tensor], Tensor]:
+    return lambda positions: radius - (positions - center).norm(dim=-1)
 
 
 def union(*solids: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -47,18 +47,18 @@ def as_trimesh(vertices: np.ndarray, faces: np.ndarray) -> trimesh.Trimesh:
 
 
 @pytest.mark.parametrize("resolution", [48, 128])
-def test_a_ball_has_its_volume_radius_normals_and_colours(resolution: int) -> None:
+def test_a_ball_has_its_volume_radius_normals_and_colors(resolution: int) -> None:
     mesh = extract_mesh(field_of(ball()), resolution, level=LEVEL)
     solid = as_trimesh(mesh.vertices, mesh.faces)
     assert solid.is_watertight and solid.is_winding_consistent
     assert solid.euler_number == 2
     assert solid.volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.005)
-    outwards = mesh.vertices - CENTRE.numpy()
+    outwards = mesh.vertices - CENTER.numpy()
     radii = np.linalg.norm(outwards, axis=1)
     assert np.abs(radii - RADIUS).max() < 0.002
     assert (mesh.normals * outwards).sum(axis=1).min() > 0.995 * RADIUS
-    # Pixels mix the colours just below the surface.
-    assert np.abs(mesh.colours - (0.5 + 0.5 * mesh.vertices) * 255).max() < 0.03 * 255
+    # Pixels mix the colors just below the surface.
+    assert np.abs(mesh.colors - (0.5 + 0.5 * mesh.vertices) * 255).max() < 0.03 * 255
 
 
 def test_what_a_coarse_look_skips_changes_nothing() -> None:
@@ -70,10 +70,10 @@ def test_what_a_coarse_look_skips_changes_nothing() -> None:
         return whole.density(positions)
 
     whole = field_of(ball())
-    mesh = extract_mesh(ObjectField(counted, whole.density_and_colour), 128, level=LEVEL)
+    mesh = extract_mesh(ObjectField(counted, whole.density_and_color), 128, level=LEVEL)
     assert sum(evaluated) < 0.5 * 129**3
     every = extract_mesh(
-        ObjectField(whole.density, whole.density_and_colour, lambda p: torch.ones(len(p), dtype=torch.bool)),
+        ObjectField(whole.density, whole.density_and_color, lambda p: torch.ones(len(p), dtype=torch.bool)),
         128,
         level=LEVEL,
     )
@@ -92,7 +92,7 @@ def test_what_a_coarse_look_would_miss_is_found_where_the_class_is() -> None:
     with pytest.raises(NerfgenError):
         extract_mesh(plain, 128, level=LEVEL)
     near = lambda positions: positions[:, :2].abs().amax(dim=-1) < 0.1  # noqa: E731
-    mesh = extract_mesh(ObjectField(plain.density, plain.density_and_colour, near), 128, level=LEVEL)
+    mesh = extract_mesh(ObjectField(plain.density, plain.density_and_color, near), 128, level=LEVEL)
     assert np.ptp(mesh.vertices[:, 2]) == pytest.approx(1.0, abs=0.02)
 
 
@@ -133,7 +133,7 @@ def test_crumbs_and_cavities_go_unless_they_are_asked_for() -> None:
         extract_voxels(field, 64, level=LEVEL),
         extract_voxels(field, 64, level=LEVEL, keep_all=True),
     )
-    inside = tuple(((CENTRE + 1) * 32).long())
+    inside = tuple(((CENTER + 1) * 32).long())
     assert filled.occupancy[inside] and not hollowed.occupancy[inside]
     assert hollowed.occupancy[6, 57, 6] and not filled.occupancy[6, 57, 6]
 
@@ -162,13 +162,13 @@ def test_what_no_photograph_could_show_is_cut_off() -> None:
     np.testing.assert_allclose(np.abs(mesh.vertices[:, :2]).max(axis=0), reach, atol=0.02)
 
 
-def test_points_lie_on_the_surface_evenly_with_their_normals_and_colours() -> None:
+def test_points_lie_on_the_surface_evenly_with_their_normals_and_colors() -> None:
     points = extract_points(field_of(ball()), 2000, 48, level=LEVEL)
-    outwards = points.positions - CENTRE.numpy()
+    outwards = points.positions - CENTER.numpy()
     assert np.abs(np.linalg.norm(outwards, axis=1) - RADIUS).max() < 0.005
     assert (points.normals * outwards).sum(axis=1).min() > 0.99 * RADIUS
     assert np.abs(outwards.mean(axis=0)).max() < 0.05
-    assert np.abs(points.colours - (0.5 + 0.5 * points.positions) * 255).max() < 0.03 * 255
+    assert np.abs(points.colors - (0.5 + 0.5 * points.positions) * 255).max() < 0.03 * 255
     again = extract_points(field_of(ball()), 2000, 48, level=LEVEL)
     np.testing.assert_array_equal(points.positions, again.positions)
 
@@ -177,11 +177,11 @@ def test_points_lie_on_the_surface_evenly_with_their_normals_and_colours() -> No
 def test_voxels_are_those_whose_middle_is_inside(resolution: int) -> None:
     voxels = extract_voxels(field_of(ball()), resolution, level=LEVEL)
     middles = (np.stack(np.indices((resolution,) * 3), axis=-1) + 0.5) * 2 / resolution - 1
-    depth = RADIUS - np.linalg.norm(middles - CENTRE.numpy(), axis=-1)
+    depth = RADIUS - np.linalg.norm(middles - CENTER.numpy(), axis=-1)
     certain = np.abs(depth) > 1e-4
     np.testing.assert_array_equal(voxels.occupancy[certain], (depth > 0)[certain])
     expected = np.where(voxels.occupancy[..., None], (0.5 + 0.5 * middles) * 255, 0)
-    assert np.abs(voxels.colour - expected).max() <= 0.51
+    assert np.abs(voxels.color - expected).max() <= 0.51
     np.testing.assert_array_equal(voxels.box, [[-1, -1, -1], [1, 1, 1]])
 
 

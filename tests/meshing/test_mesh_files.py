@@ -21,11 +21,11 @@ LEVEL = float(activate_density(torch.zeros(())))
 
 
 def ball_field() -> ObjectField:
-    def density_and_colour(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def density_and_color(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         inside = RADIUS - positions.norm(dim=-1)
         return activate_density(100.0 * inside), 0.5 + 0.5 * positions
 
-    return ObjectField(lambda positions: density_and_colour(positions)[0], density_and_colour)
+    return ObjectField(lambda positions: density_and_color(positions)[0], density_and_color)
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +44,20 @@ def reload(path: Path) -> trimesh.Trimesh:
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
-def test_a_file_holds_the_same_surface_and_colours(mesh: Mesh, tmp_path: Path, suffix: str) -> None:
+def test_a_file_holds_the_same_surface_and_colors(mesh: Mesh, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"object{suffix}"
     write_mesh(path, mesh)
     read = reload(path)
     np.testing.assert_allclose(read.vertices, mesh.vertices, atol=1e-6)
     np.testing.assert_array_equal(read.faces, mesh.faces)
     assert read.is_watertight
-    colours = colours_of_glb(path) if suffix == ".glb" else read.visual.vertex_colors[:, :3]
-    np.testing.assert_allclose(colours, mesh.colours, atol=0.05)
+    colors = colors_of_glb(path) if suffix == ".glb" else read.visual.vertex_colors[:, :3]
+    np.testing.assert_allclose(colors, mesh.colors, atol=0.05)
     assert {file.name for file in tmp_path.iterdir()} == {path.name}
 
 
-def colours_of_glb(path: Path) -> np.ndarray:
-    """The vertex colours as the file has them, linear light in floats, made sRGB bytes."""
+def colors_of_glb(path: Path) -> np.ndarray:
+    """The vertex colors as the file has them, linear light in floats, made sRGB bytes."""
     content = path.read_bytes()
     length = int.from_bytes(content[12:16], "little")
     tree, binary = json.loads(content[20 : 20 + length]), content[28 + length :]
@@ -69,19 +69,19 @@ def colours_of_glb(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
-def test_a_file_opened_as_one_mesh_has_its_colours(mesh: Mesh, tmp_path: Path, suffix: str) -> None:
+def test_a_file_opened_as_one_mesh_has_its_colors(mesh: Mesh, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"object{suffix}"
     write_mesh(path, mesh)
     read = trimesh.load(path, force="mesh", process=False, maintain_order=suffix == ".ply")
-    colours = read.visual.vertex_colors[:, :3] / 255.0
+    colors = read.visual.vertex_colors[:, :3] / 255.0
     # glTF's are linear light, of which trimesh keeps 8 bits.
-    expected = srgb_to_linear(mesh.colours / 255.0) if suffix == ".glb" else mesh.colours / 255.0
-    np.testing.assert_allclose(colours, expected, atol=0.6 / 255.0)
-    assert np.ptp(colours, axis=0).min() > 0.5
+    expected = srgb_to_linear(mesh.colors / 255.0) if suffix == ".glb" else mesh.colors / 255.0
+    np.testing.assert_allclose(colors, expected, atol=0.6 / 255.0)
+    assert np.ptp(colors, axis=0).min() > 0.5
 
 
 @pytest.mark.parametrize("suffix", [".obj", ".glb"])
-def test_a_texture_shows_the_field_s_colour_all_over_each_face(
+def test_a_texture_shows_the_field_s_color_all_over_each_face(
     textured: Mesh, tmp_path: Path, suffix: str
 ) -> None:
     path = tmp_path / f"object{suffix}"
@@ -92,11 +92,11 @@ def test_a_texture_shows_the_field_s_colour_all_over_each_face(
     material = read.visual.material
     image = np.asarray(material.baseColorTexture if suffix == ".glb" else material.image).astype(float)
     shares = np.random.default_rng(0).dirichlet((1.0, 1.0, 1.0), size=len(read.faces))
-    # Corners, too, where the pixels of the neighbours are nearest.
+    # Corners, too, where the pixels of the neighbors are nearest.
     for weights in (shares, np.eye(3)[np.arange(len(read.faces)) % 3]):
         place = (read.visual.uv[read.faces] * weights[..., None]).sum(axis=1)
         position = (read.vertices[read.faces] * weights[..., None]).sum(axis=1)
-        # The sagitta of the faces and the depth at which pixels get their colours.
+        # The sagitta of the faces and the depth at which pixels get their colors.
         np.testing.assert_allclose(bilinear(image, place), (0.5 + 0.5 * position) * 255, atol=0.03 * 255)
 
 
@@ -162,13 +162,13 @@ def test_points_and_voxels_come_back_as_they_were(tmp_path: Path) -> None:
     write_points(tmp_path / "points.ply", points)
     read = trimesh.load(tmp_path / "points.ply")
     np.testing.assert_array_equal(read.vertices, points.positions)
-    np.testing.assert_array_equal(read.colors[:, :3], points.colours)
+    np.testing.assert_array_equal(read.colors[:, :3], points.colors)
     assert b"property float nz" in (tmp_path / "points.ply").read_bytes()
 
     voxels = Voxels(random.random((4, 4, 4)) > 0.5, random.integers(0, 256, (4, 4, 4, 3), np.uint8))
     write_voxels(tmp_path / "voxels.npz", voxels)
     with np.load(tmp_path / "voxels.npz", allow_pickle=False) as arrays:
-        assert set(arrays) == {"occupancy", "colour", "box"}
+        assert set(arrays) == {"occupancy", "color", "box"}
         for name in arrays:
             np.testing.assert_array_equal(arrays[name], getattr(voxels, name))
 

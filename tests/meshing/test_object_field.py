@@ -20,10 +20,10 @@ def test_it_is_the_class_s_field_at_the_code(model: NerfgenModel) -> None:
     code, positions = torch.randn(96), torch.rand(50, 3) * 2.0 - 1.0
     model.foreground_field.use_bf16 = False
     terms = model.foreground_field.latent_terms(code[None])
-    density, colours = model.foreground_field(positions[None], terms)
+    density, colors = model.foreground_field(positions[None], terms)
     field = object_field(model, code)
     torch.testing.assert_close(field.density(positions), density[0])
-    torch.testing.assert_close(field.density_and_colour(positions), (density[0], colours[0]))
+    torch.testing.assert_close(field.density_and_color(positions), (density[0], colors[0]))
     assert not torch.equal(object_field(model, -code).density(positions), density[0])
 
 

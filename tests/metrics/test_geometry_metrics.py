@@ -14,7 +14,7 @@ from nerfgen_ns.cameras.trajectories import look_at_origin
 from nerfgen_ns.metrics.geometry import (
     camera_error,
     normal_error,
-    normals_of_colours,
+    normals_of_colors,
     normals_of_depth,
     points_of_depth,
     silhouette_iou,
@@ -30,9 +30,9 @@ def square_camera(angles: tuple[float, float], size: int = 65) -> Cameras:
 def ball_depth(camera: Cameras, radius: float = 0.5) -> torch.Tensor:
     """The z-depth of a ball around the origin, infinite beside it."""
     rays = camera.generate_rays(camera_indices=0, keep_shape=True)
-    towards = (rays.origins * rays.directions).sum(-1)
-    inside = towards**2 - (rays.origins**2).sum(-1) + radius**2
-    distance = torch.where(inside > 0, -towards - inside.clamp(min=0).sqrt(), math.inf)
+    toward = (rays.origins * rays.directions).sum(-1)
+    inside = toward**2 - (rays.origins**2).sum(-1) + radius**2
+    distance = torch.where(inside > 0, -toward - inside.clamp(min=0).sqrt(), math.inf)
     return distance * (rays.directions @ -camera.camera_to_worlds[0, :, 2])
 
 
@@ -73,7 +73,7 @@ def test_normals_that_are_not_there_are_not_judged():
     assert normal_error(broken, normals, matte) == pytest.approx(0.0, abs=1e-6)
     assert math.isnan(normal_error(broken[:2], normals[:2], matte[:2]))
     assert math.isnan(normal_error(normals, normals, 0 * matte))
-    assert (normals_of_colours(torch.full((2, 2, 3), 0.5)) == 0).all()
+    assert (normals_of_colors(torch.full((2, 2, 3), 0.5)) == 0).all()
 
 
 def test_points_of_a_depth_map_project_back_into_their_pixels():
@@ -82,10 +82,10 @@ def test_points_of_a_depth_map_project_back_into_their_pixels():
     world_to_camera = torch.linalg.inv(torch.vstack([camera.camera_to_worlds[0], torch.eye(4)[3:]]))
     points = torch.cat([points_of_depth(depth, camera), torch.ones(6, 6, 1)], dim=-1) @ world_to_camera.T
     torch.testing.assert_close(-points[..., 2], depth)
-    centres = torch.arange(6) + 0.5
+    centers = torch.arange(6) + 0.5
     columns, rows = 3.0 + 12.6 * points[..., 0] / depth, 3.0 - 12.6 * points[..., 1] / depth
-    torch.testing.assert_close(columns, centres.expand(6, 6))
-    torch.testing.assert_close(rows, centres[:, None].expand(6, 6))
+    torch.testing.assert_close(columns, centers.expand(6, 6))
+    torch.testing.assert_close(rows, centers[:, None].expand(6, 6))
 
 
 @pytest.mark.parametrize("angles", [(0.0, 0.0), (60.0, 20.0)])
@@ -113,7 +113,7 @@ def test_camera_error_forgets_one_similarity_and_finds_the_turns():
     moved = gauge.move_cameras(true)
     exact = camera_error(moved, true)
     assert exact["rotation error, degrees, median"] == pytest.approx(0.0, abs=1e-3)
-    assert exact["camera centre error, units of the truth, median"] == pytest.approx(0.0, abs=1e-3)
+    assert exact["camera center error, units of the truth, median"] == pytest.approx(0.0, abs=1e-3)
     turned = moved.copy()
     for place in range(0, 8, 2):
         for camera, degrees in ((place, 4.0), (place + 1, -4.0)):

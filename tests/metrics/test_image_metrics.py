@@ -76,7 +76,7 @@ def test_an_empty_matte_has_no_score(images):
     assert math.isnan(ssim(rendered, image, empty))
 
 
-def test_colours_that_are_no_number_are_not_passed_over(images):
+def test_colors_that_are_no_number_are_not_passed_over(images):
     rendered, image = images
     broken = rendered.clone()
     broken[12, 15] = math.nan

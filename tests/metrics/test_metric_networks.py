@@ -105,8 +105,8 @@ def test_lpips_inside_a_matte_sees_black_around_it(images, alexnet):
 
 def test_lpips_of_constant_and_broken_and_small_images(images, alexnet):
     lpips = Lpips(alexnet)
-    grey, white = torch.full((40, 48, 3), 0.5), torch.ones(40, 48, 3)
-    assert lpips(grey, white) == pytest.approx(lpips_by_hand(grey, white, random_alexnet(0)), rel=1e-4)
+    gray, white = torch.full((40, 48, 3), 0.5), torch.ones(40, 48, 3)
+    assert lpips(gray, white) == pytest.approx(lpips_by_hand(gray, white, random_alexnet(0)), rel=1e-4)
     broken = images[0].clone()
     broken[20, 20] = math.nan
     assert math.isnan(lpips(broken, images[1]))

@@ -1,4 +1,4 @@
-"""Agreement of two views of one surface, on a ball whose colours are known."""
+"""Agreement of two views of one surface, on a ball whose colors are known."""
 
 import math
 
@@ -19,15 +19,15 @@ def camera(yaw: float) -> Cameras:
 
 
 def outputs_of_ball(shown_by: Cameras, turned: float = 0.0) -> dict[str, torch.Tensor]:
-    """What a model would show of a ball whose colours change smoothly around it."""
+    """What a model would show of a ball whose colors change smoothly around it."""
     rays = shown_by.generate_rays(camera_indices=0, keep_shape=True)
-    towards = (rays.origins * rays.directions).sum(-1, keepdim=True)
-    inside = towards**2 - (rays.origins**2).sum(-1, keepdim=True) + 0.25
-    depth = torch.where(inside > 0, -towards - inside.clamp(min=0).sqrt(), 4.0)
+    toward = (rays.origins * rays.directions).sum(-1, keepdim=True)
+    inside = toward**2 - (rays.origins**2).sum(-1, keepdim=True) + 0.25
+    depth = torch.where(inside > 0, -toward - inside.clamp(min=0).sqrt(), 4.0)
     points = rays.origins + depth * rays.directions
-    colours = 0.5 + 0.4 * torch.sin(4.0 * points + turned + torch.tensor([0.0, 1.0, 2.0]))
+    colors = 0.5 + 0.4 * torch.sin(4.0 * points + turned + torch.tensor([0.0, 1.0, 2.0]))
     accumulation = (inside > 0).float()
-    return {"foreground": colours * accumulation, "depth": depth, "accumulation": accumulation}
+    return {"foreground": colors * accumulation, "depth": depth, "accumulation": accumulation}
 
 
 def test_points_project_as_the_camera_matrix_says():

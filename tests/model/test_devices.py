@@ -170,7 +170,7 @@ def test_an_optimizer_step_stays_on_its_device(
 
 def test_the_field_of_an_object_stays_on_its_device(fake_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     meshing = import_module("nerfgen_ns.meshing.field")
-    from nerfgen_ns.meshing.field import colours_at, surface_colours
+    from nerfgen_ns.meshing.field import colors_at, surface_colors
 
     monkeypatch.setattr(meshing, "copy", SimpleNamespace(deepcopy=lambda field: field))
     model = model_of("nerfgen-tiny").eval()
@@ -178,7 +178,7 @@ def test_the_field_of_an_object_stays_on_its_device(fake_gpu: None, monkeypatch:
     positions = np.zeros((5, 3), dtype=np.float32)
     assert field.density(torch.zeros(5, 3, device=GPU)).device == GPU
     assert field.near_class is not None and field.near_class(torch.zeros(5, 3, device=GPU)).device == GPU
-    assert colours_at(field, positions).shape == surface_colours(field, positions, positions).shape == (5, 3)
+    assert colors_at(field, positions).shape == surface_colors(field, positions, positions).shape == (5, 3)
 
 
 def test_a_gpu_that_is_there_and_not_asked_for_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

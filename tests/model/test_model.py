@@ -77,7 +77,7 @@ def test_a_step_of_training_reaches_the_networks_and_the_rows_of_the_batch_alone
     assert table.grad.coalesce().indices().tolist() == [[1, 3]]
 
 
-def test_every_parameter_has_an_optimiser():
+def test_every_parameter_has_an_optimizer():
     model = make_model()
     trained = {id(parameter) for group in model.get_param_groups().values() for parameter in group}
     names = {name for name, parameter in model.named_parameters() if id(parameter) not in trained}

@@ -30,7 +30,7 @@ def make_model(**options) -> NerfgenModel:
 
 
 def make_rays(photographs: list[int] | None, spread: float = 0.5) -> RayBundle:
-    """Rays from in front of the box towards its middle, all of identity 1."""
+    """Rays from in front of the box toward its middle, all of identity 1."""
     count = len(photographs or range(8))
     origins = torch.tensor([[0.0, 0.0, 2.7]]).repeat(count, 1)
     targets = spread * (torch.rand(count, 3) - 0.5)
@@ -100,7 +100,7 @@ def test_a_turn_leaves_the_middle_of_the_class_where_it_is_in_the_image():
 
 
 @pytest.mark.parametrize("sampler", ["importance", "pdf", "uniform"])
-def test_colour_and_accumulation_both_tell_of_the_pose_of_the_photographs_in_the_batch(sampler):
+def test_color_and_accumulation_both_tell_of_the_pose_of_the_photographs_in_the_batch(sampler):
     model = make_model(sampler=sampler, pose_correction=True, use_background_field=False).train()
     for name in ("rgb", "accumulation"):
         model.zero_grad()
@@ -112,7 +112,7 @@ def test_colour_and_accumulation_both_tell_of_the_pose_of_the_photographs_in_the
         assert (gradient.values() != 0).all(), name
 
 
-def test_the_correction_and_its_prior_have_an_optimiser_and_a_weight():
+def test_the_correction_and_its_prior_have_an_optimizer_and_a_weight():
     model = make_model(pose_correction=True, pose_correction_mult=2.0).train()
     assert model.get_param_groups()["pose_correction"] == [model.pose_correction.motions.weight]
     disturb(model.pose_correction)
@@ -161,13 +161,13 @@ def test_what_all_motions_have_in_common_is_taken_from_them():
     torch.testing.assert_close(after - after[0], before - before[0])
 
 
-def test_a_known_disturbance_is_found_from_colours_alone():
+def test_a_known_disturbance_is_found_from_colors_alone():
     """Front and back of a ball painted with smooth waves, seen by cameras that were turned and shifted.
 
     Of a surface at one depth, a small turn and a shift look the same.
     """
 
-    def colours(rays: RayBundle) -> torch.Tensor:
+    def colors(rays: RayBundle) -> torch.Tensor:
         along = (rays.origins * rays.directions).sum(dim=-1, keepdim=True)
         inside = along**2 - rays.origins.square().sum(dim=-1, keepdim=True) + 1.0
         half = inside.clamp(min=1e-3).sqrt()
@@ -176,7 +176,7 @@ def test_a_known_disturbance_is_found_from_colours_alone():
 
     waves = torch.randn(6, 3) * 2
     true = make_rays([photograph for photograph in range(PHOTOGRAPHS) for _ in range(200)], spread=1.5)
-    truth = colours(true)
+    truth = colors(true)
     correction = PoseCorrection(PHOTOGRAPHS)
     disturb(correction, 3.0)
     start = turn_in_degrees(correction.motions.weight.detach()).clone()
@@ -184,7 +184,7 @@ def test_a_known_disturbance_is_found_from_colours_alone():
     decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.99)
     for _ in range(500):
         optimizer.zero_grad()
-        (colours(correction.move_rays(true)[0]) - truth).square().mean().backward()
+        (colors(correction.move_rays(true)[0]) - truth).square().mean().backward()
         optimizer.step()
         decay.step()
     assert (turn_in_degrees(correction.motions.weight.detach()) < 0.2 * start).all()

@@ -42,14 +42,14 @@ class MadeUpCapture:
         }
 
 
-def made_up_fit(rows, centres, found, plan, config):
+def made_up_fit(rows, centers, found, plan, config):
     """Cameras of some kind, that depend on nothing but each row; the one of 1.png explains nothing."""
     count = len(rows)
     cameras = Cameras(
         np.tile(np.eye(3), (count, 1, 1)),
         np.array(rows[:, 0, :3], dtype=float),
         np.full(count, plan.focal * config.size),
-        centres,
+        centers,
     )
     bad = np.array([hashlib.sha256(row.tobytes()).hexdigest() == made_up_fit.bad for row in rows])
     model = CanonicalModel.rigid(np.ones((468, 3)))

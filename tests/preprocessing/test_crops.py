@@ -14,7 +14,7 @@ from nerfgen_ns.preprocessing.crops import (
     square_crop,
 )
 from nerfgen_ns.preprocessing.landmarks.models import (
-    LANDMARK_CENTRE,
+    LANDMARK_CENTER,
     LANDMARK_COUNT,
     LANDMARK_RADIUS,
     LandmarkScheme,
@@ -39,21 +39,21 @@ def face_like_points():
     points[[10, 152]] = [[0.0, 0.3, 0.0], [0.0, -0.3, 0.0]]
     points -= points.mean(axis=0)
     points *= LANDMARK_RADIUS / np.sqrt((points**2).sum(axis=1).mean())
-    return points + LANDMARK_CENTRE
+    return points + LANDMARK_CENTER
 
 
 def test_projecting_into_the_crop_is_cropping_the_projection():
     crop = similarity(0.7, 25.0, [-30.0, 12.0], 256)
     rotation = Rotation.from_euler("YXZ", [30, -10, 5], degrees=True).as_matrix()
-    translation, focal, centre = np.array([0.1, -0.05, -2.7]), 800.0, np.array([300.0, 200.0])
-    photograph_camera = Cameras(rotation[None], translation[None], np.array([focal]), centre[None])
+    translation, focal, center = np.array([0.1, -0.05, -2.7]), 800.0, np.array([300.0, 200.0])
+    photograph_camera = Cameras(rotation[None], translation[None], np.array([focal]), center[None])
     roll = np.eye(3)
     roll[:2, :2] = crop.matrix[:, :2] / crop.scale * [[1, -1], [-1, 1]]
     crop_camera = Cameras(
         (roll @ rotation)[None],
         (roll @ translation)[None],
         np.array([focal * crop.scale]),
-        crop.to_crop(centre)[None],
+        crop.to_crop(center)[None],
     )
     points = np.random.default_rng(1).normal(size=(30, 3)) * 0.2
     np.testing.assert_allclose(
@@ -68,7 +68,7 @@ def test_to_photograph_undoes_to_crop():
 
 
 @pytest.mark.parametrize("yaw,pitch,roll", [(0, 0, 0), (35, 0, 0), (-20, 10, 0), (15, -5, 40), (0, 0, 170)])
-def test_the_crop_is_centred_on_the_head_upright_and_of_one_scale(yaw, pitch, roll):
+def test_the_crop_is_centered_on_the_head_upright_and_of_one_scale(yaw, pitch, roll):
     points = face_like_points()
     rotation = Rotation.from_euler("ZXY", [roll, pitch, yaw], degrees=True).as_matrix()
     camera = Cameras(
@@ -83,7 +83,7 @@ def test_the_crop_is_centred_on_the_head_upright_and_of_one_scale(yaw, pitch, ro
 
 
 @pytest.mark.parametrize("scale", [0.11, 0.45, 1.0, 2.3])
-def test_resampling_puts_colours_where_the_similarity_says(scale):
+def test_resampling_puts_colors_where_the_similarity_says(scale):
     rows, columns = np.mgrid[:240, :240]
     photograph = np.stack([columns, 240 - columns, rows], axis=-1).astype(np.uint8)
     size = 16 if scale < 0.2 else 32
@@ -95,13 +95,13 @@ def test_resampling_puts_colours_where_the_similarity_says(scale):
     x, y = np.moveaxis(crop.to_photograph(np.stack(np.meshgrid(ticks, ticks), axis=-1)) - 0.5, -1, 0)
     error = image - np.stack([x, 240 - x, y], axis=-1)
     assert np.abs(error).max() < 2
-    # Pillow rounds down, which darkens alike whichever way the colour rises; a shift would not.
+    # Pillow rounds down, which darkens alike whichever way the color rises; a shift would not.
     darker = (error[..., 0].mean() + error[..., 1].mean()) / 2
     np.testing.assert_allclose(error[..., [0, 2]].mean(axis=(0, 1)) - darker, 0, atol=0.15)
     assert -0.6 < darker < 0.3
 
 
-def test_beyond_the_edge_its_colour_goes_on():
+def test_beyond_the_edge_its_color_goes_on():
     photograph = np.zeros((50, 50, 3), np.uint8)
     photograph[:, -1] = [10, 200, 30]
     image = crop_photograph(photograph, Crop(np.array([[1.0, 0, -30], [0, 1.0, 0]]), 50))
@@ -120,7 +120,7 @@ def far_cameras(angles, pixels_per_unit=150.0):
 ANGLES = [(0, 0, 0), (35, 0, 0), (-20, 40, 25), (180, 10, -60)]
 
 
-def test_the_crop_of_a_camera_is_centred_on_the_class_frame_upright_and_of_one_scale():
+def test_the_crop_of_a_camera_is_centered_on_the_class_frame_upright_and_of_one_scale():
     cameras = far_cameras(ANGLES)
     points = np.array([[0.0, 0, 0], [0.0, 0.1, 0]])
     for crop, (middle, above) in zip(crops_from_cameras(cameras, 256), project(cameras, points), strict=True):

@@ -13,7 +13,7 @@ from nerfgen_ns.preprocessing.posed_folder import prepare_known_cameras
 from nerfgen_ns.preprocessing.posed_images import has_known_cameras, read_known_cameras
 from tests.helpers.ball_scenes import (
     BALLS,
-    COLOURS,
+    COLORS,
     POSES,
     SIZE,
     WRITERS,
@@ -43,9 +43,9 @@ def test_every_form_comes_to_the_class_frame(tmp_path, form):
         pixels = pixels_of(matrix, scale * BALLS, intrinsics)
         with Image.open(tmp_path / "out" / frame["file_path"]) as image:
             picture = np.asarray(image)
-        for pixel, colour in zip(pixels, COLOURS, strict=True):
+        for pixel, color in zip(pixels, COLORS, strict=True):
             column, row = np.floor(pixel).astype(int)
-            if (picture[row, column] != colour).any():
+            if (picture[row, column] != color).any():
                 others = np.delete(pixels, np.argmin(np.abs(pixels - pixel).sum(axis=1)), axis=0)
                 assert np.linalg.norm(others - pixel, axis=1).min() < 7, "hidden by another ball"
 

@@ -14,11 +14,11 @@ GREEN = (30, 160, 60)
 
 @pytest.fixture
 def disc():
-    """Coverage of a disc, its colours over green, and over nothing."""
+    """Coverage of a disc, its colors over green, and over nothing."""
     rows, columns = np.mgrid[:60, :80] + 0.5
     coverage = np.clip(20.5 - np.hypot(columns - 45, rows - 28), 0, 1)
-    colours = coverage[..., None] * [200, 20, 90] + (1 - coverage[..., None]) * GREEN
-    return coverage, colours.round().astype(np.uint8)
+    colors = coverage[..., None] * [200, 20, 90] + (1 - coverage[..., None]) * GREEN
+    return coverage, colors.round().astype(np.uint8)
 
 
 def matte_of(options, path, crop=None, size=80):
@@ -29,12 +29,12 @@ def matte_of(options, path, crop=None, size=80):
 
 
 def test_a_solid_background_gives_a_soft_matte(tmp_path, disc):
-    coverage, colours = disc
-    matte = background_matte(colours, np.array(GREEN)) / 255
+    coverage, colors = disc
+    matte = background_matte(colors, np.array(GREEN)) / 255
     assert matte[coverage == 1].min() == 1 and matte[coverage == 0].max() == 0
     assert ((matte > 0) & (matte < 1)).any(), "soft"
     assert (np.abs(matte - coverage) > 0.7).mean() < 0.01
-    Image.fromarray(colours).save(tmp_path / "a.png")
+    Image.fromarray(colors).save(tmp_path / "a.png")
     for color in (None, GREEN):
         np.testing.assert_array_equal(
             matte_of(MatteOptions("background", color=color), tmp_path / "a.png")[10:70],
@@ -42,10 +42,10 @@ def test_a_solid_background_gives_a_soft_matte(tmp_path, disc):
         )
 
 
-def test_a_background_of_many_colours_is_not_taken_for_a_solid_one(tmp_path):
+def test_a_background_of_many_colors_is_not_taken_for_a_solid_one(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
-    with pytest.raises(RejectedError, match="not of one colour"):
+    with pytest.raises(RejectedError, match="not of one color"):
         matte_of(MatteOptions("background"), tmp_path / "a.png")
     Image.new("RGB", (80, 60), GREEN).save(tmp_path / "empty.png")
     with pytest.raises(RejectedError, match="empty"):
@@ -53,28 +53,28 @@ def test_a_background_of_many_colours_is_not_taken_for_a_solid_one(tmp_path):
 
 
 def test_alpha_becomes_the_matte_and_is_cropped_like_the_photograph(tmp_path, disc):
-    coverage, colours = disc
+    coverage, colors = disc
     alpha = (coverage * 255).round().astype(np.uint8)
-    Image.fromarray(np.dstack([colours, alpha])).save(tmp_path / "a.png")
+    Image.fromarray(np.dstack([colors, alpha])).save(tmp_path / "a.png")
     np.testing.assert_array_equal(matte_of(MatteOptions("alpha"), tmp_path / "a.png")[10:70], alpha)
     half = matte_of(
         MatteOptions("alpha"), tmp_path / "a.png", Crop(np.array([[1.0, 0, -20], [0, 1.0, -5]]), 50)
     )
     np.testing.assert_array_equal(half, alpha[5:55, 20:70])
-    Image.fromarray(colours).save(tmp_path / "opaque.png")
+    Image.fromarray(colors).save(tmp_path / "opaque.png")
     with pytest.raises(RejectedError, match="no alpha"):
         matte_of(MatteOptions("alpha"), tmp_path / "opaque.png")
-    Image.fromarray(np.dstack([colours, 0 * alpha])).save(tmp_path / "clear.png")
+    Image.fromarray(np.dstack([colors, 0 * alpha])).save(tmp_path / "clear.png")
     with pytest.raises(RejectedError, match="transparent everywhere"):
         matte_of(MatteOptions("alpha"), tmp_path / "clear.png")
 
 
 @pytest.fixture
 def folders(tmp_path, disc):
-    coverage, colours = disc
+    coverage, colors = disc
     (tmp_path / "photographs").mkdir()
     (tmp_path / "mattes").mkdir()
-    Image.fromarray(colours).save(tmp_path / "photographs/a.jpg")
+    Image.fromarray(colors).save(tmp_path / "photographs/a.jpg")
     return tmp_path / "photographs/a.jpg", tmp_path / "mattes", (coverage * 255).round().astype(np.uint8)
 
 
@@ -100,10 +100,10 @@ def test_mattes_from_a_folder_may_have_any_form(folders, form):
 def test_a_tiff_that_lies_on_its_side_is_turned_once_with_its_matte_and_its_alpha(tmp_path, disc, depth):
     import tifffile
 
-    coverage, colours = disc
+    coverage, colors = disc
     matte = (coverage * 255).round().astype(np.uint8)
     (tmp_path / "mattes").mkdir()
-    for name, values in (("a.tif", np.dstack([colours, matte])), ("mattes/a.tif", matte)):
+    for name, values in (("a.tif", np.dstack([colors, matte])), ("mattes/a.tif", matte)):
         on_its_side = np.rot90(values)  # which orientation 6 turns back
         if depth == 8:
             Image.fromarray(np.ascontiguousarray(on_its_side)).save(tmp_path / name, tiffinfo={274: 6})

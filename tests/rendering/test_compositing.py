@@ -50,7 +50,7 @@ def one_ray(weights: list[float]):
     )
 
 
-def test_an_opaque_sample_shows_its_own_colour_and_distance():
+def test_an_opaque_sample_shows_its_own_color_and_distance():
     pixel = one_ray([1.0, 0.0])
     torch.testing.assert_close(pixel.rgb, torch.tensor([[1.0, 0.0, 0.0]]))
     assert pixel.accumulation.item() == 1.0 and pixel.depth.item() == 2.0

@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
-from nerfgen_ns.rendering.volume_rendering import normal_colours, surface_normals
+from nerfgen_ns.rendering.volume_rendering import normal_colors, surface_normals
 
 TERMS = LatentTerms(torch.zeros(1, 1), torch.zeros(1, 1))
 
 
 class Ball(ForegroundField):
-    """A soft ball around the origin, denser towards its middle."""
+    """A soft ball around the origin, denser toward its middle."""
 
     def __init__(self) -> None:
         super().__init__(latent_dim=1, width=1, layers=2, skip_layer=1, octaves=0)
@@ -53,7 +53,7 @@ def test_normals_leave_no_gradient_behind():
     assert all(parameter.grad is None for parameter in field.parameters())
 
 
-def test_colours_of_normals_are_those_of_the_surfaces_that_are_seen_and_grey_elsewhere():
+def test_colors_of_normals_are_those_of_the_surfaces_that_are_seen_and_gray_elsewhere():
     class Balls(Ball):
         """Balls that differ in where they lie by their latent terms."""
 
@@ -63,14 +63,14 @@ def test_colours_of_normals_are_those_of_the_surfaces_that_are_seen_and_grey_els
     positions, places = torch.randn(20, 3), torch.randn(20, 1)
     accumulation = torch.linspace(0.0, 1.0, 20)[:, None]
     terms = LatentTerms(places, torch.zeros(20, 1))
-    colours = normal_colours(Balls(), positions, terms, accumulation)
-    assert (colours[:10] == 0.5).all()
+    colors = normal_colors(Balls(), positions, terms, accumulation)
+    assert (colors[:10] == 0.5).all()
     expected = 0.5 + 0.5 * torch.nn.functional.normalize(positions - places, dim=-1)
-    torch.testing.assert_close(colours[10:], expected[10:])
+    torch.testing.assert_close(colors[10:], expected[10:])
 
 
-def test_where_no_surface_is_seen_all_is_grey():
+def test_where_no_surface_is_seen_all_is_gray():
     field = ForegroundField(latent_dim=2, width=8, layers=2, skip_layer=1, octaves=2)
     terms = field.latent_terms(torch.zeros(1, 2))
-    colours = normal_colours(field, torch.rand(4, 3), terms, torch.zeros(4, 1))
-    assert torch.equal(colours, torch.full((4, 3), 0.5))
+    colors = normal_colors(field, torch.rand(4, 3), terms, torch.zeros(4, 1))
+    assert torch.equal(colors, torch.full((4, 3), 0.5))

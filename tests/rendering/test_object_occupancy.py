@@ -29,9 +29,9 @@ def terms_of_radius(radius: float) -> LatentTerms:
 
 def test_the_object_fills_its_cells_and_those_around_them(ball):
     grid = ObjectOccupancy(ball, OccupancyGrid(16, decay=0.9, threshold=0.1))(terms_of_radius(0.5))
-    centres, _ = OccupancyGrid(16, decay=0.9, threshold=0.1).centres()
-    filled = grid(centres) > 0
-    distance = centres.norm(dim=-1)
+    centers, _ = OccupancyGrid(16, decay=0.9, threshold=0.1).centers()
+    filled = grid(centers) > 0
+    distance = centers.norm(dim=-1)
     assert filled[distance < 0.5].all()
     assert not filled[distance > 0.5 + 0.125 * 3**0.5].any()
 

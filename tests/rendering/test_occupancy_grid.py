@@ -167,9 +167,9 @@ def test_surfaces_found_in_training_are_present_and_a_lost_cell_is_not():
     grid.weights[4] = 1.0
     grid.weights[12, 8, 8] = 1.0
     grid.mark()
-    centres = (torch.tensor([[4, 8, 8], [12, 8, 8]]) + 0.5) / 8 - 1
-    assert torch.equal(grid(centres), torch.ones(2))
-    assert torch.equal(presence_at(grid, centres), torch.tensor([1.0, 0.0]))
+    centers = (torch.tensor([[4, 8, 8], [12, 8, 8]]) + 0.5) / 8 - 1
+    assert torch.equal(grid(centers), torch.ones(2))
+    assert torch.equal(presence_at(grid, centers), torch.tensor([1.0, 0.0]))
 
 
 def test_presence_follows_the_grid():

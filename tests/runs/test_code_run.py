@@ -65,7 +65,7 @@ def test_a_trained_run_keeps_its_own_configuration(run: Run, trained_config: Pat
     assert run.config.get_base_dir() == trained_config.parent
 
 
-def test_the_checkpoint_holds_no_optimiser_and_nothing_pickled(written: Path) -> None:
+def test_the_checkpoint_holds_no_optimizer_and_nothing_pickled(written: Path) -> None:
     (checkpoint,) = (written.parent / "nerfstudio_models").iterdir()
     contents = torch.load(checkpoint, weights_only=True)
     assert contents["optimizers"] == {}

@@ -73,15 +73,15 @@ def test_all_body_types_appear_and_differ_as_they_should() -> None:
     assert length["hatchback"] < length["saloon"] < length["pickup"]
 
 
-def test_shapes_differ_between_identities_as_much_as_colours(quarter_views: list[Picture]) -> None:
+def test_shapes_differ_between_identities_as_much_as_colors(quarter_views: list[Picture]) -> None:
     mattes = np.stack([picture.matte for picture in quarter_views]) / 255
     unsure = (mattes.mean(axis=0) > 0.1) & (mattes.mean(axis=0) < 0.9)
     assert unsure.sum() > 0.5 * (mattes.mean(axis=0) > 0.9).sum(), "outlines differ"
     common = np.isfinite(np.stack([picture.depth for picture in quarter_views])).all(axis=0)
     depths = np.stack([picture.depth[common] for picture in quarter_views])
     assert depths.std(axis=0).mean() > 0.05, "surfaces differ where all cars have one"
-    colours = np.stack([picture.image[common] for picture in quarter_views]) / 255
-    assert colours.std(axis=0).mean() > 0.1
+    colors = np.stack([picture.image[common] for picture in quarter_views]) / 255
+    assert colors.std(axis=0).mean() > 0.1
 
 
 def test_every_part_of_a_car_is_seen(quarter_views: list[Picture]) -> None:

@@ -68,13 +68,13 @@ def test_rendered_depth_is_that_of_the_first_crossing_in_small_steps(solids: lis
         assert np.quantile(error, 0.95) < 0.008 and np.quantile(error, 0.99) < 0.08
 
 
-def test_background_is_the_same_colour_whichever_way_the_matte_is_empty(
+def test_background_is_the_same_color_whichever_way_the_matte_is_empty(
     views: list[tuple[Solid, Camera, Picture]],
 ) -> None:
     for solid, camera, picture in views:
         rows, columns = np.nonzero(picture.matte == 0)
         _, directions, _ = camera.rays(np.stack([columns, rows], axis=1) + 0.5)
-        expected = solid.background.colour(directions).T * 255
+        expected = solid.background.color(directions).T * 255
         assert np.abs(picture.image[rows, columns] - expected).max() < 2.5
 
 

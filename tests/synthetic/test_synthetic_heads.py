@@ -67,27 +67,27 @@ def test_every_label_is_seen_from_the_front(frontal: list[Picture]) -> None:
     assert all((picture.labels == EYES).sum() >= 4 for picture in frontal)
 
 
-def test_colour_of_the_surface_does_not_depend_on_the_camera(heads: list[Head]) -> None:
-    """The same points seen by two cameras have the same colours: shading is diffuse."""
+def test_color_of_the_surface_does_not_depend_on_the_camera(heads: list[Head]) -> None:
+    """The same points seen by two cameras have the same colors: shading is diffuse."""
     head, middle = heads[0], look_at_camera(0, 0, 0, 2.7, 128)
     turned = look_at_camera(8, 0, 0, 2.7, 128)
     forehead = head.landmarks[[NAMES.index("forehead"), NAMES.index("cheek_left"), NAMES.index("nose_tip")]]
-    colours = []
+    colors = []
     for camera in (middle, turned):
         pixels = camera.project(forehead)[0].astype(int)
-        colours.append(render(head, camera).image[pixels[:, 1], pixels[:, 0]].astype(float))
-    assert np.abs(colours[0] - colours[1]).max() < 20
+        colors.append(render(head, camera).image[pixels[:, 1], pixels[:, 0]].astype(float))
+    assert np.abs(colors[0] - colors[1]).max() < 20
 
 
-def test_shapes_differ_between_identities_as_much_as_colours(frontal: list[Picture]) -> None:
+def test_shapes_differ_between_identities_as_much_as_colors(frontal: list[Picture]) -> None:
     mattes = np.stack([picture.matte for picture in frontal]) / 255
     common = np.isfinite(np.stack([picture.depth for picture in frontal])).all(axis=0)
     depths = np.stack([picture.depth[common] for picture in frontal])
     unsure = (mattes.mean(axis=0) > 0.1) & (mattes.mean(axis=0) < 0.9)
     assert unsure.mean() > 0.05, "outlines differ"
     assert depths.std(axis=0).mean() > 0.02, "surfaces differ where all heads have one"
-    colours = np.stack([picture.image[common] for picture in frontal]) / 255
-    assert colours.std(axis=0).mean() > 0.1
+    colors = np.stack([picture.image[common] for picture in frontal]) / 255
+    assert colors.std(axis=0).mean() > 0.1
 
 
 def test_a_head_depends_on_seed_and_number_alone() -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints with the optimisers' state and without."""
+"""Checkpoints with the optimizers' state and without."""
 
 from pathlib import Path
 
@@ -20,19 +20,19 @@ def folder(make_prepared) -> Path:
     return make_prepared()
 
 
-def test_a_checkpoint_without_optimiser_state_is_smaller_says_so_and_training_goes_on(
+def test_a_checkpoint_without_optimizer_state_is_smaller_says_so_and_training_goes_on(
     folder, tmp_path, capsys
 ):
     whole = trainer_of(folder, tmp_path / "whole")
     whole.train()
     whole_size = next(whole.checkpoint_dir.iterdir()).stat().st_size
-    assert "optimiser state." in capsys.readouterr().out
+    assert "optimizer state." in capsys.readouterr().out
 
     lean = trainer_of(folder, tmp_path / "lean", save_optimizer_state=False)
     lean.train()
     (path,) = lean.checkpoint_dir.iterdir()
     said = " ".join(capsys.readouterr().out.split())
-    assert f"Saved {path.name}" in said and "optimiser state left out" in said
+    assert f"Saved {path.name}" in said and "optimizer state left out" in said
     assert path.stat().st_size < 0.7 * whole_size
     assert read_checkpoint(lean.config)["optimizers"] == {}
     # What was left out of the file stays in the training.
@@ -40,7 +40,7 @@ def test_a_checkpoint_without_optimiser_state_is_smaller_says_so_and_training_go
 
     resumed = trainer_of(folder, tmp_path / "again", load_dir=lean.checkpoint_dir)
     said = " ".join(capsys.readouterr().out.split())
-    assert "holds no optimiser state" in said and "latent_table" in said
+    assert "holds no optimizer state" in said and "latent_table" in said
     assert resumed._start_step == 3
     for name, value in lean.pipeline.state_dict().items():
         assert torch.equal(resumed.pipeline.state_dict()[name], value)
@@ -57,7 +57,7 @@ def test_a_whole_checkpoint_goes_on_with_its_moments_and_says_nothing(folder, tm
     first.train()
     capsys.readouterr()
     second = trainer_of(folder, tmp_path / "second", load_dir=first.checkpoint_dir)
-    assert "holds no optimiser state" not in " ".join(capsys.readouterr().out.split())
+    assert "holds no optimizer state" not in " ".join(capsys.readouterr().out.split())
     ours, theirs = (trainer.optimizers.optimizers["latent_table"] for trainer in (first, second))
     assert isinstance(ours, RowAdam) and isinstance(theirs, RowAdam)
     (saved,), (loaded,) = ours.state_dict()["state"].values(), theirs.state_dict()["state"].values()

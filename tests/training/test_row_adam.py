@@ -1,4 +1,4 @@
-"""The optimiser of tables: SparseAdam's arithmetic, with memory for the rows it has met."""
+"""The optimizer of tables: SparseAdam's arithmetic, with memory for the rows it has met."""
 
 import copy
 import io

@@ -23,16 +23,16 @@ from nerfgen_ns.utils.images import (
 )
 
 
-def plain(colour: tuple[int, int, int], size: int = 16) -> np.ndarray:
-    return np.full((size, size, 3), colour, dtype=np.uint8)
+def plain(color: tuple[int, int, int], size: int = 16) -> np.ndarray:
+    return np.full((size, size, 3), color, dtype=np.uint8)
 
 
-def test_colours_become_bytes_and_are_clamped() -> None:
-    colours = torch.tensor([[[0.0, 1.0, 0.5], [-1.0, 2.0, 0.2]]])
-    assert to_bytes(colours).tolist() == [[[0, 255, 128], [0, 255, 51]]]
+def test_colors_become_bytes_and_are_clamped() -> None:
+    colors = torch.tensor([[[0.0, 1.0, 0.5], [-1.0, 2.0, 0.2]]])
+    assert to_bytes(colors).tolist() == [[[0, 255, 128], [0, 255, 51]]]
 
 
-def test_enlarged_images_keep_plain_colours() -> None:
+def test_enlarged_images_keep_plain_colors() -> None:
     enlarged = enlarge(torch.full((3, 5, 3), 0.2), factor=2)
     assert enlarged.shape == (6, 10, 3)
     assert (enlarged == 51).all()
@@ -52,13 +52,13 @@ def test_depth_picture_of_nothing_is_plain() -> None:
 
 
 def test_contact_sheet_has_a_row_for_each_name_and_a_column_for_each_identity() -> None:
-    red, green, blue, grey = (200, 0, 0), (0, 200, 0), (0, 0, 200), (99, 99, 99)
-    sheet = contact_sheet({"one": [plain(red), plain(green)], "two": [plain(blue), plain(grey)]})
+    red, green, blue, gray = (200, 0, 0), (0, 200, 0), (0, 0, 200), (99, 99, 99)
+    sheet = contact_sheet({"one": [plain(red), plain(green)], "two": [plain(blue), plain(gray)]})
     assert sheet.shape == (GAP + 2 * (16 + GAP), LABEL_WIDTH + 2 * (16 + GAP), 3)
     middles = [GAP + 8, GAP + 8 + 16 + GAP]
     columns = [LABEL_WIDTH + 8, LABEL_WIDTH + 8 + 16 + GAP]
     shown = [[tuple(sheet[row, column].tolist()) for column in columns] for row in middles]
-    assert shown == [[red, green], [blue, grey]]
+    assert shown == [[red, green], [blue, gray]]
     assert sheet[:, :LABEL_WIDTH].min() < 100, "the labels are not there"
 
 

@@ -49,8 +49,8 @@ def test_every_control_is_followed(model, panel):
         (controls.share, 0.2),
         (controls.kind, "spherical"),
         (controls.amounts[0], 1.5),
-        (controls.background, "colour"),
-        (controls.colour, (255, 0, 51)),
+        (controls.background, "color"),
+        (controls.color, (255, 0, 51)),
     ):
         assign(control, value)
     assert eventually(lambda: panel._choice.background == (1.0, 0.0, 0.2))

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def colourful_config(trained_config, tmp_path) -> Path:
+def colorful_config(trained_config, tmp_path) -> Path:
     """The config.yml of the run with codes as far apart as those of a long training."""
     config = read_config(trained_config)
     checkpoint, name = read_checkpoint(config), newest_checkpoint(config.get_checkpoint_dir()).name
@@ -33,7 +33,7 @@ def colourful_config(trained_config, tmp_path) -> Path:
 @pytest.mark.skipif(
     not (shutil.which("chromium") or shutil.which("google-chrome")), reason="there is no Chromium on the PATH"
 )
-def test_every_step_changes_the_picture_and_nothing_goes_wrong(colourful_config):
-    command = [sys.executable, "-m", "benchmarks.viewer_check", "--load-config", str(colourful_config)]
+def test_every_step_changes_the_picture_and_nothing_goes_wrong(colorful_config):
+    command = [sys.executable, "-m", "benchmarks.viewer_check", "--load-config", str(colorful_config)]
     check = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert check.returncode == 0, check.stdout + check.stderr

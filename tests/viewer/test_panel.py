@@ -62,7 +62,7 @@ def test_another_source_is_shown_as_it_is(viewer, panel):
 def test_directions_move_what_is_shown_and_reset_takes_it_back(model, viewer, panel):
     first = picture(model)
     press(viewer, panel._controls.amounts[0], 2.5)
-    press(viewer, panel._controls.background, "colour")
+    press(viewer, panel._controls.background, "color")
     assert (picture(model) - first).abs().mean() > 1e-4
     press(viewer, panel._controls.reset)
     assert torch.equal(picture(model), first)
@@ -100,11 +100,11 @@ def test_the_background_is_replaced_and_the_foreground_stays(model, viewer, pane
     foreground, accumulation = picture(model, "foreground"), picture(model, "accumulation")
     press(viewer, panel._controls.background, "none")
     assert torch.allclose(picture(model), foreground, atol=1e-5)
-    press(viewer, panel._controls.colour, (255, 0, 51))
-    press(viewer, panel._controls.background, "colour")
-    colour = torch.tensor([1.0, 0.0, 0.2])
-    assert torch.allclose(picture(model), foreground + (1.0 - accumulation) * colour, atol=1e-5)
-    assert torch.allclose(picture(model, "background"), colour.expand(12, 12, 3))
+    press(viewer, panel._controls.color, (255, 0, 51))
+    press(viewer, panel._controls.background, "color")
+    color = torch.tensor([1.0, 0.0, 0.2])
+    assert torch.allclose(picture(model), foreground + (1.0 - accumulation) * color, atol=1e-5)
+    assert torch.allclose(picture(model, "background"), color.expand(12, 12, 3))
 
 
 def test_photographs_of_an_evaluation_show_their_own_identities(model, viewer, panel):

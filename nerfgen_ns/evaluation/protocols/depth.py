@@ -31,7 +31,7 @@ class DepthMaps:
     """How well the surface that a render shows follows the true one, inside the matte.
 
     Source: Pearson's correlation of each image, as Rebain et al., "LOLNeRF: Learn from One Look" (CVPR 2022)
-    judge depth, and the root mean square error after the best scale and shift, after Ranftl et al., "Towards
+    judge depth, and the root mean square error after the best scale and shift, after Ranftl et al., "Toward
     robust monocular depth estimation" (TPAMI 2020), section 5. Neither depends on the unit of the true depth.
     """
 

@@ -24,7 +24,7 @@ from nerfgen_ns.evaluation.renders import KINDS, Render
 from nerfgen_ns.metrics.geometry import (
     camera_error,
     normal_error,
-    normals_of_colours,
+    normals_of_colors,
     normals_of_depth,
     silhouette_iou,
 )
@@ -100,14 +100,14 @@ class Geometry:
 def _normal_error(folder: TestFolder, render: Render) -> float:
     assert render.matte is not None
     true_normals = normals_of_depth(folder.depth(render.view.number), render.camera)
-    return normal_error(normals_of_colours(render.normals), true_normals, render.matte)
+    return normal_error(normals_of_colors(render.normals), true_normals, render.matte)
 
 
 TRUE_CAMERA = "true_transform_matrix"
 NAMES = {
     "rotation error, degrees, median": ("camera rotation error, median", "°"),
     "rotation error, degrees, 90th percentile": ("camera rotation error, 90th percentile", "°"),
-    "camera centre error, units of the truth, median": ("camera centre error, median", "units of the truth"),
+    "camera center error, units of the truth, median": ("camera center error, median", "units of the truth"),
 }
 """Of what `camera_error` tells: the name and the unit in a table."""
 SAME = 1e-6

@@ -68,7 +68,7 @@ def share_within_gaussian(codes: Float[Tensor, "identities latent"], probability
 
 
 def morph_steps(images: Sequence[Float[Tensor, "height width 3"]]) -> Float[Tensor, "steps"]:
-    """Root mean square change of colour from each image of a morph to the next."""
+    """Root mean square change of color from each image of a morph to the next."""
     changes = [torch.mean((after - before) ** 2) ** 0.5 for before, after in pairwise(images)]
     return torch.stack(changes) if changes else torch.empty(0)
 

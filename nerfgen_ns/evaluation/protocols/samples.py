@@ -191,7 +191,7 @@ def _agreement_figures(
             [agreement.psnr for agreement in own],
             "dB",
             "higher",
-            f"colours of the same surface points, {TURN:g}° to either side, {size} × {size} pixels, "
+            f"colors of the same surface points, {TURN:g}° to either side, {size} × {size} pixels, "
             f"truncation {setting.truncation:g}{chance}",
         ),
         mean_figure(

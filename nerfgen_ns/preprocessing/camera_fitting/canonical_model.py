@@ -52,7 +52,7 @@ class CanonicalModel:
     depth_noise: Float[np.ndarray, "m"]
     """The same of the relative depth that a landmark model guesses."""
     independence: float = 1.0
-    """How many independent landmarks there are for each: neighbours err alike and tell less than it seems."""
+    """How many independent landmarks there are for each: neighbors err alike and tell less than it seems."""
     prior: PosePrior | None = None
 
     @classmethod
@@ -210,7 +210,7 @@ class Posterior:
 
 
 @dataclass
-class Linearised:
+class Linearized:
     """Residuals of a chunk in class units, their derivatives and weights."""
 
     residual: Float[np.ndarray, "n d m"]
@@ -233,9 +233,9 @@ class Linearised:
         return derivative
 
 
-def linearise(
+def linearize(
     observations: Observations, model: CanonicalModel, posterior: Posterior, stretch_free: bool
-) -> Linearised:
+) -> Linearized:
     """Residuals and derivatives at the posterior's place."""
     rotation, distance = posterior.rotation, -posterior.translation[:, 2]
     modes, count = model.basis.shape[:2]
@@ -264,7 +264,7 @@ def linearise(
         design[:, :2, 2] = depths[:, :2]
         design[:, motions:, 2] = depths[:, 2:]
     weight = _weights(observations, model, residual)
-    return Linearised(residual, design, weight, rotation, slope, near)
+    return Linearized(residual, design, weight, rotation, slope, near)
 
 
 def _share(observations: Observations) -> Float[np.ndarray, "n m"]:

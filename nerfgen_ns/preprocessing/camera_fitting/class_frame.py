@@ -107,12 +107,12 @@ def _placed(
         placed = (placed + mirrored(placed, partners)) / 2
         basis = (basis + model.parity[:, None, None] * mirrored(basis, partners)) / 2
     turned = rotation @ axes.T
-    # R p + t = R A' (p' − centre)/s + R mean + t, and cameras scale with the class.
-    translation = scale * (rotation @ mean + posterior.translation) - turned @ scheme.centre
+    # R p + t = R A' (p' − center)/s + R mean + t, and cameras scale with the class.
+    translation = scale * (rotation @ mean + posterior.translation) - turned @ scheme.center
     return (
         replace(
             model,
-            canonical=placed + scheme.centre,
+            canonical=placed + scheme.center,
             basis=basis,
             noise=model.noise * scale,
             depth_noise=model.depth_noise * scale,
@@ -126,7 +126,7 @@ def _without_motion(
 ) -> tuple[CanonicalModel, Posterior]:
     """The basis without turns, shifts and scale, which go over to the cameras; steady landmarks decide."""
     modes, count = model.basis.shape[:2]
-    points = model.canonical - scheme.centre
+    points = model.canonical - scheme.center
     motions = np.stack(
         [np.cross(axis, points).ravel() for axis in np.eye(3)]
         + [np.tile(axis, (count, 1)).ravel() for axis in np.eye(3)]
@@ -139,7 +139,7 @@ def _without_motion(
     held = np.linalg.lstsq(weighted @ motions.T, weighted @ model.basis.reshape(modes, -1).T, rcond=1e-9)[0]
     basis = (model.basis.reshape(modes, -1) - held.T @ motions).reshape(model.basis.shape)
     moved = posterior.coefficients[group] @ held.T
-    return replace(model, basis=basis), _compensated(posterior, moved[:, :3], moved[:, 3:6], scheme.centre)
+    return replace(model, basis=basis), _compensated(posterior, moved[:, :3], moved[:, 3:6], scheme.center)
 
 
 def _with_their_motion(
@@ -154,7 +154,7 @@ def _with_their_motion(
     assert prior is not None
     modes = len(model.basis)
     coefficients = posterior.coefficients[group]
-    arm = prior.pivot - scheme.centre
+    arm = prior.pivot - scheme.center
     lever = np.array([[0, arm[2], -arm[1]], [-arm[2], 0, arm[0]], [arm[1], -arm[0], 0]])
     rotation = posterior.rotation
     turn = np.concatenate([rotation, np.zeros_like(rotation)], axis=2)
@@ -180,10 +180,10 @@ def _with_their_motion(
     motion = np.zeros(6 * modes)
     motion[places] = np.linalg.solve(normal[np.ix_(places, places)], gradient[places])
     turns, shifts = motion.reshape(modes, 6)[:, :3], motion.reshape(modes, 6)[:, 3:]
-    basis = model.basis + np.cross(turns[:, None], (model.canonical - scheme.centre)[None]) + shifts[:, None]
+    basis = model.basis + np.cross(turns[:, None], (model.canonical - scheme.center)[None]) + shifts[:, None]
     return (
         replace(model, basis=basis),
-        _compensated(posterior, -coefficients @ turns, -coefficients @ shifts, scheme.centre),
+        _compensated(posterior, -coefficients @ turns, -coefficients @ shifts, scheme.center),
     )
 
 
@@ -191,11 +191,11 @@ def _compensated(
     posterior: Posterior,
     turns: Float[np.ndarray, "n 3"],
     shifts: Float[np.ndarray, "n 3"],
-    centre: Float[np.ndarray, "3"],
+    center: Float[np.ndarray, "3"],
 ) -> Posterior:
-    """Cameras that see things turned about the centre, and shifted, as they were seen before."""
+    """Cameras that see things turned about the center, and shifted, as they were seen before."""
     rotation = posterior.rotation @ rotation_matrices(turns)
-    translation = posterior.translation + (posterior.rotation - rotation) @ centre
+    translation = posterior.translation + (posterior.rotation - rotation) @ center
     translation += (rotation @ shifts[..., None])[..., 0]
     return replace(posterior, rotation=rotation, translation=translation)
 
@@ -219,10 +219,10 @@ def estimate_prior(posterior: Posterior, before: PosePrior | None, scheme: Landm
             [rotation[:, :, places], -np.tile(np.eye(3)[:, places], (n, 1, 1))], axis=2
         ).reshape(-1, 2 * len(places))
         weighted = (precision @ design.reshape(n, 3, -1)).reshape(design.shape)
-        # Cameras that hardly turn leave the pivot open: it is then the landmarks' centre.
+        # Cameras that hardly turn leave the pivot open: it is then the landmarks' center.
         ridge = np.repeat([1e-5, 1e-9], len(places)) * np.trace(weighted.T @ design)
         target = np.zeros(2 * len(places))
-        target[: len(places)] = scheme.centre[places]
+        target[: len(places)] = scheme.center[places]
         normal, gradient = weighted.T @ design, -weighted.T @ translation.ravel()
         if posterior.covariance is not None:
             uncertain, pull = _uncertain_lever(rotation, posterior.covariance[:, :6, :6], precision)

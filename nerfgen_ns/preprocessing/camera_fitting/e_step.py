@@ -15,10 +15,10 @@ from nerfgen_ns.preprocessing.camera_fitting.canonical_model import (
     DEPTH_TRUST,
     TAILS,
     CanonicalModel,
-    Linearised,
+    Linearized,
     Observations,
     Posterior,
-    linearise,
+    linearize,
 )
 
 AT_REST = 1e-7
@@ -59,7 +59,7 @@ def find_posterior(
     start: Posterior,
     steps: int,
     stretch_precision: float | None = None,
-) -> tuple[Posterior, Linearised]:
+) -> tuple[Posterior, Linearized]:
     """The most likely poses and coefficients of a chunk of photographs, from a start.
 
     Args:
@@ -67,16 +67,16 @@ def find_posterior(
         stretch_precision: prior precision of the log focal length; None: focal lengths are fixed.
 
     Returns:
-        The posterior, without its covariance (see `with_covariance`), and the linearisation there.
+        The posterior, without its covariance (see `with_covariance`), and the linearization there.
     """
     group, free = observations.group, stretch_precision is not None
     precision, motions = stretch_precision or 0.0, 7 if free else 6
     posterior = start
     damping = np.full(len(start.coefficients), 1e-3)
-    linearised = linearise(observations, model, posterior, free)
+    linearized = linearize(observations, model, posterior, free)
     for _ in range(steps):
-        cost = _cost(observations, model, posterior, linearised.residual, precision)
-        system = _normal_equations(linearised, observations, model, posterior, precision, motions)
+        cost = _cost(observations, model, posterior, linearized.residual, precision)
+        system = _normal_equations(linearized, observations, model, posterior, precision, motions)
         step, coefficient_step, _ = _solve(system, posterior, group, damping, motions)
         length = np.linalg.norm(step[:, :3], axis=1, keepdims=True)
         step[:, :3] *= np.minimum(1.0, LONGEST_TURN / np.maximum(length, 1e-12))
@@ -87,15 +87,15 @@ def find_posterior(
             posterior.coefficients + coefficient_step,
         )
         with np.errstate(all="ignore"):
-            tried_linearised = linearise(observations, model, tried, free)
+            tried_linearized = linearize(observations, model, tried, free)
             # Both are measured by the old distance: a nearer camera would make every residual smaller.
             unit = posterior.translation[:, 2] / tried.translation[:, 2]
             tried_cost = _cost(
-                observations, model, tried, tried_linearised.residual * unit[:, None, None], precision
+                observations, model, tried, tried_linearized.residual * unit[:, None, None], precision
             )
         better = tried_cost <= cost
         if better.all():
-            posterior, linearised = tried, tried_linearised
+            posterior, linearized = tried, tried_linearized
         elif better.any():
             chosen = better[group]
             posterior = Posterior(
@@ -104,53 +104,53 @@ def find_posterior(
                 np.where(chosen, tried.stretch, posterior.stretch),
                 np.where(better[:, None], tried.coefficients, posterior.coefficients),
             )
-            linearised = linearise(observations, model, posterior, free)
+            linearized = linearize(observations, model, posterior, free)
         damping = np.where(better, damping * 0.1, damping * 10).clip(1e-9, 1e9)
         moved = np.where(better, (cost - tried_cost) / (1 + np.abs(cost)), 1.0)
         if (moved < AT_REST).all() or damping.min() > 1e8:
             break
-    return posterior, linearised
+    return posterior, linearized
 
 
 def improbability(
     observations: Observations,
     model: CanonicalModel,
     posterior: Posterior,
-    linearised: Linearised,
+    linearized: Linearized,
     stretch_precision: float | None = None,
 ) -> Float[np.ndarray, "g"]:
     """−2 log of the posterior density of each identity, but for a constant."""
-    return _cost(observations, model, posterior, linearised.residual, stretch_precision or 0.0)
+    return _cost(observations, model, posterior, linearized.residual, stretch_precision or 0.0)
 
 
 def with_covariance(
     observations: Observations,
     model: CanonicalModel,
     posterior: Posterior,
-    linearised: Linearised,
+    linearized: Linearized,
     stretch_precision: float | None = None,
 ) -> Posterior:
-    """The posterior with its covariance, by Laplace's approximation at the linearisation."""
+    """The posterior with its covariance, by Laplace's approximation at the linearization."""
     motions = 6 if stretch_precision is None else 7
-    system = _normal_equations(linearised, observations, model, posterior, stretch_precision or 0.0, motions)
+    system = _normal_equations(linearized, observations, model, posterior, stretch_precision or 0.0, motions)
     undamped = np.zeros(len(posterior.coefficients))
     covariance = _solve(system, posterior, observations.group, undamped, motions)[2]
     return replace(posterior, covariance=covariance)
 
 
 def _normal_equations(
-    linearised: Linearised,
+    linearized: Linearized,
     observations: Observations,
     model: CanonicalModel,
     posterior: Posterior,
     stretch_precision: float,
     motions: int,
 ) -> tuple[Float[np.ndarray, "n q q"], Float[np.ndarray, "n q"]]:
-    n, size = linearised.design.shape[:2]
-    design = linearised.design.reshape(n, size, -1)
-    weighted = design * linearised.weight.reshape(n, 1, -1)
+    n, size = linearized.design.shape[:2]
+    design = linearized.design.reshape(n, size, -1)
+    weighted = design * linearized.weight.reshape(n, 1, -1)
     normal = weighted @ design.transpose(0, 2, 1)
-    gradient = (weighted @ linearised.residual.reshape(n, -1, 1))[..., 0]
+    gradient = (weighted @ linearized.residual.reshape(n, -1, 1))[..., 0]
     places = np.arange(motions)
     # The smallest of priors, so that photographs with too few landmarks still have an answer.
     normal[:, places, places] += 1e-6 * normal[:, places, places] + 1e-6

@@ -15,10 +15,10 @@ from nerfgen_ns.preprocessing.camera_fitting.canonical_model import (
     CanonicalModel,
     Observations,
     Posterior,
-    linearise,
+    linearize,
 )
 from nerfgen_ns.preprocessing.camera_fitting.class_frame import estimate_prior, into_class_frame
-from nerfgen_ns.preprocessing.camera_fitting.initialization import factorise, mirrored_in_depth
+from nerfgen_ns.preprocessing.camera_fitting.initialization import factorize, mirrored_in_depth
 from nerfgen_ns.preprocessing.camera_fitting.m_step import (
     completed,
     estimate,
@@ -127,7 +127,7 @@ def _calibrated(
 
 def _rigid(observations: Observations, scheme: LandmarkScheme) -> tuple[CanonicalModel, Posterior]:
     """One shape for all photographs, and their cameras."""
-    points, rotation, translation = factorise(observations, scheme.radius)
+    points, rotation, translation = factorize(observations, scheme.radius)
     starts = [(points, rotation, translation)]
     if observations.depth is None:
         other, turned = mirrored_in_depth(points, rotation)
@@ -144,7 +144,7 @@ def _rigid(observations: Observations, scheme: LandmarkScheme) -> tuple[Canonica
     # Near things look larger: of the two mirrored in depth, the right one explains that.
     noise = [np.log(model.noise).mean() for model, _ in answers]
     if np.ptp(noise) < UNDECIDED:
-        # What is seen of a thing is its outside, which bulges towards the cameras.
+        # What is seen of a thing is its outside, which bulges toward the cameras.
         return max(answers, key=lambda answer: _bulge(answer[0]))
     return answers[int(np.argmin(noise))]
 
@@ -160,7 +160,7 @@ def _as_noisy_as_seen(
     observations: Observations, model: CanonicalModel, posterior: Posterior
 ) -> CanonicalModel:
     """The model with noise that makes nothing an outlier yet: a rough start tells too little of them."""
-    residual = linearise(observations, model, posterior, stretch_free=False).residual
+    residual = linearize(observations, model, posterior, stretch_free=False).residual
     squared = (residual**2 * observations.confidence[:, None]).sum(axis=0)
     seen = np.maximum(observations.confidence.sum(axis=0), 1e-9)
     noise = np.sqrt(squared[:2].mean(axis=0) / seen)

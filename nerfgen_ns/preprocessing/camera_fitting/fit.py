@@ -35,7 +35,7 @@ class Collection:
     """0 where a landmark is missing, which may then be NaN; 1 where it is as sure as they come."""
     focal: Float[np.ndarray, "n"]
     """Focal length in pixels: a first guess, or the truth, by the mode."""
-    centre: Float[np.ndarray, "n 2"]
+    center: Float[np.ndarray, "n 2"]
     """Principal point in pixels."""
     identity: Int[np.ndarray, "n"] | None = None
     """Photographs of one number share one shape; None: each is one of its own."""
@@ -113,7 +113,7 @@ def _fit_all(
 ) -> CollectionFit:
     n, modes = len(collection), len(model.basis)
     cameras = Cameras(
-        np.empty((n, 3, 3)), np.empty((n, 3)), focal.copy(), np.asarray(collection.centre, dtype=np.float64)
+        np.empty((n, 3, 3)), np.empty((n, 3)), focal.copy(), np.asarray(collection.center, dtype=np.float64)
     )
     coefficients, error = np.empty((n, modes)), np.empty(n)
     which = scheme.selection(MOST_LANDMARKS)
@@ -130,7 +130,7 @@ def _fit_all(
         cameras.rotation[places], cameras.translation[places] = found.rotation, found.translation
         cameras.focal[places] = focal[places] * np.exp(found.stretch)
         coefficients[places] = found.coefficients[part.group]
-        here = Cameras(found.rotation, found.translation, cameras.focal[places], cameras.centre[places])
+        here = Cameras(found.rotation, found.translation, cameras.focal[places], cameras.center[places])
         known = part.confidence > 0
         distance = project(here, model.shapes(coefficients[places])) - collection.landmarks[places, :, :2]
         squared = np.where(known, (distance**2).sum(axis=2), 0.0).sum(axis=1)
@@ -153,9 +153,9 @@ def _fit_chunk(
         start = Posterior(
             rotation, translation, np.zeros(len(rotation)), np.zeros((identities, len(model.basis)))
         )
-        found, linearised = find_posterior(observations, model, start, FIRST_STEPS, stretch_precision)
+        found, linearized = find_posterior(observations, model, start, FIRST_STEPS, stretch_precision)
         answers.append(found)
-        costs.append(improbability(observations, model, found, linearised, stretch_precision))
+        costs.append(improbability(observations, model, found, linearized, stretch_precision))
     first, second = answers
     better = costs[1] < costs[0]
     chosen = better[observations.group]
@@ -179,7 +179,7 @@ def _observations(
     confidence = np.asarray(collection.confidence[places], dtype=np.float64)
     confidence = np.where(np.isfinite(landmarks[..., :2]).all(axis=2), confidence, 0.0)
     known = confidence > 0
-    slopes = (landmarks[..., :2] - collection.centre[places, None]) * [1.0, -1.0] / focal[places, None, None]
+    slopes = (landmarks[..., :2] - collection.center[places, None]) * [1.0, -1.0] / focal[places, None, None]
     slopes = np.where(known[..., None], slopes, 0.0)
     depth = None
     if has_depth:
@@ -215,7 +215,7 @@ def _check(collection: Collection, scheme: LandmarkScheme) -> Int[np.ndarray, "n
         "landmarks": (n, scheme.count, 3),
         "confidence": (n, scheme.count),
         "focal": (n,),
-        "centre": (n, 2),
+        "center": (n, 2),
     }
     for name, shape in expected.items():
         if np.shape(getattr(collection, name)) != shape:
@@ -243,7 +243,7 @@ def crops_of_file_landmarks(
     identity: Int[np.ndarray, "n"] | None = None,
     given: CanonicalModel | None = None,
 ) -> list[Crop | None]:
-    """The crop of each photograph, centred on the origin of the class frame, upright and of one scale.
+    """The crop of each photograph, centered on the origin of the class frame, upright and of one scale.
 
     The cameras are fitted in crops that every photograph's landmarks call for by themselves, then in those
     that these cameras call for.
@@ -270,7 +270,7 @@ def crops_of_file_landmarks(
             landmarks=np.concatenate([pixels, np.full((*pixels.shape[:2], 1), np.nan)], axis=2),
             confidence=found.confidence[usable],
             focal=np.full(len(usable), focal * size),
-            centre=np.array(
+            center=np.array(
                 [principal_point(crop, *found.sizes[at]) for crop, at in zip(fitted, usable, strict=True)]
             ),
             identity=None if identity is None else identity[usable],

@@ -21,13 +21,13 @@ FLATTEST = 0.02
 """The thinnest of the three extents that the cameras' axes may leave a shape with, against the thickest."""
 
 
-def factorise(
+def factorize(
     observations: Observations, radius: float
 ) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "n 3 3"], Float[np.ndarray, "n 3"]]:
     """Points (their mean at the origin, rms distance from it `radius`), rotations and translations.
 
     Where the observations have depth, it counts as a third coordinate; otherwise whether the shape is seen
-    from outside or is its own hollow mould, mirrored in depth, is left to chance: see `mirrored_in_depth`.
+    from outside or is its own hollow mold, mirrored in depth, is left to chance: see `mirrored_in_depth`.
     """
     known = observations.confidence > 0
     good = known.mean(axis=1) >= FEWEST_SHARE
@@ -77,11 +77,11 @@ def pose(
     share = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
     seen_mean = np.einsum("nm,nim->ni", share, _zeroed(observations.slopes, weight > 0))
     points_mean = share @ points
-    centred = points[None] - points_mean[:, None]
-    normal = np.einsum("nm,nmi,nmj->nij", share, centred, centred, optimize=True)
+    centered = points[None] - points_mean[:, None]
+    normal = np.einsum("nm,nmi,nmj->nij", share, centered, centered, optimize=True)
     normal += 1e-4 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3 + 1e-12 * np.eye(3)
     seen = _zeroed(observations.slopes - seen_mean[..., None], weight > 0)
-    mixed = np.einsum("nm,nim,nmj->nij", share, seen, centred, optimize=True)
+    mixed = np.einsum("nm,nim,nmj->nij", share, seen, centered, optimize=True)
     affine = np.linalg.solve(normal, mixed.transpose(0, 2, 1)).transpose(0, 2, 1)
     left, _, right = np.linalg.svd(affine, full_matrices=False)
     axes = left @ right
@@ -137,9 +137,9 @@ def _without_outliers(
     """The matrix with missing entries, and those far from its rank-three approximation, filled in by that."""
     filled = _filled(measured, known)
     for _ in range(ROUNDS_OF_OUTLIERS):
-        centred = filled - filled.mean(axis=1, keepdims=True)
-        points = np.linalg.eigh(centred.T @ centred)[1][:, -3:]
-        distance = np.abs(measured - filled + centred - centred @ points @ points.T)
+        centered = filled - filled.mean(axis=1, keepdims=True)
+        points = np.linalg.eigh(centered.T @ centered)[1][:, -3:]
+        distance = np.abs(measured - filled + centered - centered @ points @ points.T)
         near = distance < OUTLIER * np.median(distance[known])
         if near[known].all():
             break
@@ -157,9 +157,9 @@ def _filled(measured: Float[np.ndarray, "r m"], known: Bool[np.ndarray, "r m"]) 
         return filled
     for _ in range(ROUNDS_OF_FILLING):
         mean = filled.mean(axis=1, keepdims=True)
-        centred = filled - mean
-        points = np.linalg.eigh(centred.T @ centred)[1][:, -3:]
-        filled = np.where(known, measured, mean + centred @ points @ points.T)
+        centered = filled - mean
+        points = np.linalg.eigh(centered.T @ centered)[1][:, -3:]
+        filled = np.where(known, measured, mean + centered @ points @ points.T)
     return filled
 
 

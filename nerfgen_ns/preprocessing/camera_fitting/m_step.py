@@ -10,10 +10,10 @@ from nerfgen_ns.preprocessing.camera_fitting.canonical_model import (
     MIRROR,
     TAILS,
     CanonicalModel,
-    Linearised,
+    Linearized,
     Observations,
     Posterior,
-    linearise,
+    linearize,
 )
 from nerfgen_ns.preprocessing.camera_fitting.class_frame import into_class_frame
 from nerfgen_ns.preprocessing.camera_fitting.e_step import find_posterior, with_covariance
@@ -50,13 +50,13 @@ class Statistics:
 
     @classmethod
     def of(
-        cls, linearised: Linearised, observations: Observations, posterior: Posterior, model: CanonicalModel
+        cls, linearized: Linearized, observations: Observations, posterior: Posterior, model: CanonicalModel
     ) -> "Statistics":
         """The statistics of a chunk, whose posterior has its covariance."""
         assert posterior.covariance is not None
-        n, _, rows, landmarks = linearised.design.shape
+        n, _, rows, landmarks = linearized.design.shape
         modes = len(model.basis)
-        by_point, weight, residual = linearised.by_point(), linearised.weight, linearised.residual
+        by_point, weight, residual = linearized.by_point(), linearized.weight, linearized.residual
         uncertain = posterior.covariance
         coefficients = np.ones((n, modes + 1))
         coefficients[:, 1:] = posterior.coefficients[observations.group]
@@ -66,7 +66,7 @@ class Statistics:
         curvature = (weighted[:, :, :, None] * by_point[:, :, None]).sum(axis=1)
         normal = curvature.reshape(n, 9, landmarks).transpose(2, 1, 0) @ second.reshape(n, -1)
         # E[residual · coefficient]: what of it comes of their common uncertainty is not the model's.
-        spread = uncertain @ linearised.design.reshape(n, -1, rows * landmarks)
+        spread = uncertain @ linearized.design.reshape(n, -1, rows * landmarks)
         share = residual[:, None] * coefficients[:, :, None, None]
         if modes:
             share[:, 1:] -= spread[:, -modes:].reshape(n, modes, rows, landmarks)
@@ -77,11 +77,11 @@ class Statistics:
             maps = by_point[:, :, :, None] * points.T
             maps = maps.reshape(n, rows, 9, landmarks).transpose(0, 2, 1, 3).reshape(n, 9, -1)
             pulled = maps * weight.reshape(n, 1, -1)
-            answered = pulled @ linearised.design.reshape(n, -1, rows * landmarks).transpose(0, 2, 1)
+            answered = pulled @ linearized.design.reshape(n, -1, rows * landmarks).transpose(0, 2, 1)
             effect = pulled @ maps.transpose(0, 2, 1) - answered @ uncertain @ answered.transpose(0, 2, 1)
             stretching = effect.sum(axis=0)
             stretched = (pulled @ residual.reshape(n, -1, 1)).sum(axis=0)[:, 0]
-        variance = (linearised.design * spread.reshape(linearised.design.shape)).sum(axis=1)
+        variance = (linearized.design * spread.reshape(linearized.design.shape)).sum(axis=1)
         confidence, squared = observations.confidence, residual**2 + variance
         tails = (TAILS + 2) / (TAILS + (residual[:, :2] ** 2).sum(axis=1) / model.noise**2)
         noise = (confidence * tails * squared[:, :2].sum(axis=1)).sum(axis=0) / 2
@@ -133,12 +133,12 @@ def expect(
         part = observations.part(places)
         identities = np.unique(observations.group[places])
         start = posterior.part(places, identities)
-        found, linearised = find_posterior(part, model, start, steps, stretch_precision)
-        found = with_covariance(part, model, found, linearised, stretch_precision)
+        found, linearized = find_posterior(part, model, start, steps, stretch_precision)
+        found = with_covariance(part, model, found, linearized, stretch_precision)
         for name in ("rotation", "translation", "stretch", "covariance"):
             getattr(result, name)[places] = getattr(found, name)
         result.coefficients[identities] = found.coefficients
-        parts.append(Statistics.of(linearised, part, found, model))
+        parts.append(Statistics.of(linearized, part, found, model))
     return result, Statistics.sum(parts)
 
 
@@ -150,7 +150,7 @@ def gathered(observations: Observations, model: CanonicalModel, posterior: Poste
     for places in chunks(observations.group):
         here = posterior.part(places, np.unique(observations.group[places]))
         part = observations.part(places)
-        parts.append(Statistics.of(linearise(part, model, here, stretch_free), part, here, model))
+        parts.append(Statistics.of(linearize(part, model, here, stretch_free), part, here, model))
     return Statistics.sum(parts)
 
 
@@ -171,7 +171,7 @@ LEAST_NOISE = 1e-5
 """Noise is not believed to be smaller than this part of the landmarks' radius."""
 
 
-def maximise(
+def maximize(
     model: CanonicalModel, statistics: Statistics, partners: Int[np.ndarray, "m"] | None
 ) -> CanonicalModel:
     """The canonical landmarks, basis and noise that the statistics speak for."""
@@ -247,12 +247,12 @@ def grown(
     for places in chunks(observations.group):
         part = observations.part(places)
         here = posterior.part(places, np.unique(observations.group[places]))
-        linearised = linearise(part, model, here, stretch_free=False)
-        by_point = linearised.by_point()
-        weighted = by_point * linearised.weight[:, :, None]
+        linearized = linearize(part, model, here, stretch_free=False)
+        by_point = linearized.by_point()
+        weighted = by_point * linearized.weight[:, :, None]
         normal = np.einsum("nrim,nrjm->nmij", weighted, by_point, optimize=True)
         normal += np.eye(3) / np.median(model.noise) ** 2
-        pull = np.einsum("nrim,nrm->nmi", weighted, linearised.residual)
+        pull = np.einsum("nrim,nrm->nmi", weighted, linearized.residual)
         shifts[places] = np.linalg.solve(normal, pull[..., None])[..., 0]
     halves = [(1.0, shifts)]
     if partners is not None:
@@ -286,14 +286,14 @@ def estimate(
     rounds: int,
     stretch_precision: float | None = None,
 ) -> tuple[CanonicalModel, Posterior]:
-    """Some rounds of expectation and maximisation, each brought back into the class frame."""
+    """Some rounds of expectation and maximization, each brought back into the class frame."""
     for _ in range(rounds):
         posterior, statistics = expect(observations, model, posterior, stretch_precision)
         if not len(model.basis):
             model = stretched(model, statistics, scheme.mirror_partners)
             model, posterior = into_class_frame(model, posterior, observations.group, scheme)
             posterior, statistics = expect(observations, model, posterior, stretch_precision, steps=2)
-        model = maximise(model, statistics, scheme.mirror_partners)
+        model = maximize(model, statistics, scheme.mirror_partners)
         model, posterior = into_class_frame(model, posterior, observations.group, scheme)
     return model, posterior
 
@@ -317,7 +317,7 @@ def completed(
     )
     whole.canonical[which], whole.basis[:, which] = model.canonical, model.basis
     for _ in range(COMPLETION_ROUNDS):
-        whole = maximise(whole, gathered(observations, whole, posterior), scheme.mirror_partners)
+        whole = maximize(whole, gathered(observations, whole, posterior), scheme.mirror_partners)
     whole.independence = model.independence * len(which) / scheme.count
     return into_class_frame(whole, posterior, observations.group, scheme)[0]
 
@@ -335,6 +335,6 @@ def unexplained(
     total = 0.0
     for places in chunks(observations.group):
         here = posterior.part(places, np.unique(observations.group[places]))
-        linearised = linearise(held.part(places), model, here, stretch_free=False)
-        total += (np.linalg.norm(linearised.residual, axis=1) * held.confidence[places]).sum()
+        linearized = linearize(held.part(places), model, here, stretch_free=False)
+        total += (np.linalg.norm(linearized.residual, axis=1) * held.confidence[places]).sum()
     return float(total / max(held.confidence.sum(), 1e-9))

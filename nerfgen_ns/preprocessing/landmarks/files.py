@@ -14,7 +14,7 @@ from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing.landmarks.models import (
     DEFAULT_RADIUS,
     FEWEST_LANDMARKS,
-    FIVE_CENTRE,
+    FIVE_CENTER,
     FIVE_NAMES,
     FIVE_RADIUS,
     LandmarkScheme,
@@ -45,7 +45,7 @@ class LandmarkEntries:
     lines: Int[np.ndarray, "e"] | None = None
     """Line of each point in a CSV file."""
     extras: dict[str, Any] = field(default_factory=dict)
-    """What a JSON file says of the class: `pairs`, `centre`, `radius`."""
+    """What a JSON file says of the class: `pairs`, `center`, `radius`."""
 
     def where(self, entry: int) -> str:
         """The entry's place in the file, for messages."""
@@ -136,7 +136,7 @@ def read_json_entries(path: Path) -> LandmarkEntries:
 
     A point is [x, y], or null where it is missing. The object has `landmarks`, the points, and may have
     `confidence`, M numbers. Beside `images` there may be `names` (M of them), `pairs` (left-right pairs of
-    names or of numbers from 0), `centre` and `radius` (see `LandmarkScheme`).
+    names or of numbers from 0), `center` and `radius` (see `LandmarkScheme`).
 
     Raises:
         UsageError: the file is unreadable, or something in it cannot be understood.
@@ -144,7 +144,7 @@ def read_json_entries(path: Path) -> LandmarkEntries:
     value = _load(path)
     if not isinstance(value, dict) or not isinstance(value.get("images"), dict) or not value["images"]:
         raise UsageError(f'{path}: has no "images"; write {{"images": {{"0001.jpg": [[x, y], null, …], …}}}}')
-    unknown = sorted(set(value) - {"images", "names", "pairs", "centre", "radius"})
+    unknown = sorted(set(value) - {"images", "names", "pairs", "center", "radius"})
     if unknown:
         raise UsageError(f'{path}: "{unknown[0]}" means nothing here; leave it out')
     names = value.get("names")
@@ -187,7 +187,7 @@ def read_json_entries(path: Path) -> LandmarkEntries:
         points=table[:, :2],
         confidence=table[:, 2],
         names=names,
-        extras={key: value[key] for key in ("pairs", "centre", "radius") if key in value},
+        extras={key: value[key] for key in ("pairs", "center", "radius") if key in value},
     )
 
 
@@ -263,7 +263,7 @@ def read_landmark_file(path: Path, photographs: Sequence[Path], folder: Path | N
     """Landmarks of the photographs from a CSV or JSON file, whose forms `read_csv_entries` and
     `read_json_entries` describe.
 
-    Coordinates are pixels of the upright photograph, (0, 0) being its upper left corner and pixel centres
+    Coordinates are pixels of the upright photograph, (0, 0) being its upper left corner and pixel centers
     lying at +0.5. Left and right partners come from the names where the file gives no pairs: `eye_left` and
     `eye_right`. Five landmarks with the names `FIVE_NAMES` get the place of a face in the class frame.
 
@@ -302,17 +302,17 @@ def read_landmark_file(path: Path, photographs: Sequence[Path], folder: Path | N
 
 def _scheme(entries: LandmarkEntries) -> LandmarkScheme:
     path, names, extras = entries.path, entries.names, entries.extras
-    centre, radius = np.zeros(3), DEFAULT_RADIUS
+    center, radius = np.zeros(3), DEFAULT_RADIUS
     if names is not None and set(names) == set(FIVE_NAMES):
-        centre, radius = FIVE_CENTRE, FIVE_RADIUS
+        center, radius = FIVE_CENTER, FIVE_RADIUS
     try:
         pairs: Sequence[Sequence[int]] = pairs_of_names(names) if names is not None else []
         if "pairs" in extras:
             pairs = [_pair(pair, names) for pair in extras["pairs"]]
-        centre = np.asarray(extras.get("centre", centre), dtype=np.float64)
+        center = np.asarray(extras.get("center", center), dtype=np.float64)
         radius = float(extras.get("radius", radius))
         return LandmarkScheme(
-            entries.count, partners_of_pairs(pairs, entries.count), centre, radius, names=names
+            entries.count, partners_of_pairs(pairs, entries.count), center, radius, names=names
         )
     except (TypeError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from error

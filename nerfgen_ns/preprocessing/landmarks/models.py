@@ -32,7 +32,7 @@ class LandmarkScheme:
     mirror_partners: Int[np.ndarray, "m"] | None = None
     """For each landmark the one on the other side of the plane of symmetry, or itself where it lies in the
     plane; an involution. None where no left-right pairs are known."""
-    centre: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
+    center: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
     """Where the mean of the canonical landmarks lies in the class frame."""
     radius: float = DEFAULT_RADIUS
     """Root mean square distance of the canonical landmarks from their mean, in units of the class frame."""
@@ -54,9 +54,9 @@ class LandmarkScheme:
                 raise ValueError(f"the mirror partners are not {self.count} numbers of landmarks")
             if (partners[partners] != places).any():
                 raise ValueError("a landmark's mirror partner has another partner")
-        if np.shape(self.centre) != (3,) or np.abs(self.centre).max() > 1 or not 0 < self.radius <= 1:
+        if np.shape(self.center) != (3,) or np.abs(self.center).max() > 1 or not 0 < self.radius <= 1:
             raise ValueError(
-                "the landmarks' centre and radius have to lie in the class frame, within [−1, 1]³"
+                "the landmarks' center and radius have to lie in the class frame, within [−1, 1]³"
             )
 
     def extent(self, landmarks: Float[np.ndarray, "*n m 2"]) -> Float[np.ndarray, "*n"]:
@@ -73,7 +73,7 @@ class LandmarkScheme:
         points = np.where(known, landmarks[..., :2], 0.0)
         mean = points.sum(axis=-2) / count
         spread = np.where(known, (points - mean[..., None, :]) ** 2, 0.0).sum(axis=(-2, -1)) / count[..., 0]
-        # A disc's root mean square distance from its centre is its radius over √2.
+        # A disc's root mean square distance from its center is its radius over √2.
         return 2 * np.sqrt(2 * spread)
 
     def selection(self, most: int) -> Int[np.ndarray, "s"]:
@@ -132,8 +132,8 @@ def pairs_of_names(names: Sequence[str]) -> list[tuple[int, int]]:
 
 
 LANDMARK_COUNT = 468
-LANDMARK_CENTRE = np.array([0.0, -0.116, 0.252])
-"""Mean of the canonical landmarks: so placed, the head with hair and neck is centred at the origin."""
+LANDMARK_CENTER = np.array([0.0, -0.116, 0.252])
+"""Mean of the canonical landmarks: so placed, the head with hair and neck is centered at the origin."""
 LANDMARK_RADIUS = 0.19
 """Root mean square distance of the canonical landmarks from their mean: 1 unit is about 28 cm."""
 FOREHEAD, CHIN = 10, 152
@@ -180,14 +180,14 @@ def face_width(landmarks: Float[np.ndarray, "*n m 2"]) -> Float[np.ndarray, "*n"
 FACE_MESH = LandmarkScheme(
     count=LANDMARK_COUNT,
     mirror_partners=mirror_partners(),
-    centre=LANDMARK_CENTRE,
+    center=LANDMARK_CENTER,
     radius=LANDMARK_RADIUS,
     has_depth=True,
     width_landmarks=FACE_SIDES,
 )
 """The landmarks of MediaPipe's face mesh."""
 FIVE_NAMES = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-FIVE_CENTRE = np.array([0.0, -0.12, 0.257])
+FIVE_CENTER = np.array([0.0, -0.12, 0.257])
 """Mean of the five landmarks where the face mesh lies as `FACE_MESH` says, measured on 100 portraits."""
 FIVE_RADIUS = 0.153
 LANDMARK_MODELS = "nerfgen.landmark_models"

@@ -62,7 +62,7 @@ def same_photograph(
     if len(compared) < 2:
         return partner
     stride = -(-len(compared) // MOST_FOR_COMPONENTS)
-    sample = _normalised(thumbnails[compared[::stride]])
+    sample = _normalized(thumbnails[compared[::stride]])
     mean = sample.mean(axis=0)
     components = np.linalg.svd(sample - mean, full_matrices=False)[2][:DIMENSIONS].T
     looked_up = _components(thumbnails[compared], mean, components)
@@ -71,8 +71,8 @@ def same_photograph(
         rows = np.arange(start, min(start + ROWS, len(compared)))
         nearest = _nearest(queries[rows], looked_up, rows)
         mine, others = thumbnails[compared[rows]], thumbnails[compared[nearest]]
-        own = _normalised(_flipped(mine) if mirrored else mine)
-        distance = np.linalg.norm(own - _normalised(others), axis=1)
+        own = _normalized(_flipped(mine) if mirrored else mine)
+        distance = np.linalg.norm(own - _normalized(others), axis=1)
         found = distance < SAME_PHOTOGRAPH
         partner[compared[rows[found]]] = compared[nearest[found]]
     return partner
@@ -106,7 +106,7 @@ def _components(
 ) -> Float32[np.ndarray, "n dimensions"]:
     parts = range(0, len(thumbnails), COLUMNS)
     return np.concatenate(
-        [(_normalised(thumbnails[start : start + COLUMNS]) - mean) @ components for start in parts]
+        [(_normalized(thumbnails[start : start + COLUMNS]) - mean) @ components for start in parts]
     )
 
 
@@ -118,7 +118,7 @@ def _plain(thumbnails: UInt8[np.ndarray, "n side side"]) -> Bool[np.ndarray, "n"
     return np.array([thumbnail.std() < PLAIN for thumbnail in thumbnails], dtype=bool)
 
 
-def _normalised(thumbnails: UInt8[np.ndarray, "n side side"]) -> Float32[np.ndarray, "n pixels"]:
+def _normalized(thumbnails: UInt8[np.ndarray, "n side side"]) -> Float32[np.ndarray, "n pixels"]:
     values = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)

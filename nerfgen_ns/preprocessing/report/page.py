@@ -126,7 +126,7 @@ def picture(path: Path) -> str:
 
 
 def matte_tint(path: Path) -> str:
-    """What a matte leaves out, as an image of one colour whose opacity tells how much it does."""
+    """What a matte leaves out, as an image of one color whose opacity tells how much it does."""
     matte = open_image(path).convert("L")
     matte.thumbnail((MATTE_SIDE, MATTE_SIDE), Image.Resampling.BOX)
     tint = Image.new("RGBA", matte.size, TINT)

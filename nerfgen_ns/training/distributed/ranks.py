@@ -126,7 +126,7 @@ def average_rows(table: Parameter) -> None:
 
 
 class RankOptimizers(Optimizers):
-    """nerfstudio's optimisers, which average the gradients of the tables before they take a step.
+    """nerfstudio's optimizers, which average the gradients of the tables before they take a step.
 
     The networks' gradients are averaged by torch's DDP during the backward pass.
 

@@ -10,7 +10,7 @@ from nerfgen_ns.preprocessing.camera_fitting.canonical_model import (
     CanonicalModel,
     Observations,
     Posterior,
-    linearise,
+    linearize,
 )
 from nerfgen_ns.preprocessing.camera_fitting.fit import Collection, fit_collection
 from nerfgen_ns.preprocessing.landmarks.models import LandmarkScheme
@@ -35,21 +35,21 @@ def plant(count, seed=0, modes=0, noise=0.0, mode_size=0.007, scheme=SCHEME, tur
     random = generator.normal(size=(scheme.count, 3)) * [1.0, 1.2, 0.6]
     random[:, 0] += np.where(partners > np.arange(scheme.count), 1.0, 0.0)
     mean = (random + random[partners] * MIRROR) / 2
-    # Seen from outside, things bulge towards the camera.
+    # Seen from outside, things bulge toward the camera.
     mean[:, 2] -= 0.3 * (mean[:, :2] ** 2).sum(axis=1)
     mean -= mean.mean(axis=0)
     mean *= scheme.radius / np.sqrt((mean**2).sum(axis=1).mean())
     basis = generator.normal(size=(modes, scheme.count, 3)) * mode_size
     basis = (basis + basis[:, partners] * MIRROR) / np.sqrt(2)
     basis -= basis.mean(axis=1, keepdims=True)
-    shapes = mean + scheme.centre + np.tensordot(generator.normal(size=(count, modes)), basis, axes=1)
+    shapes = mean + scheme.center + np.tensordot(generator.normal(size=(count, modes)), basis, axes=1)
     angles = generator.normal(size=(count, 3)) * turns
     rotation = Rotation.from_euler("YXZ", angles, degrees=True).as_matrix()
     translation = generator.normal(size=(count, 3)) * [0.02, 0.02, 0.1] + [0.0, 0.0, -2.7]
     cameras = Cameras(rotation, translation, np.full(count, FOCAL), np.full((count, 2), 64.0))
     pixels = project(cameras, shapes) + generator.normal(size=(count, scheme.count, 2)) * noise
     landmarks = np.concatenate([pixels, np.full((count, scheme.count, 1), np.nan)], axis=2)
-    collection = Collection(landmarks, np.ones(landmarks.shape[:2]), cameras.focal.copy(), cameras.centre)
+    collection = Collection(landmarks, np.ones(landmarks.shape[:2]), cameras.focal.copy(), cameras.center)
     return Planted(cameras, shapes, collection)
 
 
@@ -72,7 +72,7 @@ def test_derivatives_equal_finite_differences():
     start = Posterior(
         planted.cameras.rotation, planted.cameras.translation, np.zeros(4), np.full((4, 2), 0.3)
     )
-    design = linearise(observations, model, start, stretch_free=True).design
+    design = linearize(observations, model, start, stretch_free=True).design
 
     def residual(step):
         turn = Rotation.from_rotvec(np.tile(step[:3], (4, 1))).as_matrix()
@@ -84,7 +84,7 @@ def test_derivatives_equal_finite_differences():
         )
         # The unit of the residuals is the camera's distance, which the derivative leaves alone.
         unit = start.translation[:, 2] / moved.translation[:, 2]
-        rows = linearise(observations, model, moved, stretch_free=True).residual
+        rows = linearize(observations, model, moved, stretch_free=True).residual
         rows[:, :2] *= unit[:, None, None]
         return rows
 
@@ -127,10 +127,10 @@ def test_the_class_frame_is_symmetric_upright_and_in_its_place():
     fit = fit_collection(planted.collection, SCHEME)
     partners = SCHEME.mirror_partners
     np.testing.assert_allclose(fit.canonical[partners] * MIRROR, fit.canonical, atol=1e-9)
-    np.testing.assert_allclose(fit.canonical.mean(axis=0), SCHEME.centre, atol=1e-9)
-    radius = np.sqrt(((fit.canonical - SCHEME.centre) ** 2).sum(axis=1).mean())
+    np.testing.assert_allclose(fit.canonical.mean(axis=0), SCHEME.center, atol=1e-9)
+    radius = np.sqrt(((fit.canonical - SCHEME.center) ** 2).sum(axis=1).mean())
     assert radius == pytest.approx(SCHEME.radius)
-    # Facing the cameras, and not its own hollow mould seen from inside.
+    # Facing the cameras, and not its own hollow mold seen from inside.
     assert np.corrcoef(fit.canonical[:, 2], planted.shapes.mean(axis=0)[:, 2])[0, 1] > 0.9
     assert (fit.cameras.translation[:, 2] < 0).all()
 
@@ -190,7 +190,7 @@ def test_a_given_model_keeps_its_frame_and_fits_a_single_photograph():
         planted.collection.landmarks[one],
         planted.collection.confidence[one],
         planted.collection.focal[one],
-        planted.collection.centre[one],
+        planted.collection.center[one],
     )
     again = fit_collection(single, SCHEME, given=model)
     np.testing.assert_allclose(again.canonical, first.canonical, atol=1e-6)
@@ -218,7 +218,7 @@ def test_the_fit_does_not_depend_on_the_order_of_photographs_beyond_rounding():
     order = np.random.default_rng(5).permutation(50)
     whole = planted.collection
     shuffled = Collection(
-        whole.landmarks[order], whole.confidence[order], whole.focal[order], whole.centre[order]
+        whole.landmarks[order], whole.confidence[order], whole.focal[order], whole.center[order]
     )
     fit, other = fit_collection(whole, SCHEME), fit_collection(shuffled, SCHEME)
     turns = (

@@ -20,9 +20,9 @@ def collection(tmp_path_factory):
     random = np.random.default_rng(5)
     half = random.normal(size=(6, 3))
     points = np.concatenate([half, half * [-1, 1, 1]])
-    centre = np.array([0.0, -0.1, 0.2])
+    center = np.array([0.0, -0.1, 0.2])
     points -= points.mean(axis=0)
-    points = points * 0.3 / np.sqrt((points**2).sum(axis=1).mean()) + centre
+    points = points * 0.3 / np.sqrt((points**2).sum(axis=1).mean()) + center
     angles = random.uniform([-20, -15, -50], [20, 15, 50], (40, 3))
     focal = 2.1 * CROP_WIDTH * PIXELS_PER_UNIT
     translation = np.column_stack([random.uniform(-0.2, 0.2, (40, 2)), np.full(40, -2.1 * CROP_WIDTH)])
@@ -36,7 +36,7 @@ def collection(tmp_path_factory):
     confidence = np.ones((40, 12))
     confidence[::7, 3], landmarks[::7, 3] = 0, np.nan
     confidence[5, 2:], landmarks[5, 2:] = 0, np.nan
-    scheme = LandmarkScheme(12, np.roll(np.arange(12), 6), centre, 0.3)
+    scheme = LandmarkScheme(12, np.roll(np.arange(12), 6), center, 0.3)
     folder = tmp_path_factory.mktemp("files")
     return FileLandmarks(folder / "a.csv", scheme, landmarks, confidence, np.full((40, 2), 900.0)), cameras
 

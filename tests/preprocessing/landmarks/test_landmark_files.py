@@ -6,7 +6,7 @@ from PIL import Image
 
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing.landmarks.files import read_landmark_file
-from nerfgen_ns.preprocessing.landmarks.models import FIVE_CENTRE, FIVE_NAMES, FIVE_RADIUS
+from nerfgen_ns.preprocessing.landmarks.models import FIVE_CENTER, FIVE_NAMES, FIVE_RADIUS
 from nerfgen_ns.preprocessing.listing import read_identity_file
 from nerfgen_ns.preprocessing.photographs import LONGEST_SIDE
 
@@ -56,7 +56,7 @@ def test_five_named_landmarks_get_pairs_and_the_place_of_a_face(tmp_path, photog
     np.testing.assert_array_equal(found.scheme.mirror_partners, [1, 0, 2, 4, 3])
     assert found.scheme.names == FIVE_NAMES and not found.scheme.has_depth
     assert found.scheme.radius == FIVE_RADIUS
-    np.testing.assert_array_equal(found.scheme.centre, FIVE_CENTRE)
+    np.testing.assert_array_equal(found.scheme.center, FIVE_CENTER)
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -80,12 +80,12 @@ def test_missing_landmarks_and_confidence(tmp_path, photographs):
 def test_json_gives_the_same_as_csv_and_says_more(tmp_path, photographs):
     images = {"b.png": {"landmarks": POINTS[1].tolist(), "confidence": [1, 0.5, 0, 1, 1]}}
     images["a.png"] = [None, *POINTS[0, 1:].tolist()]
-    path = json_file(tmp_path, images=images, pairs=[[0, 1], [3, 4]], centre=[0, 0.1, 0.2], radius=0.3)
+    path = json_file(tmp_path, images=images, pairs=[[0, 1], [3, 4]], center=[0, 0.1, 0.2], radius=0.3)
     found = read_landmark_file(path, photographs)
     np.testing.assert_array_equal(found.landmarks[0, 1:], POINTS[0, 1:])
     assert np.isnan(found.landmarks[0, 0]).all() and found.confidence[0].tolist() == [0, 1, 1, 1, 1]
     assert found.confidence[1].tolist() == [1, 0.5, 0, 1, 1]
-    assert found.scheme.radius == 0.3 and found.scheme.centre.tolist() == [0, 0.1, 0.2]
+    assert found.scheme.radius == 0.3 and found.scheme.center.tolist() == [0, 0.1, 0.2]
     np.testing.assert_array_equal(found.scheme.mirror_partners, [1, 0, 2, 4, 3])
     named = json_file(tmp_path, names=["a", "b", "c", "d", "e"], pairs=[["a", "b"]])
     assert read_landmark_file(named, photographs).scheme.mirror_partners.tolist() == [1, 0, 2, 3, 4]
@@ -187,7 +187,7 @@ A = POINTS[0].tolist()
         ({"images": []}, 'has no "images"'),
         ({"pairs": [[0, 9]]}, r"\[0, 9\] is not a pair"),
         ({"pairs": [["eye", "nose"]]}, "'eye', which is not among"),
-        ({"radius": -1}, "centre and radius"),
+        ({"radius": -1}, "center and radius"),
         ({"pairz": []}, '"pairz" means nothing'),
     ],
 )

@@ -37,7 +37,7 @@ def test_pairs_that_cannot_be_are_refused(pairs):
         {"count": 4, "mirror_partners": np.array([1, 2, 0, 3])},
         {"count": 4, "mirror_partners": np.array([4, 1, 2, 0])},
         {"count": 4, "radius": 0.0},
-        {"count": 4, "centre": np.array([0.0, 3.0, 0.0])},
+        {"count": 4, "center": np.array([0.0, 3.0, 0.0])},
     ],
 )
 def test_schemes_that_contradict_themselves_are_refused(fields):

@@ -30,13 +30,13 @@ def thumbnails_of(count: int, seed: int = 0) -> np.ndarray:
 def by_all_pairs(thumbnails: np.ndarray, mirrored: bool) -> np.ndarray:
     """Whether each thumbnail has a near-duplicate, by comparing all with all."""
 
-    def normalised(values):
+    def normalized(values):
         flat = values.reshape(len(values), -1).astype(np.float64)
         flat -= flat.mean(axis=1, keepdims=True)
         return flat / np.linalg.norm(flat, axis=1, keepdims=True)
 
-    mine = normalised(thumbnails[:, :, ::-1] if mirrored else thumbnails)
-    distance = cdist(mine, normalised(thumbnails))
+    mine = normalized(thumbnails[:, :, ::-1] if mirrored else thumbnails)
+    distance = cdist(mine, normalized(thumbnails))
     np.fill_diagonal(distance, np.inf)
     return distance.min(axis=1) < SAME_PHOTOGRAPH
 
@@ -110,7 +110,7 @@ def test_very_many_identical_photographs_are_found_at_once():
     assert (same // 1500 == np.arange(3000) // 1500).all() and (same != np.arange(3000)).all()
 
 
-def test_photographs_of_one_colour_and_single_ones_are_compared_with_nothing():
+def test_photographs_of_one_color_and_single_ones_are_compared_with_nothing():
     plain = np.array([thumbnail(Image.new("RGB", (64, 64), color)) for color in ("red", "gray", "gray")])
     assert plain.shape == (3, THUMBNAIL, THUMBNAIL) and (same_photograph(plain) == -1).all()
     assert (same_photograph(thumbnails_of(1)) == -1).all()

@@ -48,8 +48,8 @@ def write_folder(folder: Path, count: int, landmarks: bool = True, mattes: bool 
     points = np.array([[0.2, 0.1, 0], [-0.2, 0.1, 0], [0, -0.2, 0.1], [0, 0.3, 0]])
     frames = []
     for place in range(count):
-        colours = generator.integers(0, 255, (5, 5, 3), dtype=np.uint8)
-        image = Image.fromarray(colours).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        colors = generator.integers(0, 255, (5, 5, 3), dtype=np.uint8)
+        image = Image.fromarray(colors).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
         image.save(folder / f"images/{place:04d}.png")
         pose = np.eye(4)
         yaw = np.radians(generator.normal(0, 15))
