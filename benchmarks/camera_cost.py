@@ -5,10 +5,10 @@
 
 FITTED is a prepared folder of the photographs in HEADS/train (`nerfgen prepare --data HEADS/train/images`).
 Trains the same method for the same time on the true cameras, on the fitted ones, on the fitted ones with
-`--pipeline.model.pose-correction True`, and on those that `nerfgen prepare --from-run` finds anew with the
-run of the fitted ones; `--runs` leaves some of them out. The test cameras are brought into the fitted class
-frame in two ways (see `nerfgen_ns.cameras.alignment`): by each identity's own training camera, and by one
-similarity for all. Views keep their own intrinsics.
+`--pipeline.model.camera-optimizer.mode SO3xR3`, and on those that `nerfgen prepare --from-run` finds with
+the run of the fitted ones; `--runs` leaves some of them out. The test cameras are brought into the fitted
+class frame in two ways (see `nerfgen_ns.cameras.alignment`): by each identity's own training camera, and by
+one similarity for all. Views keep their own intrinsics.
 
 Beside the true cameras' figures stands how well cameras are found anew, from the fitted ones, by networks
 that were trained on the truth: networks of fitted cameras will hardly do better.
@@ -149,7 +149,7 @@ class CameraCost:
             *("--pipeline.datamanager.dataparser.downscale-factor", str(factor)),
         ]
         if name == REFINED:
-            command += ["--pipeline.model.pose-correction", "True", *self.options]
+            command += ["--pipeline.model.camera-optimizer.mode", "SO3xR3", *self.options]
         self.output_dir.mkdir(parents=True, exist_ok=True)
         with (self.output_dir / f"{name}.log").open("w") as log:
             subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
@@ -168,7 +168,7 @@ class PairedCameras:
 def paired_cameras(run: Run, data: Path, truth: Path) -> PairedCameras:
     """The cameras that a run ended with beside the true ones; see `pair_cameras`."""
     matrices = run.cameras.camera_to_worlds.cpu()
-    correction = run.model.pose_correction
+    correction = run.model.camera_optimizer
     if correction is not None:
         matrices = correction.move_cameras(matrices.to(run.model.device)).cpu()
     return pair_cameras(matrices, data, truth)
@@ -227,7 +227,7 @@ def novel_views(run: Run, pairs: PairedCameras, test: Path, size: int) -> dict[s
         true_depth = torch.from_numpy(shrink_depth(stored, factor))
         for name, similarity in ((OWN, own), (WHOLE, collection)):
             camera = moved_camera(dataset.cameras[view : view + 1], similarity)
-            outputs = run.render(row, camera)
+            outputs = run.render(run.code(row), camera)
             depth = z_depth(outputs["depth"][..., 0].cpu(), camera)
             values.setdefault(f"{name}: foreground PSNR, dB", []).append(
                 foreground_psnr(outputs["rgb"].cpu(), image, matte)

@@ -147,7 +147,7 @@ class GpuCheck:
             step()
         synchronize(self.device)
         seconds = (time.perf_counter() - begin) / self.steps
-        operations = own_operations(model_config).of(rays * model_config.num_samples, rays)
+        operations = own_operations(model_config).of(rays * model_config.sampler.num_samples, rays)
         return {
             "milliseconds_a_step": round(1e3 * seconds, 2),
             "rays_a_second": round(rays / seconds),
@@ -232,7 +232,7 @@ class GpuCheck:
         runs = self.output_dir / "runs"
         train = [
             "ns-train", "nerfgen-tiny", "--data", self.data, "--output-dir", runs, "--vis", "tensorboard",
-            "--max-num-iterations", 100, "--pipeline.model.sampler", "volumetric",
+            "--max-num-iterations", 100, "--pipeline.model.sampler.kind", "volumetric",
         ]  # fmt: skip
         folders = os.environ["PATH"].split(os.pathsep)
         elsewhere = {

@@ -57,15 +57,17 @@ def reference_operations(settings: ReferenceSettings) -> Operations:
 
 def own_operations(config: NerfgenModelConfig) -> Operations:
     """The fast path: encodings enter without a gradient, and codes once a ray."""
-    width, encoded = config.width, encoded_size(config.octaves)
+    foreground, background = config.foreground, config.background
+    width, encoded = foreground.hidden_dim, encoded_size(foreground.num_frequencies)
     a_ray = 6 * 2 * config.latent_dim * width
-    if config.use_background_field:
-        background_width = config.background_width
-        a_ray += 4 * encoded_size(config.background_octaves) * background_width
+    if background.learned:
+        background_width = background.hidden_dim
+        a_ray += 4 * encoded_size(background.num_frequencies) * background_width
         a_ray += 6 * config.latent_dim * background_width
-        a_ray += 6 * hidden_products(background_width, config.background_layers - 1, outputs=3)
+        a_ray += 6 * hidden_products(background_width, background.num_layers - 1, outputs=3)
     return Operations(
-        a_sample=4 * 2 * encoded * width + 6 * hidden_products(width, config.layers, outputs=4), a_ray=a_ray
+        a_sample=4 * 2 * encoded * width + 6 * hidden_products(width, foreground.num_layers, outputs=4),
+        a_ray=a_ray,
     )
 
 

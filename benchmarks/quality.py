@@ -84,7 +84,7 @@ class Quality:
         Console().print(table)
         shown = evenly(range(len(run.codes)), SHOWN_IDENTITIES)
         write_image(self.output_dir / "sheet.png", identity_sheet(run, run.open_photographs(), shown, 128))
-        write_image(self.output_dir / "turning.png", turning_sheet(run, shown, 128))
+        write_image(self.output_dir / "turning.png", turning_sheet(run, run.codes[shown], 128))
 
     def _train(self) -> Path:
         command = [

@@ -173,7 +173,7 @@ class Training:
             }
         )
         model = config.pipeline.model
-        model.latent_dim, model.width = case.latent_dim, case.width
+        model.latent_dim, model.foreground.hidden_dim = case.latent_dim, case.width
         config.output_dir, config.timestamp, config.experiment_name = folder, "run", f"{id(self)}"
         config.machine.device_type = "cuda" if torch.cuda.is_available() else "cpu"
         config.max_num_iterations, config.training_minutes = 1_000_000, None

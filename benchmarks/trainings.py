@@ -156,7 +156,7 @@ class OwnTraining(Training):
         config: Any = method_config(settings)
         config.output_dir = output_dir
         if width is not None:
-            config.pipeline.model.width = width
+            config.pipeline.model.foreground.hidden_dim = width
         shutil.rmtree(config.get_base_dir(), ignore_errors=True)
         with quiet_console():
             config.save_config()

@@ -1,11 +1,41 @@
 """The background field: one color a ray, given a latent code."""
 
+from dataclasses import dataclass, field
+
 import torch
 from jaxtyping import Float
+from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
 
+from nerfgen_ns.errors import check_options
 from nerfgen_ns.fields.conditional_mlp import conditional_mlp, dense, dense_layer, product_dtype
 from nerfgen_ns.fields.encoding import PositionalEncoding
+
+
+@dataclass
+class BackgroundFieldConfig(InstantiateConfig):
+    """What is behind the object, and the size of the background field."""
+
+    _target: type = field(default_factory=lambda: BackgroundField)
+    """Target class to instantiate."""
+    learned: bool = True
+    """Whether the background is learned. Without it, the background is `solid_color`."""
+    solid_color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Color where no background is learned: red, green, blue in [0, 1]."""
+    hidden_dim: int = 256
+    """Units of each hidden layer."""
+    num_layers: int = 5
+    """Layers, the output layer included."""
+    num_frequencies: int = 4
+    """Frequencies of the encoding of the ray direction."""
+
+    def check(self, option: str) -> None:
+        """Look for sizes that make no network.
+
+        Raises:
+            UsageError: there is one; the line names its option, which begins with `option`.
+        """
+        check_options(self, option, {"hidden_dim": 1, "num_layers": 2, "num_frequencies": 0})
 
 
 class BackgroundField(nn.Module):
@@ -14,24 +44,19 @@ class BackgroundField(nn.Module):
     LOLNeRF (CVPR 2022), section 3.3: without it the class model spends density on the backgrounds.
 
     Args:
+        config: the sizes of the network.
         latent_dim: D, the size of a latent code.
-        width: units of each hidden layer.
-        layers: number of layers, the output layer included.
-        octaves: frequencies of the encoding of the direction.
         use_bf16: compute the matrix products in bf16 (see `product_dtype`).
     """
 
-    def __init__(
-        self, latent_dim: int, width: int = 256, layers: int = 5, octaves: int = 4, use_bf16: bool = False
-    ) -> None:
+    def __init__(self, config: BackgroundFieldConfig, latent_dim: int, use_bf16: bool = False) -> None:
         super().__init__()
-        if layers < 2:
-            raise ValueError(f"the background field needs at least 2 layers, got {layers}")
+        hidden_dim = config.hidden_dim
         self.use_bf16 = use_bf16
-        self.encoding = PositionalEncoding(octaves)
-        self.input = nn.Linear(self.encoding.output_dim + latent_dim, width)
-        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(layers - 2))
-        self.rgb_head = nn.Linear(width, 3)
+        self.encoding = PositionalEncoding(config.num_frequencies)
+        self.input = nn.Linear(self.encoding.output_dim + latent_dim, hidden_dim)
+        self.hidden = nn.ModuleList(nn.Linear(hidden_dim, hidden_dim) for _ in range(config.num_layers - 2))
+        self.rgb_head = nn.Linear(hidden_dim, 3)
 
     def forward(
         self, directions: Float[Tensor, "rays 3"], codes: Float[Tensor, "groups latent"]

@@ -13,24 +13,24 @@ class PositionalEncoding(nn.Module):
     Mildenhall et al., "NeRF" (ECCV 2020), equation 4, with the input kept beside its encoding.
 
     Args:
-        octaves: L, the number of frequencies; each is twice the one before.
+        num_frequencies: L; each frequency is twice the one before.
     """
 
     frequencies: Tensor
 
-    def __init__(self, octaves: int) -> None:
+    def __init__(self, num_frequencies: int) -> None:
         super().__init__()
-        self.octaves = octaves
-        self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(octaves), persistent=False)
+        self.num_frequencies = num_frequencies
+        self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(num_frequencies), persistent=False)
 
     @property
     def output_dim(self) -> int:
         """Number of values that stand for one point."""
-        return 3 + 6 * self.octaves
+        return 3 + 6 * self.num_frequencies
 
     def forward(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch encoded"]:
         """Encode points."""
         # One long row of factors: a product that broadcasts over three columns takes five times as long.
-        repeats = [1] * (points.ndim - 1) + [self.octaves]
+        repeats = [1] * (points.ndim - 1) + [self.num_frequencies]
         angles = points.repeat(repeats) * self.frequencies.repeat_interleave(3)
         return torch.cat([points, angles.sin(), angles.cos()], dim=-1)

@@ -1,21 +1,53 @@
 """The foreground field: density and color at a position, given a latent code."""
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
 
+from nerfgen_ns.errors import UsageError, check_options
 from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp, dense, dense_layer, product_dtype
 from nerfgen_ns.fields.encoding import PositionalEncoding
+
+
+@dataclass
+class ForegroundFieldConfig(InstantiateConfig):
+    """The size of the foreground field."""
+
+    _target: type = field(default_factory=lambda: ForegroundField)
+    """Target class to instantiate."""
+    hidden_dim: int = 256
+    """Units of each hidden layer."""
+    num_layers: int = 8
+    """Hidden layers."""
+    skip_connection: int = 4
+    """The hidden layer, counted from 0, that the encoded position and the latent code enter again."""
+    num_frequencies: int = 10
+    """Frequencies of the positional encoding."""
+
+    def check(self, option: str) -> None:
+        """Look for sizes that make no network.
+
+        Raises:
+            UsageError: there is one; the line names its option, which begins with `option`.
+        """
+        check_options(self, option, {"hidden_dim": 1, "num_layers": 2, "num_frequencies": 0})
+        if not 1 <= self.skip_connection < self.num_layers:
+            raise UsageError(
+                f"{option}.skip-connection {self.skip_connection}: give 1 to {self.num_layers - 1}, for "
+                f"{self.num_layers} layers"
+            )
 
 
 class LatentTerms(NamedTuple):
     """What a latent code adds to the two layers that it enters, biases included."""
 
-    input: Float[Tensor, "*rays width"]
-    skip: Float[Tensor, "*rays width"]
+    input: Float[Tensor, "*rays hidden"]
+    skip: Float[Tensor, "*rays hidden"]
 
     def of_rays(self, chosen: Int[Tensor, "chosen"]) -> "LatentTerms":
         """Those of some rays; what is of one code for all rays stays so."""
@@ -39,40 +71,27 @@ class ForegroundField(nn.Module):
     `latent_terms` computes it once a ray and `forward` adds it to every sample.
 
     Args:
+        config: the sizes of the network.
         latent_dim: D, the size of a latent code.
-        width: units of each hidden layer.
-        layers: number of hidden layers.
-        skip_layer: the hidden layer (counted from 0) that γ(x) and z enter again; at least 1.
-        octaves: frequencies of the positional encoding.
         use_bf16: compute the matrix products in bf16 (see `product_dtype`).
     """
 
-    def __init__(
-        self,
-        latent_dim: int,
-        width: int = 256,
-        layers: int = 8,
-        skip_layer: int = 4,
-        octaves: int = 10,
-        use_bf16: bool = False,
-    ) -> None:
+    def __init__(self, config: ForegroundFieldConfig, latent_dim: int, use_bf16: bool = False) -> None:
         super().__init__()
-        if not 1 <= skip_layer < layers:
-            raise ValueError(
-                f"skip_layer must lie in [1, {layers - 1}] for {layers} layers, got {skip_layer}"
-            )
-        self.skip_layer = skip_layer
+        self.skip_connection = config.skip_connection
         self.use_bf16 = use_bf16
-        self.encoding = PositionalEncoding(octaves)
-        self.input_position = nn.Linear(self.encoding.output_dim, width, bias=False)
-        self.input_latent = nn.Linear(latent_dim, width)
-        self.skip_position = nn.Linear(self.encoding.output_dim, width, bias=False)
-        self.skip_latent = nn.Linear(latent_dim, width)
+        hidden_dim = config.hidden_dim
+        self.encoding = PositionalEncoding(config.num_frequencies)
+        self.input_position = nn.Linear(self.encoding.output_dim, hidden_dim, bias=False)
+        self.input_latent = nn.Linear(latent_dim, hidden_dim)
+        self.skip_position = nn.Linear(self.encoding.output_dim, hidden_dim, bias=False)
+        self.skip_latent = nn.Linear(latent_dim, hidden_dim)
         self.hidden = nn.ModuleList(
-            nn.Linear(width, width, bias=layer != skip_layer) for layer in range(1, layers)
+            nn.Linear(hidden_dim, hidden_dim, bias=layer != config.skip_connection)
+            for layer in range(1, config.num_layers)
         )
-        self.density_head = nn.Linear(width, 1)
-        self.rgb_head = nn.Linear(width, 3)
+        self.density_head = nn.Linear(hidden_dim, 1)
+        self.rgb_head = nn.Linear(hidden_dim, 3)
 
     def latent_terms(self, codes: Float[Tensor, "*rays latent"]) -> LatentTerms:
         """W_z·z + b of both layers that the code enters."""
@@ -110,7 +129,7 @@ class ForegroundField(nn.Module):
             terms.input.to(dtype),
             self.input_position.weight.to(dtype),
             [*hidden, head],
-            self.skip_layer,
+            self.skip_connection,
             terms.skip.to(dtype),
             self.skip_position.weight.to(dtype),
         )

@@ -11,19 +11,24 @@ from nerfstudio.plugins.types import MethodSpecification
 
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
+from nerfgen_ns.fields.background import BackgroundFieldConfig
+from nerfgen_ns.fields.foreground import ForegroundFieldConfig
 from nerfgen_ns.model.config import NerfgenModelConfig
+from nerfgen_ns.model.losses import LossConfig
+from nerfgen_ns.rendering.ray_renderers import SamplerConfig
 from nerfgen_ns.training.optimizers import BudgetDecayConfig, FusedAdamConfig, MuonConfig, RowAdamConfig
 from nerfgen_ns.training.pipeline import NerfgenPipelineConfig
 from nerfgen_ns.training.trainer import NerfgenTrainerConfig
+from nerfgen_ns.viewer.choice import ViewerPanelConfig
 
-POSE_LR = 4e-4
-"""Learning rate of the pose correction, in radians; Adam moves a turn by about as much a step."""
+CAMERA_LR = 4e-4
+"""Learning rate of the camera optimizer, in radians; Adam rotates by about as much a step."""
 
 
 def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) -> dict[str, Any]:
     """The networks' optimizer and, for the tables, Adam that touches only the rows of the batch.
 
-    The pose correction, where it is switched on, waits until the shapes have formed.
+    The camera optimizer, where it is switched on, waits until the shapes have formed.
     """
     return {
         "fields": {
@@ -34,8 +39,8 @@ def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) ->
             "optimizer": RowAdamConfig(lr=latent_lr),
             "scheduler": BudgetDecayConfig(final_ratio=final_ratio),
         },
-        "pose_correction": {
-            "optimizer": RowAdamConfig(lr=POSE_LR),
+        "camera_opt": {
+            "optimizer": RowAdamConfig(lr=CAMERA_LR),
             "scheduler": BudgetDecayConfig(final_ratio=final_ratio, start=0.3),
         },
     }
@@ -66,6 +71,7 @@ nerfgen = MethodSpecification(
             datamanager=NerfgenDataManagerConfig(
                 train_num_rays_per_batch=16_384, eval_num_rays_per_batch=4_096
             ),
+            viewer_panel=ViewerPanelConfig(),
             model=NerfgenModelConfig(),
         ),
         optimizers=optimizers(FusedAdamConfig(lr=5e-4, eps=1e-15), latent_lr=2e-3, final_ratio=0.2),
@@ -88,7 +94,8 @@ nerfgen_hq = MethodSpecification(
             datamanager=NerfgenDataManagerConfig(
                 train_num_rays_per_batch=16_384, eval_num_rays_per_batch=4_096
             ),
-            model=NerfgenModelConfig(latent_dim=2048, width=1024, background_width=256),
+            viewer_panel=ViewerPanelConfig(),
+            model=NerfgenModelConfig(latent_dim=2048, foreground=ForegroundFieldConfig(hidden_dim=1024)),
         ),
         optimizers=optimizers(FusedAdamConfig(lr=5e-4, eps=1e-15), latent_lr=5e-4, final_ratio=0.2),
         viewer=viewer(),
@@ -114,22 +121,16 @@ nerfgen_tiny = MethodSpecification(
                 eval_num_rays_per_batch=768,
                 pixel_sampler=ImagewisePixelSamplerConfig(pixels_per_image=4, background_redraw_fraction=0.8),
             ),
+            viewer_panel=ViewerPanelConfig(),
             model=NerfgenModelConfig(
                 latent_dim=96,
-                width=64,
-                layers=4,
-                skip_layer=2,
-                octaves=4,
-                background_width=64,
-                background_layers=4,
-                background_octaves=4,
-                num_samples=16,
-                num_eval_samples=16,
-                grid_resolution=48,
+                foreground=ForegroundFieldConfig(
+                    hidden_dim=64, num_layers=4, skip_connection=2, num_frequencies=4
+                ),
+                background=BackgroundFieldConfig(hidden_dim=64, num_layers=4, num_frequencies=4),
+                sampler=SamplerConfig(num_samples=16, num_eval_samples=16, grid_resolution=48),
                 # Measured by benchmarks.ablate: heavier losses of the shape take steps away from the colors.
-                background_weight=0.3,
-                mask_loss_mult=0.1,
-                hard_surface_loss_mult=0.03,
+                losses=LossConfig(background_weight=0.3, mask_loss_mult=0.1, hard_surface_loss_mult=0.03),
                 eval_num_rays_per_chunk=4096,
             ),
         ),

@@ -1,9 +1,9 @@
-"""The errors that reach a person: one line that names the input and the mend."""
+"""The errors that reach a person: one line that names the input and the fix."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -27,6 +27,22 @@ def check_at_least(option: str, value: float, least: float) -> None:
     """
     if value < least:
         raise UsageError(f"{option} {value}: give {least} or more")
+
+
+def check_options(config: object, prefix: str, lowest: Mapping[str, float]) -> None:
+    """Do nothing if the numbers of a config are large enough; those that are None are not looked at.
+
+    Args:
+        config: holds the numbers.
+        prefix: what its options begin with on the command line, for messages.
+        lowest: the smallest value of each field.
+
+    Raises:
+        UsageError: one is smaller; the line names its option.
+    """
+    for name, least in lowest.items():
+        if (value := getattr(config, name)) is not None:
+            check_at_least(f"{prefix}.{name.replace('_', '-')}", value, least)
 
 
 @contextmanager

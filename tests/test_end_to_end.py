@@ -29,7 +29,7 @@ TIMEOUT = 240
 
 TRAIN_OPTIONS = [
     "--pipeline.datamanager.dataparser.downscale-factor", "2",
-    "--pipeline.model.grid-resolution", "16",
+    "--pipeline.model.sampler.grid-resolution", "16",
     "--logging.steps-per-log", "10",
     "--steps-per-eval-image", "10",
     "--steps-per-eval-batch", "10",
@@ -237,7 +237,7 @@ def test_a_camera_path_shows_the_identity_asked_for(run, tmp_path):
     trained = load_run(run.config)
     camera = trained.cameras[:1]
     camera.rescale_output_resolution(0.5)
-    own, other = (trained.render(identity, camera)["rgb"].cpu().numpy() for identity in (2, 0))
+    own, other = (trained.render(trained.code(identity), camera)["rgb"].cpu().numpy() for identity in (2, 0))
     assert np.abs(own - rgb).mean() < 0.01
     assert np.abs(other - rgb).mean() > 2 * np.abs(own - rgb).mean()
 

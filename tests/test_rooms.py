@@ -10,7 +10,7 @@ ROOMS = (
     "evaluation", "viewer", "synthetic", "cli", "configs", "dataparser_config", "class_model", "__init__",
 )  # fmt: skip
 """From the lowest to the highest. A room imports from itself and from those before it."""
-UPWARD = {("model", "viewer"), ("rendering", "model"), ("runs", "configs")}
+UPWARD = {("runs", "configs")}
 """Arrows that still point up. Each waits for a config or a hook of its own; none may join them."""
 
 

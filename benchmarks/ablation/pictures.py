@@ -35,7 +35,8 @@ def variants_sheet(
         cameras = turned_cameras(run.cameras, np.array([[yaw, pitch] for yaw in YAWS]), size)
         pictures = []
         for identity in identities:
-            renders = [run.render(rows[identity], cameras[view : view + 1]) for view in range(len(YAWS))]
+            code = run.code(rows[identity])
+            renders = [run.render(code, cameras[view : view + 1]) for view in range(len(YAWS))]
             pictures += [to_bytes(outputs["rgb"]) for outputs in renders]
             pictures.append(to_bytes(renders[-1]["normals"]))
         sheet[textwrap.fill(name, LABEL_CHARACTERS, break_on_hyphens=False)] = pictures

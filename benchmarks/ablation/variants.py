@@ -11,9 +11,9 @@ CameraSource = Literal["true", "exact landmarks", "MediaPipe's landmarks"]
 DEFAULTS = "as it is"
 """The variant that differs from the defaults in nothing, and that is trained once for all ablations."""
 HEAVIER_LOSSES = (
-    *("--pipeline.model.background-weight", "1"),
-    *("--pipeline.model.mask-loss-mult", "1"),
-    *("--pipeline.model.hard-surface-loss-mult", "0.1"),
+    *("--pipeline.model.losses.background-weight", "1"),
+    *("--pipeline.model.losses.mask-loss-mult", "1"),
+    *("--pipeline.model.losses.hard-surface-loss-mult", "0.1"),
 )
 """The weights that `nerfgen` and `nerfgen-hq` begin with."""
 
@@ -70,11 +70,11 @@ def ablations(
             "Does each loss, and do background field and mirror, earn their place?",
             (
                 Variant(DEFAULTS),
-                Variant("without hard-surface loss", ("--pipeline.model.hard-surface-loss-mult", "0")),
-                Variant("without mask loss", ("--pipeline.model.mask-loss-mult", "0")),
-                Variant("without background field", ("--pipeline.model.use-background-field", "False")),
+                Variant("without hard-surface loss", ("--pipeline.model.losses.hard-surface-loss-mult", "0")),
+                Variant("without mask loss", ("--pipeline.model.losses.mask-loss-mult", "0")),
+                Variant("without background field", ("--pipeline.model.background.learned", "False")),
                 Variant("heavier losses of the shape", HEAVIER_LOSSES),
-                Variant("with the mirror", ("--pipeline.model.mirrored-share", "0.5")),
+                Variant("with the mirror", ("--pipeline.model.symmetry.mirrored-share", "0.5")),
             ),
         ),
         Ablation(

@@ -224,7 +224,9 @@ class Stages:
         from nerfgen_ns.utils.images import write_video
 
         with progress_bar(name) as progress:
-            frames = make(self.loaded_run, identities, self.options.picture_size, FRAMES)
+            frames = make(
+                self.loaded_run, self.loaded_run.codes[identities], self.options.picture_size, FRAMES
+            )
             write_video(product, counted(frames, FRAMES, progress), fps=16)
 
     def _report(self) -> None:

@@ -294,7 +294,10 @@ CHECKS = [
     Check("protobuf", _protobuf, "pip install 'protobuf<=3.20.3'", needed=False),
     Check("ffmpeg", _ffmpeg, f"for ns-render: {FFMPEG}", needed=False),
     Check(
-        "nerfacc", _nerfacc, "for --pipeline.model.sampler volumetric alone: see what was found", needed=False
+        "nerfacc",
+        _nerfacc,
+        "for --pipeline.model.sampler.kind volumetric alone: see what was found",
+        needed=False,
     ),
     Check("open3d", _imports("open3d"), OPEN3D, needed=False),
     Check("viser", _imports("viser"), "for the viewer: pip install viser==0.2.7", needed=False),

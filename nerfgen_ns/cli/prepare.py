@@ -24,8 +24,9 @@ class Prepare(PrepareConfig):
     into it."""
     from_run: OptionalFile = None
     """Instead of --data, the config.yml of a run: its photographs once more, with better cameras. They are
-    found anew, together with new codes and with the run's networks held still; of a run trained with
-    --pipeline.model.pose-correction True they are those that it has learned. No other option goes with it."""
+    found again, together with new codes and with the run's networks held still; of a run trained with
+    --pipeline.model.camera-optimizer.mode SO3xR3 they are those that it has learned. No other option goes
+    with it."""
     shard: str | None = None
     """Do a part of the work, i/n: the i-th of n, counted from 1. Machines that share the folders do one each,
     in any order or at the same time; then the same call without this option puts them together."""

@@ -90,12 +90,11 @@ class Sample:
                 write_rendered_photographs(run, codes, prepared, progress)
             (folder / RUN).mkdir()
             fill_run_folder(folder / RUN, run, codes, prepared, self.output_dir / RUN)
-        identities = list(codes.split(1))
         with progress_bar("Drawing the contact sheet") as progress:
-            sheet = turning_sheet(run, identities, self.picture_size, columns=COLUMNS, progress=progress)
+            sheet = turning_sheet(run, codes, self.picture_size, columns=COLUMNS, progress=progress)
         write_image(folder / SHEET, sheet)
         with progress_bar("Filming the samples") as progress:
-            frames = turntable(run, identities, self.picture_size, FRAMES)
+            frames = turntable(run, codes, self.picture_size, FRAMES)
             write_video(folder / TURNTABLE, counted(frames, FRAMES, progress), fps=16)
 
     def _report(self, novelty: dict[str, Any]) -> None:

@@ -358,12 +358,13 @@ class FolderRenders:
             self._saved.keep(folder.name, render)
         return render
 
-    def _code(self, view: View) -> Float[Tensor, "1 latent"] | int:
+    def _code(self, view: View) -> Float[Tensor, "1 latent"]:
         if self.folder.codes is not None:
             return self.folder.codes[view.number : view.number + 1]
         if view.kind == "training photographs":
-            return int(self.folder.camera(view.number).metadata["cam_idx"])  # type: ignore[index]
+            row = self.folder.camera(view.number).metadata["cam_idx"]  # type: ignore[index]
+            return self._run.code(int(row))
         if view.kind == "seen identities":
             assert view.identity is not None
-            return self.training.rows[view.identity]
+            return self._run.code(self.training.rows[view.identity])
         return self._fitted[view.number].code

@@ -117,7 +117,7 @@ def model_renderer(run: Run, camera_of: Callable[[ViewWithTruth], Cameras] | Non
         if view.identity not in rows:
             raise UsageError(f"{view.path}: shows identity {view.identity}, which the run was not trained on")
         camera = view.camera if camera_of is None else camera_of(view)
-        outputs = run.render(rows[view.identity], camera)
+        outputs = run.render(run.code(rows[view.identity]), camera)
         depth = z_depth(outputs["depth"][..., 0].cpu(), camera.to("cpu"))
         return Rendered(outputs["rgb"].cpu(), depth, outputs["accumulation"][..., 0].cpu())
 

@@ -235,7 +235,7 @@ def _judge(made: Run, found: Found, factor: int) -> Iterator[FittedPhotograph]:
     for view, photograph in enumerate(found.photographs):
         image = torch.from_numpy(dataset.get_numpy_image(view) / np.float32(255))
         matte = dataset.get_numpy_matte(view)
-        rgb = made.render(photograph.identity, dataset.cameras[view : view + 1])["rgb"].cpu()
+        rgb = made.render(made.code(photograph.identity), dataset.cameras[view : view + 1])["rgb"].cpu()
         inside = None
         if matte is not None and (matte > 127).any():
             inside = foreground_psnr(rgb, image, torch.from_numpy(matte / np.float32(255)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -184,9 +184,10 @@ def photograph_loss(
     model: NerfgenModel, outputs: dict[str, Tensor], batch: dict[str, Tensor], config: FitConfig
 ) -> Float[Tensor, ""]:
     """The model's own losses, with the weights that the configuration gives to mattes and backgrounds."""
-    mask_loss_mult = model.config.mask_loss_mult if config.mask_loss_mult is None else config.mask_loss_mult
-    losses = model.weighted_losses(outputs, batch, mask_loss_mult, config.background_weight)
-    return torch.stack(list(losses.values())).sum()
+    weights = replace(model.config.losses, background_weight=config.background_weight)
+    if config.mask_loss_mult is not None:
+        weights = replace(weights, mask_loss_mult=config.mask_loss_mult)
+    return torch.stack(list(model.weighted_losses(outputs, batch, weights).values())).sum()
 
 
 @contextmanager

@@ -1,53 +1,79 @@
-"""The pose correction: a small motion of each photograph's camera, learned with the class."""
+"""The camera optimizer: a small change of each photograph's camera pose, learned with the class."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
 
 from nerfgen_ns.cameras.se3 import move_cameras, move_rays, rotation_matrices
+from nerfgen_ns.errors import check_options
 
 OUTLIER = 0.5
 """A ray whose gradient is longer than so many times the mean length counts with that length."""
 DRIFT_STEPS = 100
-"""Steps after which what all motions have in common is taken from them."""
+"""Steps after which the mean is taken from all pose deltas."""
 
 
-class PoseCorrection(nn.Module):
-    """A turn and a shift for each photograph, both zero at first.
+@dataclass
+class CameraOptimizerConfig(InstantiateConfig):
+    """The refinement of camera poses in training."""
 
-    The turn goes around the middle of the class, the origin, so that the object stays where it is in the
-    image: that is the part of a pose which landmarks tell worst. nerfstudio's camera optimizer turns a camera
-    around its own center instead; there the same change needs a turn and a shift that fit each other.
+    _target: type = field(default_factory=lambda: CameraOptimizer)
+    """Target class to instantiate."""
+    mode: Literal["off", "SO3xR3"] = "off"
+    """Whether the camera pose of each photograph is refined while the class is learned. The optimizer of the
+    group camera_opt says when it begins and how fast it goes."""
+    expected_degrees: float = 3.0
+    """The error that the cameras are expected to have, in degrees of rotation; translations count by their
+    angle at the distance of one unit. Changes are drawn to zero as by a normal distribution of this width."""
+    loss_mult: float = 1e-5
+    """Weight of the mean squared change in units of the expected error. As one photograph's share of the
+    evidence it is about the color's mean squared error divided by the pixels that show the object."""
+
+    def check(self, option: str) -> None:
+        """Raise a UsageError that names the option, which begins with `option`, of a negative number."""
+        check_options(self, option, {"expected_degrees": 1e-3, "loss_mult": 0.0})
+
+
+class CameraOptimizer(nn.Module):
+    """A rotation and a translation for each photograph's camera, both zero at first.
+
+    The rotation is about the middle of the class, the origin, so that the object stays where it is in the
+    image: landmarks tell that part of a pose worst. nerfstudio's camera optimizer rotates a camera about its
+    own center instead; there the same change needs a rotation and a translation that fit each other.
 
     The gradient of `forward` is sparse: a step costs what the photographs in its batch cost, however many
     there are.
 
     Args:
-        photographs: how many photographs there are. Photographs of one identity have a correction each.
+        config: the weight of the changes.
+        num_cameras: how many photographs there are. Photographs of one identity have a change each.
     """
 
-    def __init__(self, photographs: int) -> None:
+    def __init__(self, config: CameraOptimizerConfig, num_cameras: int) -> None:
         super().__init__()
-        self.motions = nn.Embedding(photographs, 6, sparse=True)
-        nn.init.zeros_(self.motions.weight)
+        self.config = config
+        self.pose_deltas = nn.Embedding(num_cameras, 6, sparse=True)
+        nn.init.zeros_(self.pose_deltas.weight)
         self.is_learning = True
 
     def __len__(self) -> int:
-        return self.motions.num_embeddings
+        return self.pose_deltas.num_embeddings
 
     def forward(self, photographs: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch 6"]:
-        """Motions of photographs: a rotation vector in radians, and a shift in the class's units."""
-        motions = self.motions(photographs)
-        return motions if self.is_learning else motions.detach()
+        """Pose deltas of photographs: a rotation vector in radians, a translation in the class's units."""
+        pose_deltas = self.pose_deltas(photographs)
+        return pose_deltas if self.is_learning else pose_deltas.detach()
 
     def move_rays(self, ray_bundle: RayBundle) -> tuple[RayBundle, Float[Tensor, "photographs 6"] | None]:
-        """The rays as the corrected cameras send them, and the motions of the photographs among them.
+        """Rays of the refined cameras, and the pose deltas of the photographs among them.
 
         `metadata["photograph"]` says which photograph a ray belongs to. Rays of none stay as they are: what
         the viewer or a camera path shows is no photograph.
@@ -56,19 +82,24 @@ class PoseCorrection(nn.Module):
         if photograph is None:
             return ray_bundle, None
         rows, row_of_ray = photograph[:, 0].unique(return_inverse=True)
-        motions = self(rows)
-        of_rays = motions[row_of_ray]
+        pose_deltas = self(rows)
+        of_rays = pose_deltas[row_of_ray]
         if of_rays.requires_grad:
             of_rays.register_hook(clip_outliers)
-        return move_rays(ray_bundle, rigid_motions_of(of_rays)), motions
+        return move_rays(ray_bundle, rigid_motions(of_rays)), pose_deltas
 
     @torch.no_grad()
     def move_cameras(
         self, camera_to_worlds: Float[Tensor, "photographs 3 4"]
     ) -> Float[Tensor, "photographs 3 4"]:
-        """The corrected cameras of all photographs."""
-        motions = rigid_motions_of(self.motions.weight.to(camera_to_worlds))
+        """The refined cameras of all photographs."""
+        motions = rigid_motions(self.pose_deltas.weight.to(camera_to_worlds))
         return move_cameras(camera_to_worlds, motions)
+
+    def loss(self, pose_deltas: Float[Tensor, "photographs 6"]) -> Float[Tensor, ""]:
+        """Weighted mean squared pose delta in units of the expected error; a unit of length is a radian."""
+        expected = math.radians(self.config.expected_degrees)
+        return self.config.loss_mult * pose_deltas.square().sum(dim=-1).mean() / expected**2
 
     def follow(self, step: int, group: dict[str, Any]) -> None:
         """Learn in this step only if the optimizer's group does: gradients of rays cost time."""
@@ -76,15 +107,15 @@ class PoseCorrection(nn.Module):
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """Take the mean from all motions: turning every camera alike turns the class frame, and no more."""
+        """Take the mean from all pose deltas: what all cameras share moves the class frame alone."""
         if self.is_learning:
-            self.motions.weight.sub_(self.motions.weight.mean(dim=0))
+            self.pose_deltas.weight.sub_(self.pose_deltas.weight.mean(dim=0))
 
 
-def rigid_motions_of(motions: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 4"]:
-    """Motions as matrices: the camera is shifted first, and then turned with its shift."""
-    turns = rotation_matrices(motions[..., :3])
-    return torch.cat([turns, turns @ motions[..., 3:, None]], dim=-1)
+def rigid_motions(pose_deltas: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 4"]:
+    """Pose deltas as matrices [R, R·t]: a camera is translated first, then rotated about the origin."""
+    rotations = rotation_matrices(pose_deltas[..., :3])
+    return torch.cat([rotations, rotations @ pose_deltas[..., 3:, None]], dim=-1)
 
 
 def clip_outliers(gradient: Float[Tensor, "rays 6"]) -> Float[Tensor, "rays 6"]:
@@ -96,11 +127,6 @@ def clip_outliers(gradient: Float[Tensor, "rays 6"]) -> Float[Tensor, "rays 6"]:
     return gradient * (OUTLIER * length.mean() / length.clamp(min=1e-30)).clamp(max=1.0)
 
 
-def turn_in_degrees(motions: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch"]:
-    """How far motions turn."""
-    return motions[..., :3].norm(dim=-1).rad2deg()
-
-
-def pose_loss(motions: Float[Tensor, "photographs 6"], expected_degrees: float) -> Float[Tensor, ""]:
-    """The mean squared motion in units of the expected error; a unit of length counts as a radian."""
-    return motions.square().sum(dim=-1).mean() / math.radians(expected_degrees) ** 2
+def rotation_degrees(pose_deltas: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch"]:
+    """Angles of rotation."""
+    return pose_deltas[..., :3].norm(dim=-1).rad2deg()

@@ -25,17 +25,23 @@ class ClassView:
         """The latent table."""
         return self.model.latent_table.codes.weight.detach()
 
-    def render(self, code: Float[Tensor, "1 latent"] | int, camera: Cameras) -> dict[str, Tensor]:
+    def code(self, identity: int) -> Float[Tensor, "1 latent"]:
+        """Look up the latent code of an identity, a row of the latent table.
+
+        Raises:
+            UsageError: the identity does not exist.
+        """
+        return self.model.latent_table.row(identity).detach()
+
+    def render(self, code: Float[Tensor, "1 latent"], camera: Cameras) -> dict[str, Tensor]:
         """Render all outputs of the model for one camera, each of shape (height, width, channels).
 
         Args:
-            code: a latent code, or the row of an identity.
+            code: a latent code.
             camera: nerfstudio's cameras, of shape (1,).
 
         Raises:
-            UsageError: the identity does not exist, or the code has another size than the model's.
+            UsageError: the code has another size than the model's.
         """
-        model = self.model
-        chosen = model.latent_table.row(code) if isinstance(code, int) else code.to(model.device)
-        model.latent_table.check_code(chosen)
-        return model.render_camera(camera, chosen)
+        self.model.latent_table.check_code(code)
+        return self.model.render_camera(camera, code.to(self.model.device))

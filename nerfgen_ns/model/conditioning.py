@@ -1,10 +1,32 @@
 """Which identity a ray shows: decided here, and nowhere else."""
 
-from jaxtyping import Float
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float, UInt8
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from nerfgen_ns.latents.latent_table import LatentTable
+
+
+class Shown(NamedTuple):
+    """What a person who looks at the model wants to see; None where they want nothing in particular."""
+
+    code: Float[Tensor, "1 latent"] | None = None
+    """The latent code."""
+    background: tuple[float, float, float] | None = None
+    """The color in place of the background: red, green, blue in [0, 1]."""
+
+
+class ViewerHook(Protocol):
+    """Says what nerfstudio's viewer shows of a model, and shows how training goes."""
+
+    def shown(self, ray_bundle: RayBundle) -> Shown:
+        """Return what rays show; nothing in particular, if they are not the viewer's."""
+
+    def show_training(self, panel: UInt8[np.ndarray, "height width 3"], step: int) -> None:
+        """Show a picture of the class as it was at a training step."""
 
 
 def codes_of_rays(

@@ -1,11 +1,33 @@
-"""The three losses of the auto-decoder (LOLNeRF, CVPR 2022, section 3.4), as pure functions."""
+"""The three losses of the auto-decoder as pure functions, and their weights: LOLNeRF (CVPR 2022), 3.4."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from nerfgen_ns.errors import check_options
+
+
+@dataclass
+class LossConfig:
+    """The weights of the losses."""
+
+    rgb_loss_mult: float = 1.0
+    """Weight of the mean squared error of the color."""
+    background_weight: float = 1.0
+    """Weight of the colors outside the matte, where those inside have 1. Object and background share one
+    code, and what it says of the one is lost to the other."""
+    mask_loss_mult: float = 1.0
+    """Weight of the mean squared error of the accumulation against the matte, where there are mattes."""
+    hard_surface_loss_mult: float = 0.1
+    """Weight of the hard-surface loss, a mean over the samples."""
+
+    def check(self, option: str) -> None:
+        """Raise a UsageError that names the option, which begins with `option`, of a negative weight."""
+        check_options(self, option, dict.fromkeys(vars(self), 0.0))
 
 
 def rgb_loss(

@@ -24,15 +24,14 @@ from nerfgen_ns.fields.background import BackgroundField
 from nerfgen_ns.fields.foreground import ForegroundField
 from nerfgen_ns.latents.latent_table import LatentTable
 from nerfgen_ns.metrics.images import image_metrics, mask_iou, psnr
-from nerfgen_ns.model.camera_optimizer import DRIFT_STEPS, PoseCorrection, pose_loss, turn_in_degrees
-from nerfgen_ns.model.conditioning import codes_of_rays
+from nerfgen_ns.model.camera_optimizer import DRIFT_STEPS, CameraOptimizer, rotation_degrees
+from nerfgen_ns.model.conditioning import Shown, ViewerHook, codes_of_rays
 from nerfgen_ns.model.config import NerfgenModelConfig
-from nerfgen_ns.model.losses import hard_surface_loss, mask_loss, rgb_loss
+from nerfgen_ns.model.losses import LossConfig, hard_surface_loss, mask_loss, rgb_loss
 from nerfgen_ns.model.symmetry import draw_mirrored, mirror_codes, mirror_rays
 from nerfgen_ns.rendering.ray_renderers import RayRenderer, make_ray_renderer
 from nerfgen_ns.rendering.volume_rendering import normal_colors
 from nerfgen_ns.utils.machine import has_fast_bf16
-from nerfgen_ns.viewer.panel import ViewerPanel
 
 
 class NerfgenModel(Model):
@@ -56,29 +55,25 @@ class NerfgenModel(Model):
         if config.identity is not None:
             with exit_with_one_line():
                 self.latent_table.row(config.identity)
-        self.foreground_field = ForegroundField(
-            config.latent_dim, config.width, config.layers, config.skip_layer, config.octaves, use_bf16
-        )
-        self.background_field = (
-            BackgroundField(
-                config.latent_dim,
-                config.background_width,
-                config.background_layers,
-                config.background_octaves,
-                use_bf16,
-            )
-            if config.use_background_field
-            else None
+        sizes = {"latent_dim": config.latent_dim, "use_bf16": use_bf16}
+        self.foreground_field: ForegroundField = config.foreground.setup(**sizes)
+        self.background_field: BackgroundField | None = (
+            config.background.setup(**sizes) if config.background.learned else None
         )
         # Photographs that share an identity have a camera each.
-        self.pose_correction = PoseCorrection(self.num_train_data) if config.pose_correction else None
+        self.camera_optimizer: CameraOptimizer | None = (
+            config.camera_optimizer.setup(num_cameras=self.num_train_data)
+            if config.camera_optimizer.mode != "off"
+            else None
+        )
         self.collider = AABBBoxCollider(  # type: ignore[assignment]
             self.scene_box, near_plane=0.05
         )
         self.ray_renderer: RayRenderer = make_ray_renderer(
-            config, self.foreground_field, self.latent_table, device
+            config.sampler, self.foreground_field, self.latent_table, device
         )
-        self.viewer_panel = ViewerPanel()
+        self.viewer_panel: ViewerHook | None = None
+        """What the viewer's controls ask for. nerfstudio's viewer finds its controls as attributes."""
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """The networks, and the latent table, whose sparse gradients have an optimizer of their own."""
@@ -89,40 +84,40 @@ class NerfgenModel(Model):
             "fields": [parameter for module in fields for parameter in module.parameters()],
             "latent_table": list(self.latent_table.parameters()),
         }
-        if self.pose_correction is not None:
-            groups["pose_correction"] = list(self.pose_correction.parameters())
+        if self.camera_optimizer is not None:
+            groups["camera_opt"] = list(self.camera_optimizer.parameters())
         return groups
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """Keep the sampler's grid up with the class, and the pose correction with its optimizer."""
+        """Keep the sampler's grid up with the class, and the camera optimizer with its learning rate."""
         after, before = (
             TrainingCallbackLocation.AFTER_TRAIN_ITERATION,
             TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
         )
         callbacks = [TrainingCallback([after], self.ray_renderer.after_step, update_every_num_iters=1)]
-        if self.pose_correction is not None:
+        if self.camera_optimizer is not None:
             optimizers = training_callback_attributes.optimizers
             assert optimizers is not None
-            (group,) = optimizers.optimizers["pose_correction"].param_groups
+            (group,) = optimizers.optimizers["camera_opt"].param_groups
             callbacks += [
-                TrainingCallback([before], self.pose_correction.follow, 1, kwargs={"group": group}),
-                TrainingCallback([after], self.pose_correction.after_step, DRIFT_STEPS),
+                TrainingCallback([before], self.camera_optimizer.follow, 1, kwargs={"group": group}),
+                TrainingCallback([after], self.camera_optimizer.after_step, DRIFT_STEPS),
             ]
         return callbacks
 
     def forward(self, ray_bundle: RayBundle | Cameras) -> dict[str, Any]:
-        """Render rays, those of a photograph as its corrected camera sends them."""
+        """Render rays, those of a photograph from its refined camera."""
         assert isinstance(ray_bundle, RayBundle)
-        if self.pose_correction is None:
+        if self.camera_optimizer is None:
             return super().forward(ray_bundle)
         # Products of rays keep their precision within an autocast.
         with torch.autocast(self.device.type, enabled=False):
-            ray_bundle, motions = self.pose_correction.move_rays(ray_bundle)
+            ray_bundle, pose_deltas = self.camera_optimizer.move_rays(ray_bundle)
         outputs = super().forward(ray_bundle)
-        if self.training and motions is not None:
-            outputs["motions"] = motions
+        if self.training and pose_deltas is not None:
+            outputs["pose_deltas"] = pose_deltas
         return outputs
 
     def get_outputs(  # type: ignore[override]
@@ -134,7 +129,7 @@ class NerfgenModel(Model):
         viewer's panel, nerfstudio's background of a crop, the background field. See `render` for the outputs.
         """
         assert isinstance(ray_bundle, RayBundle)
-        shown = self.viewer_panel.shown(ray_bundle)
+        shown = Shown() if self.viewer_panel is None else self.viewer_panel.shown(ray_bundle)
         codes = codes_of_rays(self.latent_table, ray_bundle, shown.code, self.config.identity)
         background: Sequence[float] | Tensor | None = shown.background
         if background is None and not self.training and renderers.BACKGROUND_COLOR_OVERRIDE is not None:
@@ -174,10 +169,10 @@ class NerfgenModel(Model):
                 fars=rays.fars.to(rays.origins),
             )
         behind = self._background(rays.directions, codes, background)
-        if self.training and self.config.mirrored_share > 0:
-            mirrored = draw_mirrored(rays, self.config.mirrored_share)
+        if self.training and self.config.symmetry.mirrored_share > 0:
+            mirrored = draw_mirrored(rays, self.config.symmetry.mirrored_share)
             rays = mirror_rays(rays, mirrored)
-            codes = mirror_codes(codes, mirrored, self.config.lopsided_share)
+            codes = mirror_codes(codes, mirrored, self.config.symmetry.lopsided_share)
         terms = self.foreground_field.latent_terms(codes)
         pixels, weights = self.ray_renderer(rays, terms, behind)
         outputs = {**pixels._asdict(), "background": behind}
@@ -215,7 +210,7 @@ class NerfgenModel(Model):
     ) -> Float[Tensor, "rays 3"]:
         if self.background_field is not None and color is None:
             return self.background_field(directions, codes)
-        color = self.config.solid_background if color is None else color
+        color = self.config.background.solid_color if color is None else color
         return torch.as_tensor(color).to(directions).expand(len(directions), 3)
 
     @torch.no_grad()
@@ -228,16 +223,16 @@ class NerfgenModel(Model):
 
     def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """PSNR of the batch's pixels, in dB, and their mask IoU, where there are mattes; in training the
-        hard-surface value; with corrected poses, by how many degrees cameras are turned.
+        hard-surface value; with a camera optimizer, by how many degrees cameras are rotated.
         """
         metrics = {"psnr": psnr(outputs["rgb"].detach(), batch["image"])}
         if "matte" in batch:
             metrics["mask_iou"] = mask_iou(outputs["accumulation"].detach(), batch["matte"])
         if "weights" in outputs:
             metrics["hard_surface"] = hard_surface_loss(outputs["weights"])
-        if "motions" in outputs:
-            degrees = turn_in_degrees(outputs["motions"].detach())
-            metrics |= {"pose_change_mean": degrees.mean(), "pose_change_median": degrees.median()}
+        if "pose_deltas" in outputs:
+            degrees = rotation_degrees(outputs["pose_deltas"].detach())
+            metrics |= {"camera_opt_rotation": degrees.mean(), "camera_opt_rotation_median": degrees.median()}
         return metrics
 
     def get_loss_dict(
@@ -246,38 +241,32 @@ class NerfgenModel(Model):
         batch: dict[str, Tensor],
         metrics_dict: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """The three losses, and with corrected poses their prior, each with its weight.
+        """The three losses, and with a camera optimizer its prior, each with its weight.
 
         The hard-surface value is taken from the metrics where it is there: it is computed once a step.
         """
-        config = self.config
-        return self.weighted_losses(
-            outputs, batch, config.mask_loss_mult, config.background_weight, metrics_dict
-        )
+        return self.weighted_losses(outputs, batch, self.config.losses, metrics_dict)
 
     def weighted_losses(
         self,
         outputs: dict[str, Tensor],
         batch: dict[str, Tensor],
-        mask_loss_mult: float,
-        background_weight: float,
+        config: LossConfig,
         metrics_dict: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """The losses of `get_loss_dict` with other weights of mattes and backgrounds."""
-        config = self.config
-        colors = rgb_loss(outputs["rgb"], batch["image"], batch.get("matte"), background_weight)
+        """The losses of `get_loss_dict` with other weights."""
+        colors = rgb_loss(outputs["rgb"], batch["image"], batch.get("matte"), config.background_weight)
         losses = {"rgb_loss": config.rgb_loss_mult * colors}
-        if "matte" in batch and mask_loss_mult > 0:
-            losses["mask_loss"] = mask_loss_mult * mask_loss(outputs["accumulation"], batch["matte"])
+        if "matte" in batch and config.mask_loss_mult > 0:
+            losses["mask_loss"] = config.mask_loss_mult * mask_loss(outputs["accumulation"], batch["matte"])
         if "weights" in outputs and config.hard_surface_loss_mult > 0:
             value = (metrics_dict or {}).get("hard_surface")
             if value is None:
                 value = hard_surface_loss(outputs["weights"])
             losses["hard_surface_loss"] = config.hard_surface_loss_mult * value
-        if "motions" in outputs:
-            losses["pose_loss"] = config.pose_correction_mult * pose_loss(
-                outputs["motions"], config.pose_correction_degrees
-            )
+        if "pose_deltas" in outputs:
+            assert self.camera_optimizer is not None
+            losses["pose_loss"] = self.camera_optimizer.loss(outputs["pose_deltas"])
         return losses
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
+
+from nerfgen_ns.errors import check_options
+
+
+@dataclass
+class SymmetryConfig:
+    """Training on mirrored rays."""
+
+    mirrored_share: float = 0.0
+    """Share of the training rays that are mirrored in the class's plane of symmetry, x = 0, and their codes
+    with them: for classes of nearly symmetric objects, whose photographs then show both sides."""
+    lopsided_share: float = 0.125
+    """Share of a latent code's entries that change their sign in the mirror. They say how left and right
+    differ; 0 makes every object symmetric."""
+
+    def check(self, option: str) -> None:
+        """Raise a UsageError that names the option, which begins with `option`, of a negative share."""
+        check_options(self, option, dict.fromkeys(vars(self), 0.0))
 
 
 def draw_mirrored(rays: RayBundle, share: float) -> Bool[Tensor, "rays 1"]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import nerfacc
 import torch
@@ -15,10 +17,9 @@ from nerfstudio.model_components.ray_samplers import PDFSampler, UniformSampler,
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
-from nerfgen_ns.errors import UsageError
+from nerfgen_ns.errors import UsageError, check_options
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
 from nerfgen_ns.latents.latent_table import LatentTable
-from nerfgen_ns.model.config import NerfgenModelConfig
 from nerfgen_ns.rendering.occupancy_grid import ImportanceSampler, ObjectOccupancy, OccupancyGrid
 from nerfgen_ns.rendering.volume_rendering import Composite, composite, rendering_weights
 
@@ -26,6 +27,34 @@ UPDATE_STEPS = 4
 """Steps between two updates of the importance sampler's grid."""
 MARK_STEPS = 16
 """Steps between two markings of its occupied cells; marking costs more than updating."""
+
+
+@dataclass
+class SamplerConfig:
+    """Where samples fall on a ray, and how many."""
+
+    kind: Literal["auto", "importance", "volumetric", "pdf", "uniform"] = "auto"
+    """Where samples fall. importance: in the cells of an occupancy grid where rays of any identity found
+    surfaces, on any device; volumetric: nerfstudio's volumetric sampler over nerfacc's grid of the class's
+    density, on CUDA, where nvcc compiles its kernels at their first use; pdf: a uniform pass, then
+    nerfstudio's PDF sampler over its weights; uniform: evenly; auto: importance."""
+    num_samples: int = 128
+    """Samples a ray in training; with pdf, of each of the two passes; with volumetric, at most."""
+    num_eval_samples: int | None = None
+    """Samples a ray in rendering; if not set, as in training."""
+    grid_resolution: int = 64
+    """Cells along each side of the grid of the importance and volumetric samplers."""
+    occupancy_decay: float = 0.98
+    """What a cell of the importance sampler's grid keeps of its rendering weight at each update."""
+    occupancy_threshold: float = 0.05
+    """Rendering weight from which a cell of the importance sampler's grid counts as occupied."""
+    unoccupied_density: float = 0.02
+    """How densely the importance sampler samples outside the occupied cells, where it is 1 inside."""
+
+    def check(self, option: str) -> None:
+        """Raise a UsageError that names the option, which begins with `option`, of a number too small."""
+        lowest = {"num_samples": 1, "num_eval_samples": 1, "grid_resolution": 4}
+        check_options(self, option, {**lowest, "occupancy_decay": 0.0, "unoccupied_density": 0.0})
 
 
 class RayRenderer(nn.Module):
@@ -36,7 +65,7 @@ class RayRenderer(nn.Module):
         config: says how many samples a ray gets, in training and in rendering.
     """
 
-    def __init__(self, field: ForegroundField, config: NerfgenModelConfig) -> None:
+    def __init__(self, field: ForegroundField, config: SamplerConfig) -> None:
         super().__init__()
         self.num_training_samples = config.num_samples
         self.num_eval_samples = config.num_eval_samples or config.num_samples
@@ -70,7 +99,7 @@ class RayRenderer(nn.Module):
 class DenseRenderer(RayRenderer):
     """As many samples on every ray: evenly spread, or, with `refine`, by the weights of a first pass."""
 
-    def __init__(self, field: ForegroundField, config: NerfgenModelConfig, refine: bool) -> None:
+    def __init__(self, field: ForegroundField, config: SamplerConfig, refine: bool) -> None:
         super().__init__(field, config)
         self.sampler = UniformSampler(config.num_samples)
         self.fine_sampler = PDFSampler(config.num_samples, include_original=True) if refine else None
@@ -94,7 +123,7 @@ class DenseRenderer(RayRenderer):
 class ImportanceRenderer(RayRenderer):
     """Samples where the class is; rendered rays that pass it by show their background and cost no more."""
 
-    def __init__(self, field: ForegroundField, config: NerfgenModelConfig) -> None:
+    def __init__(self, field: ForegroundField, config: SamplerConfig) -> None:
         super().__init__(field, config)
         self.occupancy = OccupancyGrid(
             config.grid_resolution, config.occupancy_decay, config.occupancy_threshold
@@ -165,7 +194,7 @@ class VolumetricRenderer(RayRenderer):
 
     IDENTITIES = 8
 
-    def __init__(self, field: ForegroundField, table: LatentTable, config: NerfgenModelConfig) -> None:
+    def __init__(self, field: ForegroundField, table: LatentTable, config: SamplerConfig) -> None:
         super().__init__(field, config)
         self._table = (table,)
         self.grid = nerfacc.OccGridEstimator(
@@ -238,22 +267,22 @@ def middles_of(samples: RaySamples) -> Float[Tensor, "rays samples"]:
 
 
 def make_ray_renderer(
-    config: NerfgenModelConfig, field: ForegroundField, table: LatentTable, device: torch.device
+    config: SamplerConfig, field: ForegroundField, table: LatentTable, device: torch.device
 ) -> RayRenderer:
-    """The renderer that the configuration's sampler asks for.
+    """The renderer of the kind of sampler.
 
     A run that was trained with nerfacc's kernels is shown without them where they do not run; training
     refuses that beforehand (`check_volumetric`).
     """
-    if config.sampler == "volumetric":
+    if config.kind == "volumetric":
         try:
             check_volumetric(device)
         except UsageError as error:
             CONSOLE.log(f"{error}. Pictures are made with the importance sampler instead.")
         else:
             return VolumetricRenderer(field, table, config)
-    if config.sampler in ("pdf", "uniform"):
-        return DenseRenderer(field, config, refine=config.sampler == "pdf")
+    if config.kind in ("pdf", "uniform"):
+        return DenseRenderer(field, config, refine=config.kind == "pdf")
     return ImportanceRenderer(field, config)
 
 
@@ -267,7 +296,7 @@ def check_volumetric(device: torch.device) -> None:
     Raises:
         UsageError: they do not run there; the line says why.
     """
-    option = "--pipeline.model.sampler volumetric"
+    option = "--pipeline.model.sampler.kind volumetric"
     if device.type != "cuda":
         raise UsageError(f"{option}: nerfacc's kernels need CUDA and the device is {device}; leave it out")
     grid = nerfacc.OccGridEstimator(roi_aabb=[-1.0, -1.0, -1.0, 1.0, 1.0, 1.0], resolution=2).to(device)

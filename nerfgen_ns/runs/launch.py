@@ -72,8 +72,8 @@ class Training:
             return []
         color = [str(share) for share in self.solid_background]
         return [
-            *("--pipeline.model.use-background-field", "False"),
-            *("--pipeline.model.solid-background", *color),
+            *("--pipeline.model.background.learned", "False"),
+            *("--pipeline.model.background.solid-color", *color),
         ]
 
     def run(self) -> dict[str, float | int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from torch import Tensor
 
 from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.errors import NerfgenError
-from nerfgen_ns.model.config import NerfgenModelConfig
 from nerfgen_ns.model.model import NerfgenModel
 from nerfgen_ns.runs.code_runs import write_code_run
 from nerfgen_ns.runs.run import Run
@@ -58,7 +57,7 @@ def pack(run: Run, path: Path) -> None:
     tensors[CAMERAS] = cameras.camera_to_worlds
     parts = (cameras.fx, cameras.fy, cameras.cx, cameras.cy)
     tensors[INTRINSICS] = torch.cat(parts, dim=1) / cameras.width * PHOTOGRAPH_SIZE
-    header = {"format": FORMAT, "step": run.step, "model": _plain_fields(run.model.config)}
+    header = {"format": FORMAT, "step": run.step, "model": _options(run.model.config)}
     contents = save(
         {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, {"nerfgen": json.dumps(header)}
     )
@@ -103,13 +102,25 @@ def _compact(tensor: Tensor) -> Tensor:
     return tensor.half() if tensor.dim() == 3 else tensor
 
 
-def _plain_fields(config: NerfgenModelConfig) -> dict[str, Any]:
-    values = {field.name: getattr(config, field.name) for field in fields(config)}
-    return {
-        name: value
-        for name, value in values.items()
-        if isinstance(value, int | float | str | tuple) or value is None
-    }
+def _options(config: Any) -> dict[str, Any]:
+    """The options of a config and of those nested in it, without what names code."""
+    options: dict[str, Any] = {}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            options[field.name] = _options(value)
+        elif isinstance(value, int | float | str | tuple):
+            options[field.name] = value
+    return options
+
+
+def _set_options(config: Any, options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        own = getattr(config, name)
+        if is_dataclass(own):
+            _set_options(own, value)
+        else:
+            setattr(config, name, tuple(value) if isinstance(value, list) else value)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -158,8 +169,7 @@ def _run(header: dict[str, Any], tensors: dict[str, Tensor], prepared: Path, cam
     from nerfgen_ns.configs import nerfgen_tiny
 
     config = copy.deepcopy(nerfgen_tiny.config)
-    for name, value in header["model"].items():
-        setattr(config.pipeline.model, name, tuple(value) if isinstance(value, list) else value)
+    _set_options(config.pipeline.model, header["model"])
     config.pipeline.datamanager.data = prepared
     with quiet_console():
         pipeline = config.pipeline.setup(device="cpu", test_mode="inference")

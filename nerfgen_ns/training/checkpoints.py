@@ -19,8 +19,8 @@ FOLDER = Path("nerfstudio_models")
 """Where nerfstudio keeps them in a run folder."""
 CODES_IN_CHECKPOINT = "_model.latent_table.codes.weight"
 """The latent table among the tensors of a checkpoint."""
-MOTIONS_IN_CHECKPOINT = "_model.pose_correction.motions.weight"
-"""The motions of the photographs' cameras there, of a run that corrects them."""
+POSE_DELTAS_IN_CHECKPOINT = "_model.camera_optimizer.pose_deltas.weight"
+"""The pose deltas of the photographs' cameras there, of a run with a camera optimizer."""
 NAME = re.compile(r"step-(\d+)\.ckpt")
 SHOWN = 10
 """Steps that a message names at most."""

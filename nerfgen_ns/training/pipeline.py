@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from nerfstudio.configs.base_config import InstantiateConfig
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch import Tensor
@@ -18,12 +19,12 @@ from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager
 from nerfgen_ns.datamanagers.data_record import Fingerprint
 from nerfgen_ns.errors import UsageError, exit_with_one_line
 from nerfgen_ns.rendering.ray_renderers import MARK_STEPS
-from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT, MOTIONS_IN_CHECKPOINT
+from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT, POSE_DELTAS_IN_CHECKPOINT
 from nerfgen_ns.training.distributed.ranks import copy_first, in_turn, keep_largest, share, tables_of
 
 FINGERPRINT = "photographs."
 """What the names of the photographs' fingerprint begin with in a checkpoint."""
-MEANS_OVER = {"hard_surface_loss": "weights", "pose_loss": "motions"}
+MEANS_OVER = {"hard_surface_loss": "weights", "pose_loss": "pose_deltas"}
 """The losses that are means over something else than the batch's rays, and the output that it is."""
 
 
@@ -33,6 +34,8 @@ class NerfgenPipelineConfig(VanillaPipelineConfig):
 
     _target: type = field(default_factory=lambda: NerfgenPipeline)
     """Target class to instantiate."""
+    viewer_panel: InstantiateConfig | None = None
+    """The controls of the class in nerfstudio's viewer; none, if not set."""
 
 
 class NerfgenPipeline(VanillaPipeline):
@@ -63,6 +66,9 @@ class NerfgenPipeline(VanillaPipeline):
         # Photographs that have yet to be prepared are prepared once. nerfstudio itself links GPUs alone.
         with nullcontext() if world_size == 1 else in_turn(local_rank, device):
             super().__init__(config, device, test_mode, 1, local_rank, grad_scaler)
+        # A pipeline for inference has no viewer, and its start does without what the panel needs.
+        if isinstance(config, NerfgenPipelineConfig) and config.viewer_panel and test_mode != "inference":
+            self.model.viewer_panel = config.viewer_panel.setup()
         if world_size > 1:
             self.world_size = world_size
             self._link(local_rank)
@@ -123,10 +129,10 @@ class NerfgenPipeline(VanillaPipeline):
                 f"the checkpoint has {len(rows)} identities and the data has {expected}: a run goes on with "
                 f"those that it has; {ways}"
             )
-        motions, photographs = loaded_state.get(MOTIONS_IN_CHECKPOINT), self.model.num_train_data
-        if motions is not None and len(motions) != photographs:
+        pose_deltas, photographs = loaded_state.get(POSE_DELTAS_IN_CHECKPOINT), self.model.num_train_data
+        if pose_deltas is not None and len(pose_deltas) != photographs:
             raise UsageError(
-                f"the checkpoint corrects the cameras of {len(motions)} photographs and the data has "
+                f"the checkpoint refines the cameras of {len(pose_deltas)} photographs and the data has "
                 f"{photographs}; {ways}"
             )
         manager, before = self.datamanager, Fingerprint.of_tensors(loaded_state, FINGERPRINT)

@@ -36,7 +36,8 @@ def put_panel(trainer: Trainer, step: int) -> None:
         return
     writer.put_image(EVENT, torch.from_numpy(panel / np.float32(255)), step)
     model: Any = trainer.pipeline.model
-    model.viewer_panel.show_training(panel, step)
+    if model.viewer_panel is not None:
+        model.viewer_panel.show_training(panel, step)
 
 
 def draw_panel(trainer: Trainer, step: int) -> UInt8[np.ndarray, "height width 3"]:

@@ -262,7 +262,7 @@ class NerfgenTrainer(Trainer):
             problem := cuda_problem() or (None if torch.cuda.is_available() else "this machine has no GPU")
         ):
             raise UsageError(f"--machine.device-type cuda: {problem}; call nerfgen doctor, or choose cpu")
-        if isinstance(model, NerfgenModelConfig) and model.sampler == "volumetric":
+        if isinstance(model, NerfgenModelConfig) and model.sampler.kind == "volumetric":
             check_volumetric(torch.device(self.device))
 
     def _keep_record(self) -> None:

@@ -1,13 +1,14 @@
-"""What the panel's controls say, and the latent code that follows from it: no viewer, no model."""
+"""The panel's config, what its controls say, and the latent code that follows: no viewer, no model."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
 from jaxtyping import Float
+from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor
 
 from nerfgen_ns.errors import UsageError
@@ -18,6 +19,22 @@ Source = Literal["photograph", "mean", "sample", "file", "morph"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 MOST_DEVIATIONS = 4.0
 """How far a code is moved along a direction at most, in standard deviations."""
+
+
+@dataclass
+class ViewerPanelConfig(InstantiateConfig):
+    """The panel that chooses what nerfstudio's viewer shows."""
+
+    _target: type = field(default_factory=lambda: _panel_class())
+    """Target class to instantiate."""
+    max_directions: int = 8
+    """Sliders for the strongest directions of the latent table, at most."""
+
+
+def _panel_class() -> type:
+    from nerfgen_ns.viewer.panel import ViewerPanel
+
+    return ViewerPanel
 
 
 class NamedCode(NamedTuple):

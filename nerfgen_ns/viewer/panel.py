@@ -26,7 +26,8 @@ from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.latents.code_files import fingerprint_of_model, read_codes, write_codes
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.latents.latent_table import LatentTable
-from nerfgen_ns.viewer.choice import Choice, CodesOfFile
+from nerfgen_ns.model.conditioning import Shown
+from nerfgen_ns.viewer.choice import Choice, CodesOfFile, ViewerPanelConfig
 from nerfgen_ns.viewer.controls import Controls
 
 YAW_ALL_AROUND = 40.0
@@ -71,33 +72,23 @@ def place_camera(client: ClientHandle, view: View, scale: float) -> None:
         client.camera.fov = view.field_of_view
 
 
-MOST_DIRECTIONS = 8
-"""Sliders for the strongest directions of the latent table, at most."""
 MESSAGE_SECONDS = 10
 """How long a message stays."""
-
-
-class Shown(NamedTuple):
-    """What the panel asks of the viewer's pictures; None where it asks nothing."""
-
-    code: Float[Tensor, "1 latent"] | None = None
-    """The latent code."""
-    background: tuple[float, float, float] | None = None
-    """The color in place of the background."""
 
 
 class ViewerPanel(ViewerControl):
     """Chooses what nerfstudio's viewer shows of a model, and saves it.
 
-    nerfstudio finds it as a public attribute of the model and hands it the viewer; until then it holds
-    nothing. It is no part of the model's state: a copy of the model, or a saved one, has a new panel. The
-    controls run in threads of the viewer's. What they decide is one immutable `Choice`, which rendering
-    reads, so that a picture that is interrupted leaves nothing half done. A control that fails says so in
-    the browser, and what was shown before stays. The values that the panel itself assigns call nothing: it
-    has decided already what they stand for.
+    It is the `ViewerHook` of a model: nerfstudio finds it there and hands it the viewer; until then it holds
+    nothing. It is no part of the model's state: a copy of the model has a new panel. The controls run in
+    threads of the viewer's. What they decide is one immutable `Choice`, which rendering reads, so that a
+    picture that is interrupted leaves nothing half done. A control that fails says so in the browser, and
+    what was shown before stays. The values that the panel itself assigns call nothing: it has already
+    decided what they mean.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: ViewerPanelConfig) -> None:
+        self.config = config
         self._controls: Controls | None = None
         self._choice = Choice()
         self._resolved: tuple[Choice, int, Tensor] | None = None
@@ -107,8 +98,8 @@ class ViewerPanel(ViewerControl):
         self._is_assigning = False
         self._heard_frustums: set[int] = set()
 
-    def __reduce__(self) -> tuple[type[ViewerPanel], tuple[()]]:
-        return ViewerPanel, ()
+    def __reduce__(self) -> tuple[type[ViewerPanel], tuple[ViewerPanelConfig]]:
+        return ViewerPanel, (self.config,)
 
     def shown(self, ray_bundle: RayBundle) -> Shown:
         """What rays show: what is chosen, if they are the viewer's.
@@ -135,7 +126,7 @@ class ViewerPanel(ViewerControl):
         super()._setup(viewer)
         table = self._table
         self._choice = self._first_choice()
-        directions = max(min(MOST_DIRECTIONS, len(table) - 1, table.codes.embedding_dim), 0)
+        directions = max(min(self.config.max_directions, len(table) - 1, table.codes.embedding_dim), 0)
         controls = Controls(self.viser_server.gui, len(table), directions, self._choice)
         controls.source.on_update(self._guarded(self._change_source))
         for control in controls.values:

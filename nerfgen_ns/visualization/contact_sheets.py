@@ -17,42 +17,42 @@ from nerfgen_ns.model.class_view import ClassView
 from nerfgen_ns.utils.images import PAPER, contact_sheet, depth_picture, enlarge, resize, to_bytes
 
 Frame = UInt8[np.ndarray, "height width 3"]
-Identity = Float[Tensor, "1 latent"] | int
-"""A latent code, or a row of the latent table."""
 TURNS = (-35.0, 0.0, 35.0)
 TURNS_AROUND = (-140.0, -50.0, 40.0, 130.0)
 """Yaw in degrees of the turned views of a contact sheet; of a class that is seen from all around. Depth and
 normals are shown of the middle one, or the one after the middle."""
 
 
-def turning(view: ClassView, identities: Sequence[Identity], size: int, frames: int = 48) -> Iterator[Frame]:
-    """Identities side by side under a camera that swings to both sides; their normals below.
+def turning(
+    view: ClassView, codes: Float[Tensor, "objects latent"], size: int, frames: int = 48
+) -> Iterator[Frame]:
+    """Objects side by side under a camera that swings to both sides; their normals below.
 
     Around a class that is seen from all around the camera makes a full turn.
 
     Args:
         view: a class model and the cameras of its photographs, for example a `Run`.
-        identities: rows of the latent table, or latent codes.
+        codes: the latent codes of the objects.
         size: width and height of each render in pixels; the frames show it twice as large.
         frames: length of the path, which closes.
     """
     cameras = turned_cameras(view.cameras, path_around(view.cameras, frames), size)
     for frame in range(frames):
-        renders = [view.render(identity, cameras[frame : frame + 1]) for identity in identities]
+        renders = [view.render(code, cameras[frame : frame + 1]) for code in codes.split(1)]
         yield enlarge(torch.cat([_colors_over_normals(outputs) for outputs in renders], dim=1))
 
 
 def turntable(
-    view: ClassView, identities: Sequence[Identity], size: int, frames: int = 32
+    view: ClassView, codes: Float[Tensor, "objects latent"], size: int, frames: int = 32
 ) -> Iterator[Frame]:
-    """Identities in a grid about as wide as high, under the camera of `turning`; their colors alone.
+    """Objects in a grid about as wide as high, under the camera of `turning`; their colors alone.
 
     For the arguments see `turning`.
     """
     cameras = turned_cameras(view.cameras, path_around(view.cameras, frames), size)
-    columns = math.ceil(len(identities) ** 0.5)
+    columns = math.ceil(len(codes) ** 0.5)
     for frame in range(frames):
-        renders = [view.render(identity, cameras[frame : frame + 1])["rgb"] for identity in identities]
+        renders = [view.render(code, cameras[frame : frame + 1])["rgb"] for code in codes.split(1)]
         empty = -len(renders) % columns
         renders += [torch.ones_like(renders[0])] * empty
         rows = [
@@ -61,13 +61,14 @@ def turntable(
         yield enlarge(torch.cat(rows))
 
 
-def morph(view: ClassView, identities: Sequence[int], size: int, frames: int = 48) -> Iterator[Frame]:
+def morph(
+    view: ClassView, codes: Float[Tensor, "objects latent"], size: int, frames: int = 48
+) -> Iterator[Frame]:
     """One object that becomes each of the identities in turn and ends as the first; its normals below.
 
     Codes are mixed linearly. For the arguments see `turning`.
     """
-    codes = way(view.codes[list(identities)], frames, closed=True)
-    for outputs in morphing(view, codes, size):
+    for outputs in morphing(view, way(codes, frames, closed=True), size):
         yield enlarge(_colors_over_normals(outputs))
 
 
@@ -120,8 +121,9 @@ def identity_sheet(
         own = rows.index(identity)
         camera = photographs.cameras[own : own + 1]
         camera.rescale_output_resolution(min(1.0, size / int(camera.width.max())))
-        reconstruction = view.render(identity, camera)
-        turned = [view.render(identity, cameras[turn : turn + 1]) for turn in range(len(yaws))]
+        code = view.code(identity)
+        reconstruction = view.render(code, camera)
+        turned = [view.render(code, cameras[turn : turn + 1]) for turn in range(len(yaws))]
         shown = turned[len(yaws) // 2]
         matte = photographs.get_numpy_matte(own)
         pictures = {
@@ -145,42 +147,42 @@ def identity_sheet(
 
 def turning_sheet(
     view: ClassView,
-    identities: Sequence[Identity],
+    codes: Float[Tensor, "objects latent"],
     size: int,
     yaws: Sequence[float] | None = None,
     columns: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Frame:
-    """Identities turned to several sides, and their normals from the front: renders alone, no photograph.
+    """Objects turned to several sides, and their normals from the front: renders alone, no photograph.
 
     Args:
         view: a class model and the cameras of its photographs, for example a `Run`.
-        identities: rows of the latent table or latent codes, one column each.
+        codes: the latent codes of the objects, one column each.
         size: width and height of each render in pixels.
         yaws: turns of the camera in degrees, one row each; if not set, every 15° between −30° and 30°, or
             every 60° around a class that is seen from all around.
         columns: most columns beside each other, further ones go below; if not set, all are beside each other.
-        progress: called with the number of identities done and their total.
+        progress: called with the number of objects done and their total.
     """
     all_around, pitch = usual_angles(view.cameras)
     yaws = yaws or (range(0, 360, 60) if all_around else range(-30, 31, 15))
     cameras = turned_cameras(view.cameras, np.array([[yaw, pitch] for yaw in (*yaws, 0.0)]), size)
-    columns = columns or len(identities)
+    columns = columns or len(codes)
     sheets: list[dict[str, list[Frame]]] = []
-    for place, identity in enumerate(identities):
+    for place, code in enumerate(codes.split(1)):
         if place % columns == 0:
             sheets.append({})
         first = place - place % columns
-        last = min(first + columns, len(identities)) - 1
+        last = min(first + columns, len(codes)) - 1
         # With a hyphen: the font has no dash.
-        span = f"{first}-{last}: " if columns < len(identities) else ""
+        span = f"{first}-{last}: " if columns < len(codes) else ""
         for turn, yaw in enumerate(yaws):
-            picture = to_bytes(view.render(identity, cameras[turn : turn + 1])["rgb"])
+            picture = to_bytes(view.render(code, cameras[turn : turn + 1])["rgb"])
             sheets[-1].setdefault(span + _name_of_turn(yaw), []).append(picture)
-        normals = to_bytes(view.render(identity, cameras[len(yaws) :])["normals"])
+        normals = to_bytes(view.render(code, cameras[len(yaws) :])["normals"])
         sheets[-1].setdefault(f"{span}normals", []).append(normals)
         if progress is not None:
-            progress(place + 1, len(identities))
+            progress(place + 1, len(codes))
     return _one_below_the_other([contact_sheet(sheet) for sheet in sheets])
 
 

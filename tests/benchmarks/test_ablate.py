@@ -36,13 +36,17 @@ def test_every_switch_is_an_option_of_the_method_and_changes_it() -> None:
 
 def test_each_loss_is_switched_off_and_the_mirror_on() -> None:
     _, hard, mask, background, heavier, mirror = ablations(256, (), 96, ())["losses"].variants
-    assert chosen_model(hard).hard_surface_loss_mult == 0 < chosen_model(mask).hard_surface_loss_mult
-    assert chosen_model(mask).mask_loss_mult == 0 < chosen_model(hard).mask_loss_mult
-    assert not chosen_model(background).use_background_field and chosen_model(hard).use_background_field
+    assert (
+        chosen_model(hard).losses.hard_surface_loss_mult
+        == 0
+        < chosen_model(mask).losses.hard_surface_loss_mult
+    )
+    assert chosen_model(mask).losses.mask_loss_mult == 0 < chosen_model(hard).losses.mask_loss_mult
+    assert not chosen_model(background).background.learned and chosen_model(hard).background.learned
     for name in ("mask_loss_mult", "hard_surface_loss_mult", "background_weight"):
-        weights = [getattr(model, name) for model in (chosen_model(background), chosen_model(heavier))]
-        assert weights[0] < weights[1] == getattr(nerfgen.config.pipeline.model, name)
-    assert chosen_model(hard).mirrored_share == 0 < chosen_model(mirror).mirrored_share
+        weights = [getattr(model.losses, name) for model in (chosen_model(background), chosen_model(heavier))]
+        assert weights[0] < weights[1] == getattr(nerfgen.config.pipeline.model.losses, name)
+    assert chosen_model(hard).symmetry.mirrored_share == 0 < chosen_model(mirror).symmetry.mirrored_share
 
 
 def test_the_defaults_are_a_row_of_every_ablation_and_one_training_for_all(small_heads: Path) -> None:
@@ -73,7 +77,7 @@ def test_what_decides_the_outcome_makes_another_run(change: str, small_heads: Pa
 def test_a_run_is_trained_once_and_found_again(
     small_heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    variant = Variant("without mask loss", ("--pipeline.model.mask-loss-mult", "0"))
+    variant = Variant("without mask loss", ("--pipeline.model.losses.mask-loss-mult", "0"))
     load_config = trained(tmp_path, training(small_heads), variant, seed=3)
     written = yaml_of(load_config)
     assert "mask_loss_mult: 0.0" in written and "seed: 3" in written

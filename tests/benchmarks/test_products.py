@@ -9,7 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import products
 from benchmarks.products import measured_peak, own_operations, reference_operations
 from benchmarks.reference import Reference, ReferenceSettings, even_bounds
+from nerfgen_ns.fields.background import BackgroundFieldConfig
+from nerfgen_ns.fields.foreground import ForegroundFieldConfig
 from nerfgen_ns.model.config import NerfgenModelConfig
+from nerfgen_ns.rendering.ray_renderers import SamplerConfig
 
 RAYS, SAMPLES = 10, 6
 
@@ -44,9 +47,14 @@ def test_the_reference_does_the_operations_that_are_counted(width, layers):
 @pytest.mark.parametrize(("width", "background"), [(24, True), (16, False)])
 def test_the_fast_path_does_the_operations_that_are_counted(width, background):
     config = NerfgenModelConfig(
-        latent_dim=7, width=width, layers=4, skip_layer=2, octaves=3, num_samples=SAMPLES, sampler="uniform",
-        background_width=12, background_layers=4, use_background_field=background, use_bf16=False,
-    )  # fmt: skip
+        latent_dim=7,
+        foreground=ForegroundFieldConfig(
+            hidden_dim=width, num_layers=4, skip_connection=2, num_frequencies=3
+        ),
+        background=BackgroundFieldConfig(learned=background, hidden_dim=12, num_layers=4),
+        sampler=SamplerConfig("uniform", num_samples=SAMPLES),
+        use_bf16=False,
+    )
     box = SceneBox(aabb=torch.tensor([[-1.0] * 3, [1.0] * 3]))
     model = config.setup(scene_box=box, num_train_data=4, metadata={"num_identities": 4})
     origins, directions = make_rays()

@@ -3,12 +3,14 @@
 import pytest
 import torch
 from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
 from benchmarks.reference import Pixels, Reference, ReferenceSettings, even_bounds
-from nerfgen_ns.model.config import NerfgenModelConfig
+from nerfgen_ns.fields.background import BackgroundFieldConfig
+from nerfgen_ns.fields.foreground import ForegroundFieldConfig
 from nerfgen_ns.model.model import NerfgenModel
+from nerfgen_ns.rendering.ray_renderers import SamplerConfig
+from tests.helpers import small_models
 
 IDENTITIES, RAYS = 5, 40
 SETTINGS = ReferenceSettings(
@@ -24,13 +26,12 @@ SETTINGS = ReferenceSettings(
 
 def make_model(sampler: str) -> NerfgenModel:
     """The product's model with fp32 products, and samples where the reference has them: evenly spread."""
-    config = NerfgenModelConfig(
-        latent_dim=6, width=16, layers=4, skip_layer=2, octaves=3, num_samples=8, num_eval_samples=8,
-        background_width=12, background_layers=3, background_octaves=2, latent_init_std=1.0,
-        sampler=sampler, grid_resolution=8, use_bf16=False,
-    )  # fmt: skip
-    box = SceneBox(aabb=torch.tensor([[-1.0] * 3, [1.0] * 3]))
-    model = config.setup(scene_box=box, num_train_data=IDENTITIES, metadata={"num_identities": IDENTITIES})
+    model = small_models.make_model(
+        IDENTITIES,
+        foreground=ForegroundFieldConfig(hidden_dim=16, num_layers=4, skip_connection=2, num_frequencies=3),
+        background=BackgroundFieldConfig(hidden_dim=12, num_layers=3, num_frequencies=2),
+        sampler=SamplerConfig(sampler, num_samples=8, num_eval_samples=8, grid_resolution=8),
+    )
     # A denser start than the thin fog of a new model, so that rays end inside the box and depths differ.
     with torch.no_grad():
         model.foreground_field.density_head.weight.mul_(20.0)
@@ -55,7 +56,7 @@ def weight_sources(model: NerfgenModel) -> dict[str, list[Tensor]]:
     }
     for layer, linear in enumerate(field.hidden, start=1):
         name = f"foreground.hidden.{layer}"
-        skips = layer == field.skip_layer
+        skips = layer == field.skip_connection
         entering = [field.skip_position.weight, field.skip_latent.weight] if skips else []
         sources[f"{name}.weight"] = [linear.weight, *entering]
         sources[f"{name}.bias"] = [field.skip_latent.bias if skips else linear.bias]

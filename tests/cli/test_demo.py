@@ -149,8 +149,8 @@ def trained_as(class_name: ClassName) -> NerfgenModelConfig:
 
 def test_cars_are_trained_before_white_and_heads_with_a_background_of_their_own() -> None:
     cars, heads = trained_as("cars"), trained_as("heads")
-    assert (cars.use_background_field, cars.solid_background) == (False, (1.0, 1.0, 1.0))
-    assert heads.use_background_field
+    assert (cars.background.learned, cars.background.solid_color) == (False, (1.0, 1.0, 1.0))
+    assert heads.background.learned
 
 
 def test_a_demo_of_another_class_does_not_mix_in(tmp_path: Path) -> None:

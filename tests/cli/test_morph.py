@@ -40,7 +40,7 @@ def test_a_standing_camera_sees_each_identity_in_turn(call, run: Run, tmp_path: 
     shown = frames_of(path)
     assert len(shown) == 5
     for frame, row in ((0, 2), (2, 0), (4, 1)):
-        np.testing.assert_array_equal(shown[frame], to_bytes(run.render(row, camera)["rgb"]))
+        np.testing.assert_array_equal(shown[frame], to_bytes(run.render(run.code(row), camera)["rgb"]))
 
 
 def test_a_turning_camera_moves_and_a_closed_morph_does_not_end_where_an_open_one_does(
@@ -56,7 +56,7 @@ def test_a_turning_camera_moves_and_a_closed_morph_does_not_end_where_an_open_on
     options = ["--identities", "0", "2", "--frames", "3", "--camera", "standing", "--closed", "--output-path"]
     assert call(*options, str(tmp_path / "closed")) == 0
     camera = turned_cameras(run.cameras, np.zeros((1, 2)), 16)
-    last = to_bytes(run.render(2, camera)["rgb"])
+    last = to_bytes(run.render(run.code(2), camera)["rgb"])
     assert (frames_of(tmp_path / "closed")[2] != last).any()
 
 

@@ -29,7 +29,7 @@ def test_the_pinned_identity_is_shown_where_none_is_named(
 
     run = load_run(pinned)
     camera = run.cameras[:1]
-    expected, other = run.render(2, camera)["rgb"], run.render(0, camera)["rgb"]
+    expected, other = run.render(run.code(2), camera)["rgb"], run.render(run.code(0), camera)["rgb"]
     camera.metadata = None
     shown = run.model.get_outputs_for_camera(camera)["rgb"]
     torch.testing.assert_close(shown, expected, rtol=0.0, atol=0.0)

@@ -54,7 +54,7 @@ def truth_as_run(heads: Path, test_folder: Path, inside_out: bool = False) -> An
 
     dataparser = SimpleNamespace(eval_fraction=0.0)
     config = SimpleNamespace(pipeline=SimpleNamespace(datamanager=SimpleNamespace(dataparser=dataparser)))
-    model = SimpleNamespace(pose_correction=None)
+    model = SimpleNamespace(camera_optimizer=None)
     record = record_of(heads)
     return SimpleNamespace(
         photographs=heads, data=heads, record=record, render=render, config=config, model=model, asked=asked

@@ -5,15 +5,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nerfgen_ns.errors import UsageError
 from nerfgen_ns.fields.conditional_mlp import product_dtype
-from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms, activate_density
+from nerfgen_ns.fields.foreground import ForegroundField, ForegroundFieldConfig, LatentTerms, activate_density
 from nerfgen_ns.utils.machine import has_fast_bf16
 
 LATENT_DIM = 5
 
 
-def make_field(**options) -> ForegroundField:
-    return ForegroundField(LATENT_DIM, **{"width": 16, "layers": 4, "skip_layer": 2, "octaves": 3, **options})
+def make_field(use_bf16: bool = False, **options) -> ForegroundField:
+    sizes = {"hidden_dim": 16, "num_layers": 4, "skip_connection": 2, "num_frequencies": 3, **options}
+    return ForegroundField(ForegroundFieldConfig(**sizes), LATENT_DIM, use_bf16)
 
 
 def plain_layer(features: list[Tensor], weights: list[Tensor], bias: Tensor) -> Tensor:
@@ -33,7 +35,7 @@ def plain_field(field: ForegroundField, positions: Tensor, codes: Tensor) -> tup
         )
     )
     for layer, linear in enumerate(field.hidden, start=1):
-        if layer == field.skip_layer:
+        if layer == field.skip_connection:
             inputs = [features, encoded, codes]
             weights = [linear.weight, field.skip_position.weight, field.skip_latent.weight]
             features = F.relu(plain_layer(inputs, weights, field.skip_latent.bias))
@@ -45,7 +47,7 @@ def plain_field(field: ForegroundField, positions: Tensor, codes: Tensor) -> tup
 
 @pytest.mark.parametrize(("layers", "skip_layer"), [(2, 1), (4, 2), (4, 3), (8, 4)])
 def test_the_fast_form_equals_plain_concatenation(layers, skip_layer):
-    field = make_field(layers=layers, skip_layer=skip_layer).double()
+    field = make_field(num_layers=layers, skip_connection=skip_layer).double()
     positions = torch.rand(6, 9, 3, dtype=torch.double) * 2 - 1
     codes = torch.randn(6, LATENT_DIM, dtype=torch.double)
 
@@ -58,7 +60,7 @@ def test_the_fast_form_equals_plain_concatenation(layers, skip_layer):
 
 
 def test_the_fast_form_equals_plain_concatenation_to_the_precision_of_float32():
-    field = make_field(width=64, octaves=6)
+    field = make_field(hidden_dim=64, num_frequencies=6)
     positions, codes = torch.rand(6, 9, 3) * 2 - 1, torch.randn(6, LATENT_DIM)
     density, rgb = field(positions, field.latent_terms(codes))
     plain_density, plain_rgb = plain_field(field, positions, codes)
@@ -111,10 +113,10 @@ def test_the_gradient_of_a_ray_reaches_its_own_code_through_both_layers():
         assert gradient.abs().sum() > 0
 
 
-@pytest.mark.parametrize("skip_layer", [0, 4])
-def test_a_skip_layer_outside_the_network_is_refused(skip_layer):
-    with pytest.raises(ValueError, match="skip_layer"):
-        make_field(layers=4, skip_layer=skip_layer)
+@pytest.mark.parametrize("layer", [0, 4])
+def test_a_skip_connection_outside_the_network_is_refused(layer):
+    with pytest.raises(UsageError, match=f"--foreground.skip-connection {layer}"):
+        ForegroundFieldConfig(num_layers=4, skip_connection=layer).check("--foreground")
 
 
 def test_bf16_is_used_only_when_asked_for():
@@ -147,7 +149,11 @@ def test_products_have_one_number_format_whatever_autocast_is_in_force():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("use_bf16", [False, True])
 def test_a_field_within_an_autocast_learns_what_it_learns_without(dtype, use_bf16):
-    field = ForegroundField(6, width=16, layers=3, skip_layer=1, octaves=2, use_bf16=use_bf16)
+    field = ForegroundField(
+        ForegroundFieldConfig(hidden_dim=16, num_layers=3, skip_connection=1, num_frequencies=2),
+        6,
+        use_bf16=use_bf16,
+    )
     positions, codes = torch.rand(5, 4, 3), torch.rand(5, 6)
 
     def gradient(enabled: bool) -> torch.Tensor:
@@ -162,7 +168,9 @@ def test_a_field_within_an_autocast_learns_what_it_learns_without(dtype, use_bf1
 
 
 def test_a_field_without_points_gives_nothing_and_does_not_fail():
-    field = ForegroundField(6, width=16, layers=3, skip_layer=1, octaves=2)
+    field = ForegroundField(
+        ForegroundFieldConfig(hidden_dim=16, num_layers=3, skip_connection=1, num_frequencies=2), 6
+    )
     density, colors = field(torch.zeros(0, 4, 3), field.latent_terms(torch.zeros(0, 6)))
     assert density.shape == (0, 4) and colors.shape == (0, 4, 3)
     (density.sum() + colors.sum()).backward()

@@ -35,7 +35,7 @@ def short_config(
         config.viewer.websocket_port = free.getsockname()[1]
     if small:
         config.pipeline.datamanager.train_num_rays_per_batch = 32
-        config.pipeline.model.grid_resolution = 8
+        config.pipeline.model.sampler.grid_resolution = 8
     return config
 
 

@@ -1,29 +1,50 @@
 """Models of a few units, and rays, cameras and batches for them."""
 
 import math
+from functools import reduce
 
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 
+from nerfgen_ns.fields.background import BackgroundFieldConfig
+from nerfgen_ns.fields.foreground import ForegroundFieldConfig
 from nerfgen_ns.model.config import NerfgenModelConfig
 from nerfgen_ns.model.model import NerfgenModel
+from nerfgen_ns.rendering.ray_renderers import SamplerConfig
 
 IDENTITIES = 5
 
 
-def make_model(identities: int = IDENTITIES, device: str = "cpu", **options) -> NerfgenModel:
+def small_config(**options) -> NerfgenModelConfig:
+    """A configuration of a few units; an option of a nested one is given as `sampler__kind="uniform"`."""
     config = NerfgenModelConfig(
-        **{
-            "latent_dim": 6, "width": 16, "layers": 3, "skip_layer": 1, "octaves": 2, "num_samples": 8,
-            "background_width": 16, "background_layers": 2, "background_octaves": 1, "grid_resolution": 8,
-            "latent_init_std": 1.0, "use_bf16": False, **options,
-        }
-    )  # fmt: skip
+        latent_dim=6,
+        latent_init_std=1.0,
+        foreground=ForegroundFieldConfig(hidden_dim=16, num_layers=3, skip_connection=1, num_frequencies=2),
+        background=BackgroundFieldConfig(hidden_dim=16, num_layers=2, num_frequencies=1),
+        sampler=SamplerConfig(num_samples=8, grid_resolution=8),
+        use_bf16=False,
+    )
+    for name, value in options.items():
+        *outer, last = name.split("__")
+        part = reduce(getattr, outer, config)
+        assert hasattr(part, last), name
+        setattr(part, last, value)
+    return config
+
+
+def make_model(
+    identities: int = IDENTITIES, device: str = "cpu", num_train_data: int = 99, **options
+) -> NerfgenModel:
+    """A model of `small_config` with other options."""
     box = SceneBox(aabb=torch.tensor([[-1.0] * 3, [1.0] * 3]))
-    return config.setup(
-        scene_box=box, num_train_data=99, metadata={"num_identities": identities}, device=device
+    return small_config(**options).setup(
+        scene_box=box,
+        num_train_data=num_train_data,
+        metadata={"num_identities": identities},
+        device=device,
     )
 
 

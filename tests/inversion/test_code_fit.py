@@ -108,7 +108,7 @@ def test_mattes_and_backgrounds_weigh_what_the_configuration_says(run: Run) -> N
     batch = {"image": torch.zeros(4, 3), "matte": torch.zeros(4, 1)}
     config = replace(CONFIG, background_weight=0.5)
     own = photograph_loss(run.model, outputs, batch, replace(config, mask_loss_mult=None))
-    assert own == run.model.config.mask_loss_mult
+    assert own == run.model.config.losses.mask_loss_mult
     assert photograph_loss(run.model, outputs, batch, replace(config, mask_loss_mult=0.25)) == 0.25
     batch = {"image": torch.ones(4, 3), "matte": torch.tensor([[0.0], [0.0], [1.0], [1.0]])}
     outputs["accumulation"] = batch["matte"]
@@ -148,14 +148,14 @@ def test_tuned_networks_come_nearer_to_the_photograph_and_stay_near_for_others(
     mean = space.mean[None]
     before = view_errors(run.model, views, mean)
     camera = run.cameras[:1]
-    other = run.render(1, camera)["rgb"]
+    other = run.render(run.code(1), camera)["rgb"]
     own = {name: value.clone() for name, value in run.model.state_dict().items()}
     state = tune(run.model, views, mean, replace(CONFIG, tune_steps=60))
     for name, value in run.model.state_dict().items():
         torch.testing.assert_close(value, own[name], rtol=0.0, atol=0.0)
     run.model.load_state_dict({**own, **state})
     assert view_errors(run.model, views, mean) < 0.7 * before
-    assert (run.render(1, camera)["rgb"] - other).square().mean() < 0.5 * before.mean()
+    assert (run.render(run.code(1), camera)["rgb"] - other).square().mean() < 0.5 * before.mean()
 
 
 def test_every_view_gets_as_many_rays_of_its_own_photograph(

@@ -12,7 +12,7 @@ from nerfgen_ns.cameras.se3 import move_cameras, rotation_matrices
 from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.inversion.refit import files_to_copy, prepare_from_run
-from nerfgen_ns.model.camera_optimizer import PoseCorrection
+from nerfgen_ns.model.camera_optimizer import CameraOptimizer, CameraOptimizerConfig
 from nerfgen_ns.utils.files import read_json
 from tests.helpers.short_trainings import set_up, short_config
 
@@ -22,11 +22,11 @@ MOTION = torch.tensor([0.03, -0.05, 0.02, 0.01, -0.02, 0.04])
 def train(data: Path, output_dir: Path, corrected: bool = True) -> Path:
     """The config.yml of a run whose cameras have moved by MOTION, the odd ones the other way."""
     config = short_config(data, output_dir, 1, small=True)
-    config.pipeline.model.pose_correction = corrected
+    config.pipeline.model.camera_optimizer.mode = "SO3xR3" if corrected else "off"
     config.save_config()
     trainer = set_up(config)
     if corrected:
-        motions = trainer.pipeline.model.pose_correction.motions.weight
+        motions = trainer.pipeline.model.camera_optimizer.pose_deltas.weight
         motions.data.copy_(motions_of(len(motions)))
     trainer.save_checkpoint(0)
     return config.get_base_dir() / "config.yml"
@@ -41,8 +41,8 @@ def matrices(folder: Path) -> np.ndarray:
 
 
 def moved(cameras: np.ndarray) -> np.ndarray:
-    correction = PoseCorrection(len(cameras))
-    correction.motions.weight.data.copy_(motions_of(len(cameras)))
+    correction = CameraOptimizer(CameraOptimizerConfig(), len(cameras))
+    correction.pose_deltas.weight.data.copy_(motions_of(len(cameras)))
     result = cameras.copy()
     result[:, :3] = correction.move_cameras(torch.from_numpy(cameras[:, :3])).numpy()
     return result

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.fields.foreground import ForegroundField
+from nerfgen_ns.fields.foreground import ForegroundField, ForegroundFieldConfig
 from nerfgen_ns.latents.code_files import choose_codes, fingerprint_of_model, read_codes, write_codes
 
 CODES = torch.linspace(-1.0, 1.0, 12).view(3, 4)
@@ -110,7 +110,9 @@ def test_a_code_that_is_not_in_the_file_is_named(file: Path, name: str) -> None:
 
 def field(seed: int = 0, latent_dim: int = 4) -> ForegroundField:
     torch.manual_seed(seed)
-    return ForegroundField(latent_dim, width=8, layers=2, skip_layer=1, octaves=2)
+    return ForegroundField(
+        ForegroundFieldConfig(hidden_dim=8, num_layers=2, skip_connection=1, num_frequencies=2), latent_dim
+    )
 
 
 def test_a_model_s_fingerprint_stays_when_it_is_saved_and_changes_with_its_weights(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_a_gpu_that_is_there_and_not_asked_for_is_left_alone(monkeypatch: pytest
 def test_the_kernels_of_nerfacc_are_refused_in_one_line_where_they_do_not_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(UsageError, match=r"sampler volumetric.*CUDA.*cpu"):
+    with pytest.raises(UsageError, match=r"sampler.kind volumetric.*CUDA.*cpu"):
         check_volumetric(torch.device("cpu"))
 
     class Grid(SimpleNamespace):

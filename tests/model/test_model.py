@@ -18,7 +18,7 @@ SAMPLERS = ["importance", "pdf", "uniform"]
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_outputs_have_their_names_shapes_and_ranges(sampler):
-    outputs = make_model(sampler=sampler).eval().get_outputs_for_camera(make_camera(cam_idx=2))
+    outputs = make_model(sampler__kind=sampler).eval().get_outputs_for_camera(make_camera(cam_idx=2))
     shapes = {name: tuple(output.shape) for name, output in outputs.items()}
     assert shapes == {
         "rgb": (6, 8, 3), "foreground": (6, 8, 3), "background": (6, 8, 3), "accumulation": (6, 8, 1),
@@ -33,7 +33,7 @@ def test_outputs_have_their_names_shapes_and_ranges(sampler):
 
 
 def test_a_camera_that_looks_past_the_class_sees_the_background():
-    model = make_model(sampler="importance").eval()
+    model = make_model(sampler__kind="importance").eval()
     camera = make_camera(cam_idx=2)
     camera.camera_to_worlds[..., :3, 0] *= -1
     camera.camera_to_worlds[..., :3, 2] *= -1
@@ -46,7 +46,7 @@ def test_a_camera_that_looks_past_the_class_sees_the_background():
 
 @pytest.mark.parametrize("training", [False, True])
 def test_the_class_ends_softly_in_pictures_and_in_training_is_left_as_the_field_has_it(training):
-    model = make_model(sampler="importance", num_samples=64).train(training)
+    model = make_model(sampler__kind="importance", sampler__num_samples=64).train(training)
     model.ray_renderer.occupancy.occupied[:, 4:] = 0.0  # Nothing of the class lies above y = 0.
     rays = make_rays(101, cam_idx=0)
     rays.origins[:, 1] = torch.linspace(-0.2, 0.05, 101)
@@ -64,7 +64,7 @@ def test_the_class_ends_softly_in_pictures_and_in_training_is_left_as_the_field_
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_step_of_training_reaches_the_networks_and_the_rows_of_the_batch_alone(sampler):
-    model = make_model(sampler=sampler).train()
+    model = make_model(sampler__kind=sampler).train()
     rays = make_rays(cam_idx=torch.tensor([[1], [3]]).repeat(5, 1))
     outputs = model(rays)
     losses = model.get_loss_dict(outputs, batch_for(rays))
@@ -85,14 +85,16 @@ def test_every_parameter_has_an_optimizer():
 
 
 def test_losses_carry_their_weights_and_need_a_matte_and_samples():
-    model = make_model(rgb_loss_mult=2.0, mask_loss_mult=3.0, hard_surface_loss_mult=4.0).train()
-    plain = make_model(hard_surface_loss_mult=1.0)
+    model = make_model(
+        losses__rgb_loss_mult=2.0, losses__mask_loss_mult=3.0, losses__hard_surface_loss_mult=4.0
+    ).train()
+    plain = make_model(losses__hard_surface_loss_mult=1.0)
     rays = make_rays(cam_idx=1)
     outputs, batch = model(rays), batch_for(rays)
     weighted, once = model.get_loss_dict(outputs, batch), plain.get_loss_dict(outputs, batch)
     for name, weight in (("rgb_loss", 2.0), ("mask_loss", 3.0), ("hard_surface_loss", 4.0)):
         torch.testing.assert_close(weighted[name], weight * once[name])
-    light = make_model(background_weight=0.5).get_loss_dict(outputs, batch)["rgb_loss"]
+    light = make_model(losses__background_weight=0.5).get_loss_dict(outputs, batch)["rgb_loss"]
     assert light == rgb_loss(outputs["rgb"], batch["image"], batch["matte"], 0.5) < once["rgb_loss"]
     del batch["matte"], outputs["weights"]
     assert model.get_loss_dict(outputs, batch).keys() == {"rgb_loss"}
@@ -100,7 +102,7 @@ def test_losses_carry_their_weights_and_need_a_matte_and_samples():
 
 @pytest.mark.parametrize("mult", [0.0, 0.1])
 def test_metrics_of_a_step_hold_the_hard_surface_value_whether_it_is_a_loss_or_not(mult):
-    model = make_model(hard_surface_loss_mult=mult).train()
+    model = make_model(losses__hard_surface_loss_mult=mult).train()
     rays = make_rays(cam_idx=1)
     outputs, batch = model(rays), batch_for(rays)
     metrics = model.get_metrics_dict(outputs, batch)
@@ -123,7 +125,7 @@ def test_the_table_has_a_row_for_each_identity_of_the_data():
 
 
 def test_each_ray_shows_the_identity_it_names():
-    model = make_model(sampler="uniform").eval()
+    model = make_model(sampler__kind="uniform").eval()
     rays = make_rays(4, cam_idx=torch.tensor([[0], [4], [2], [0]]))
     mixed = model(rays)["rgb"]
     for ray, identity in enumerate([0, 4, 2, 0]):
@@ -139,7 +141,7 @@ def test_a_model_whose_configuration_shows_an_identity_that_does_not_exist_is_re
 
 
 def test_a_code_that_is_given_goes_before_the_identity_of_the_rays_and_that_before_the_configuration_s():
-    model = make_model(sampler="uniform").eval()
+    model = make_model(sampler__kind="uniform").eval()
 
     def shown(**metadata) -> torch.Tensor:
         torch.manual_seed(1)
@@ -168,14 +170,14 @@ def test_the_background_depends_on_the_direction_and_the_identity_alone():
 
 
 def test_a_solid_background_is_not_learned():
-    model = make_model(use_background_field=False, solid_background=(0.1, 0.2, 0.3)).eval()
+    model = make_model(background__learned=False, background__solid_color=(0.1, 0.2, 0.3)).eval()
     outputs = model(make_rays(cam_idx=0))
     torch.testing.assert_close(outputs["background"], torch.tensor([[0.1, 0.2, 0.3]]).expand(10, 3))
     assert not any("background" in name for name, _ in model.named_parameters())
 
 
 def test_the_occupancy_of_the_class_follows_training_every_few_steps():
-    model = make_model(sampler="importance").train()
+    model = make_model(sampler__kind="importance").train()
     (callback,) = model.get_training_callbacks(None)
     before = model.ray_renderer.occupancy.weights.clone()
     model(make_rays(cam_idx=0))
@@ -203,7 +205,7 @@ def test_an_exported_image_holds_the_foreground_alone():
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("seen", [False, True])
 def test_chunks_in_which_rays_of_many_identities_see_nothing_are_background(sampler, seen):
-    model = make_model(sampler=sampler, eval_num_rays_per_chunk=16).eval()
+    model = make_model(sampler__kind=sampler, eval_num_rays_per_chunk=16).eval()
     camera = make_camera(8, 8, cam_idx=torch.tensor([[2]]))
     with torch.no_grad():
         model.foreground_field.density_head.bias.fill_(-1000.0)
@@ -217,7 +219,7 @@ def test_chunks_in_which_rays_of_many_identities_see_nothing_are_background(samp
 @pytest.mark.parametrize("direction", [1.0, math.nan])
 def test_rays_between_cameras_as_nerfstudio_looks_for_the_nearest_one_are_rendered(direction):
     for sampler in SAMPLERS:
-        model = make_model(sampler=sampler).eval()
+        model = make_model(sampler__kind=sampler).eval()
         rays = make_rays(1)
         rays.directions = rays.directions * direction
         rays.nears, rays.fars = torch.tensor([[0.05]]), torch.tensor([[100]])
@@ -264,7 +266,7 @@ def test_an_evaluated_photograph_gives_metrics_and_pictures():
 
 
 def test_a_volumetric_run_is_shown_with_the_importance_sampler_where_its_kernels_do_not_run(capsys):
-    renderer = make_model(sampler="volumetric").ray_renderer
+    renderer = make_model(sampler__kind="volumetric").ray_renderer
     assert isinstance(renderer, ImportanceRenderer)
     assert "CUDA" in capsys.readouterr().out
 
@@ -278,14 +280,25 @@ def test_an_identity_that_does_not_exist_ends_the_command_with_one_line(capsys):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("width", 0), ("layers", 1), ("skip_layer", 3), ("skip_layer", 0), ("grid_resolution", 1),
-     ("background_layers", 1), ("octaves", -1), ("eval_num_rays_per_chunk", 0), ("mask_loss_mult", -1.0)],
-)  # fmt: skip
+    [
+        ("foreground.hidden-dim", 0),
+        ("foreground.num-layers", 1),
+        ("foreground.skip-connection", 3),
+        ("foreground.skip-connection", 0),
+        ("foreground.num-frequencies", -1),
+        ("background.num-layers", 1),
+        ("sampler.grid-resolution", 1),
+        ("losses.mask-loss-mult", -1.0),
+        ("symmetry.mirrored-share", -1.0),
+        ("camera-optimizer.loss-mult", -1.0),
+        ("eval-num-rays-per-chunk", 0),
+    ],
+)
 def test_a_value_that_makes_no_model_ends_the_command_with_one_line(option, value, capsys):
     with pytest.raises(SystemExit, match="2"):
-        make_model(**{option: value})
+        make_model(**{option.replace(".", "__").replace("-", "_"): value})
     said = capsys.readouterr().err
-    assert f"--pipeline.model.{option.replace('_', '-')} {value}" in said and said.count("\n") == 1
+    assert f"--pipeline.model.{option} {value}" in said and said.count("\n") == 1
 
 
 def test_marching_cubes_over_signed_distances_end_with_one_line(capsys):

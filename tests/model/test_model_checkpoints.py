@@ -19,7 +19,13 @@ def test_a_checkpoint_restores_the_renders():
 
 
 @pytest.mark.parametrize(
-    "other", [{"width": 8}, {"layers": 4}, {"identities": 6}, {"use_background_field": False}]
+    "other",
+    [
+        {"foreground__hidden_dim": 8},
+        {"foreground__num_layers": 4},
+        {"identities": 6},
+        {"background__learned": False},
+    ],
 )
 def test_a_checkpoint_of_another_configuration_ends_the_command_with_one_line(other, capsys):
     with pytest.raises(SystemExit) as exit_:
@@ -31,8 +37,8 @@ def test_a_checkpoint_of_another_configuration_ends_the_command_with_one_line(ot
 
 @pytest.mark.parametrize("sampler", ["pdf", "importance"])
 def test_a_checkpoint_trained_with_another_sampler_loads_without_its_grid(sampler):
-    trained = make_model(sampler=sampler)
-    model = make_model(sampler="importance", grid_resolution=4).eval()
+    trained = make_model(sampler__kind=sampler)
+    model = make_model(sampler__kind="importance", sampler__grid_resolution=4).eval()
     model.load_state_dict(trained.state_dict())
     torch.testing.assert_close(model.latent_table.mean(), trained.latent_table.mean())
     assert (model.ray_renderer.occupancy.occupied == 1).all()

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path) -> Run:
     torch.manual_seed(0)
     config = short_config(folder / "train", folder / "outputs", STEPS)
-    config.pipeline.model.use_background_field = False  # type: ignore[attr-defined]
+    config.pipeline.model.background.learned = False  # type: ignore[attr-defined]
     return load_run(train(config))
 
 
@@ -41,7 +41,7 @@ def test_density_forms_where_the_cars_are_and_nowhere_else(run: Run, folder: Pat
     inside, outside = [], []
     for view in range(len(views)):
         matte = torch.from_numpy(views.get_numpy_matte(view) / 255.0)  # type: ignore[operator]
-        accumulation = run.render(view // 2, views.cameras[view : view + 1])["accumulation"][..., 0]
+        accumulation = run.render(run.code(view // 2), views.cameras[view : view + 1])["accumulation"][..., 0]
         nearby = avg_pool2d(matte[None], 9, stride=1, padding=4)[0]
         inside.append(accumulation[matte == 1].mean())
         outside.append(accumulation[nearby == 0].mean())
@@ -58,7 +58,7 @@ def test_figures_hold_what_the_mattes_that_are_there_allow(run: Run, folder: Pat
 
 
 def test_the_background_is_white_and_opens_to_alpha(run: Run) -> None:
-    outputs = run.render(0, run.cameras[:1])
+    outputs = run.render(run.code(0), run.cameras[:1])
     assert (outputs["background"] == 1).all()
     alpha = run.model.get_rgba_image(outputs)[..., 3]
     assert alpha[0].max() < 0.5 < alpha.max()
@@ -66,7 +66,7 @@ def test_the_background_is_white_and_opens_to_alpha(run: Run) -> None:
 
 def test_pictures_show_the_class_from_all_around(run: Run) -> None:
     assert identity_sheet(run, run.open_photographs(), [0, 1], 16).shape[0] == 4 + 9 * STEP
-    assert turning_sheet(run, [0], 16).shape[0] == 4 + 7 * STEP
-    ahead, behind = list(turning(run, [0], 16, frames=2))
+    assert turning_sheet(run, run.codes[:1], 16).shape[0] == 4 + 7 * STEP
+    ahead, behind = list(turning(run, run.codes[:1], 16, frames=2))
     assert ahead.shape == (64, 32, 3) and np.abs(ahead.astype(int) - behind).max() > 20
-    assert len(list(morph(run, [0, 1], 16, frames=2))) == 2
+    assert len(list(morph(run, run.codes[:2], 16, frames=2))) == 2

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
+from nerfgen_ns.fields.foreground import ForegroundField, ForegroundFieldConfig, LatentTerms
 from nerfgen_ns.rendering.volume_rendering import normal_colors, surface_normals
 
 TERMS = LatentTerms(torch.zeros(1, 1), torch.zeros(1, 1))
@@ -14,7 +14,10 @@ class Ball(ForegroundField):
     """A soft ball around the origin, denser toward its middle."""
 
     def __init__(self) -> None:
-        super().__init__(latent_dim=1, width=1, layers=2, skip_layer=1, octaves=0)
+        super().__init__(
+            ForegroundFieldConfig(hidden_dim=1, num_layers=2, skip_connection=1, num_frequencies=0),
+            latent_dim=1,
+        )
 
     def density(self, positions: Tensor, terms: LatentTerms) -> Tensor:
         return torch.exp(-5.0 * positions.norm(dim=-1))
@@ -47,7 +50,9 @@ def test_normals_stay_within_1_and_without_density_they_are_0():
 
 
 def test_normals_leave_no_gradient_behind():
-    field = ForegroundField(latent_dim=2, width=8, layers=2, skip_layer=1, octaves=2)
+    field = ForegroundField(
+        ForegroundFieldConfig(hidden_dim=8, num_layers=2, skip_connection=1, num_frequencies=2), latent_dim=2
+    )
     normals = surface_normals(field, torch.rand(4, 3), field.latent_terms(torch.zeros(4, 2)))
     assert not normals.requires_grad
     assert all(parameter.grad is None for parameter in field.parameters())
@@ -70,7 +75,9 @@ def test_colors_of_normals_are_those_of_the_surfaces_that_are_seen_and_gray_else
 
 
 def test_where_no_surface_is_seen_all_is_gray():
-    field = ForegroundField(latent_dim=2, width=8, layers=2, skip_layer=1, octaves=2)
+    field = ForegroundField(
+        ForegroundFieldConfig(hidden_dim=8, num_layers=2, skip_connection=1, num_frequencies=2), latent_dim=2
+    )
     terms = field.latent_terms(torch.zeros(1, 2))
     colors = normal_colors(field, torch.rand(4, 3), terms, torch.zeros(4, 1))
     assert torch.equal(colors, torch.full((4, 3), 0.5))

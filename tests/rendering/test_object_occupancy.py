@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
+from nerfgen_ns.fields.foreground import ForegroundField, ForegroundFieldConfig, LatentTerms
 from nerfgen_ns.rendering.occupancy_grid import ObjectOccupancy, OccupancyGrid
 
 
@@ -20,7 +20,9 @@ class Ball(ForegroundField):
 
 @pytest.fixture
 def ball() -> Ball:
-    return Ball(latent_dim=3, width=4, layers=2, skip_layer=1, octaves=1)
+    return Ball(
+        ForegroundFieldConfig(hidden_dim=4, num_layers=2, skip_connection=1, num_frequencies=1), latent_dim=3
+    )
 
 
 def terms_of_radius(radius: float) -> LatentTerms:

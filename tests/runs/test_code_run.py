@@ -57,7 +57,7 @@ def test_the_codes_are_the_identities_of_the_run(
     for row in range(len(codes)):
         camera = made.cameras[row : row + 1]
         assert camera.metadata is not None and camera.metadata["cam_idx"].item() == row
-        assert same(made.render(row, camera), run.render(codes[row : row + 1], usual_camera(run)))
+        assert same(made.render(made.code(row), camera), run.render(codes[row : row + 1], usual_camera(run)))
 
 
 def test_a_trained_run_keeps_its_own_configuration(run: Run, trained_config: Path, written: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_pinned_identity_is_shown(written: Path, capsys: pytest.CaptureFixture
     Pin(load_config=written, identity=3).run()
     pinned = load_run(Path(capsys.readouterr().out.strip()))
     camera = pinned.cameras[:1]
-    expected = pinned.render(3, camera)
+    expected = pinned.render(pinned.code(3), camera)
     camera.metadata = None
     assert same(pinned.model.get_outputs_for_camera(camera), expected)
 

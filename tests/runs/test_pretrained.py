@@ -17,8 +17,8 @@ def test_a_run_comes_out_of_its_file_as_it_went_in(trained_config: Path, tmp_pat
     again = load_run(unpack(tmp_path / "model.safetensors", tmp_path / "run"))
     assert torch.equal(again.codes, run.codes)
     camera = run.cameras[:1]
-    for name, output in run.render(1, camera).items():
-        torch.testing.assert_close(again.render(1, camera)[name], output, rtol=0, atol=2e-3)
+    for name, output in run.render(run.code(1), camera).items():
+        torch.testing.assert_close(again.render(again.code(1), camera)[name], output, rtol=0, atol=2e-3)
     torch.testing.assert_close(again.cameras.camera_to_worlds, run.cameras.camera_to_worlds)
 
 

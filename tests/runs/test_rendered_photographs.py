@@ -22,7 +22,7 @@ def test_each_code_is_photographed_from_the_front_with_its_matte(
     dataset = open_dataset(tmp_path / "data")
     assert len(dataset) == 3
     for row in range(3):
-        outputs = run.render(row, dataset.cameras[row : row + 1])
+        outputs = run.render(run.code(row), dataset.cameras[row : row + 1])
         image, matte = dataset.get_numpy_image(row), dataset.get_numpy_matte(row)
         assert matte is not None
         assert np.abs(image / 255.0 - outputs["rgb"].numpy()).max() <= 0.51 / 255.0

@@ -31,7 +31,7 @@ def test_a_run_renders_its_identities(trained_config: Path, heads: Path) -> None
     assert run.codes.shape == (3, 96)
     assert run.data == heads
     assert run.step == 3
-    outputs = run.render(2, run.cameras[1:2])
+    outputs = run.render(run.code(2), run.cameras[1:2])
     assert outputs["rgb"].shape == (32, 32, 3)
     assert set(outputs) >= {"rgb", "foreground", "background", "accumulation", "depth", "normals"}
 
@@ -39,7 +39,7 @@ def test_a_run_renders_its_identities(trained_config: Path, heads: Path) -> None
 def test_a_row_and_its_code_render_the_same_and_another_code_does_not(trained_config: Path) -> None:
     run = load_run(trained_config)
     camera = run.cameras[:1]
-    by_row, by_code = run.render(2, camera)["rgb"], run.render(run.codes[2:3], camera)["rgb"]
+    by_row, by_code = run.render(run.code(2), camera)["rgb"], run.render(run.codes[2:3], camera)["rgb"]
     torch.testing.assert_close(by_row, by_code, rtol=0.0, atol=0.0)
     assert not torch.equal(by_row, run.render(run.codes[2:3] + 1.0, camera)["rgb"])
 
@@ -47,7 +47,7 @@ def test_a_row_and_its_code_render_the_same_and_another_code_does_not(trained_co
 def test_an_identity_that_does_not_exist_and_a_code_of_another_size_are_refused(trained_config: Path) -> None:
     run = load_run(trained_config)
     with pytest.raises(UsageError, match="identity 3 does not exist: choose one from 0 to 2"):
-        run.render(3, run.cameras[:1])
+        run.code(3)
     with pytest.raises(UsageError, match=r"4 values.*takes"):
         run.render(run.codes[:1, :4], run.cameras[:1])
 
@@ -153,7 +153,7 @@ def test_a_run_opens_from_anywhere_with_its_data_and_without(
     shutil.rmtree(moved)
     run = load_run(alone / "config.yml")
     assert torch.equal(run.cameras.camera_to_worlds, cameras)
-    assert run.render(1, run.cameras[:1])["rgb"].shape == (16, 16, 3)
+    assert run.render(run.code(1), run.cameras[:1])["rgb"].shape == (16, 16, 3)
     assert usual_camera(run).width.item() == 16
     write_rendered_photographs(run, run.codes, tmp_path / "rendered")
     with pytest.raises(UsageError, match="3 of the 3 photographs"):

@@ -42,9 +42,10 @@ def make_trainer(heads: Path, output_dir: Path, rank: int, world_size: int, **op
     # Learning rates that follow the clock are no two times the same.
     config.machine.device_type, config.training_minutes = "cpu", None
     model = config.pipeline.model
-    model.sampler, model.grid_resolution, model.num_samples, model.use_bf16 = "importance", 16, 8, False
-    config.optimizers["pose_correction"]["scheduler"].start = 0.0
-    model.pose_correction = options.pop("pose_correction", False)
+    sampler, model.use_bf16 = model.sampler, False
+    sampler.kind, sampler.grid_resolution, sampler.num_samples = "importance", 16, 8
+    config.optimizers["camera_opt"]["scheduler"].start = 0.0
+    model.camera_optimizer.mode = options.pop("camera_optimizer", "off")
     for name, value in options.items():
         setattr(config, name, value)
     torch.manual_seed(rank)
@@ -112,7 +113,7 @@ def work(heads: Path, folder: Path) -> None:
     found = {"steps": run_steps(make_trainer(heads, folder, rank, world_size), rank, world_size)}
     found["rows"] = [averaged(rows[rank], rank + 1) for rows in TOUCHED_ROWS]
     (checkpoints,) = folder.glob("outputs/*/*/*/nerfstudio_models")
-    resumed = make_trainer(heads, folder, rank, world_size, pose_correction=True, load_dir=checkpoints)
+    resumed = make_trainer(heads, folder, rank, world_size, camera_optimizer="SO3xR3", load_dir=checkpoints)
     found["resumed"] = copied(resumed)
     for step in range(2):
         resumed.train_iteration(step)
@@ -126,7 +127,7 @@ def train_by_command(heads: Path, folder: Path) -> None:
     from nerfgen_ns.training.distributed.__main__ import main
 
     sys.argv = ["distributed", *options(heads, folder), "--training-minutes", "0.003"]
-    sys.argv += ["--pipeline.model.pose-correction", "True"]
+    sys.argv += ["--pipeline.model.camera-optimizer.mode", "SO3xR3"]
     main()
 
 
@@ -134,9 +135,10 @@ def options(heads: Path, folder: Path) -> list[str]:
     """The options of a small training on processors, of any length."""
     return [
         "nerfgen-tiny", "--data", str(heads), "--output-dir", str(folder / "outputs"),
-        "--machine.device-type", "cpu", "--vis", "tensorboard", "--pipeline.model.grid-resolution", "16",
+        "--machine.device-type", "cpu", "--vis", "tensorboard",
+        "--pipeline.model.sampler.grid-resolution", "16",
         "--pipeline.datamanager.train-num-rays-per-batch", "64", "--steps-per-eval-batch", "2",
-        "--steps-per-save", "2", "--optimizers.pose-correction.scheduler.start", "0",
+        "--steps-per-save", "2", "--optimizers.camera-opt.scheduler.start", "0",
     ]  # fmt: skip
 
 
@@ -237,7 +239,7 @@ def test_a_command_leaves_one_checkpoint_that_one_process_loads(folder: Path, ra
     run = load_run(config)
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, ranks[1]["resumed"][f"_model.{name}"]), name
-    assert run.model.pose_correction.motions.weight.any()
+    assert run.model.camera_optimizer.pose_deltas.weight.any()
     (log_folder,) = {path.parent for path in folder.rglob("events.out.*") if "outputs" in path.parts}
     assert log_folder == config.parent
     assert (folder / "log").read_text().count("Training Finished") == 1

@@ -47,7 +47,7 @@ def test_training_on_a_gpu_learns_and_renders(sampler, use_bf16):
             check_volumetric(torch.device("cuda"))
         except UsageError as error:
             pytest.skip(str(error))
-    model = make_model(sampler=sampler, use_bf16=use_bf16, device="cuda").cuda().train()
+    model = make_model(sampler__kind=sampler, use_bf16=use_bf16, device="cuda").cuda().train()
     assert isinstance(model.ray_renderer, VolumetricRenderer) == (sampler == "volumetric")
     losses = steps(model, 60)
     assert losses[-1] < losses[0]

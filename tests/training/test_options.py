@@ -96,7 +96,11 @@ def edges(count: int) -> Iterator[Any]:
 def test_most_options_are_among_those_that_are_drawn():
     names = {named(place) for place, _, _ in OPTIONS}
     assert len(names) > 80
-    assert {"pipeline.model.width", "steps_per_eval_image", "optimizers.fields.optimizer.lr"} <= names
+    assert {
+        "pipeline.model.foreground.hidden_dim",
+        "steps_per_eval_image",
+        "optimizers.fields.optimizer.lr",
+    } <= names
 
 
 @pytest.mark.parametrize("chosen", [*pairs(6), *edges(9)])

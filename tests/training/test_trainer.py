@@ -191,7 +191,7 @@ def test_a_checkpoint_of_another_configuration_ends_the_command_with_one_line(co
     trainer = set_up(config)
     trainer.save_checkpoint(1)
     capsys.readouterr()
-    config.pipeline.model.width = 32
+    config.pipeline.model.foreground.hidden_dim = 32
     with pytest.raises(SystemExit) as exit_:
         set_up(config, load_dir=trainer.checkpoint_dir)
     assert exit_.value.code == 2
@@ -269,8 +269,8 @@ def test_an_interruption_before_training_says_so_and_leaves_nothing_behind(confi
             lambda config: setattr(config.pipeline.datamanager.pixel_sampler, "pixels_per_image", 0),
         ),
         (
-            "--pipeline.model.sampler volumetric",
-            lambda config: setattr(config.pipeline.model, "sampler", "volumetric"),
+            "--pipeline.model.sampler.kind volumetric",
+            lambda config: setattr(config.pipeline.model.sampler, "kind", "volumetric"),
         ),
         ("--machine.device-type cuda", lambda config: setattr(config.machine, "device_type", "cuda")),
     ],
@@ -377,7 +377,7 @@ def test_going_on_with_more_photographs_of_the_same_identities_names_both_number
     for name, identities in (("few", [0, 1]), ("more", [0, 1, 1])):
         data = make_prepared([(12, 12)] * len(identities), name=name, identities=identities)
         runs.append(short_config(data, tmp_path / "out", 3, small=True))
-        runs[-1].pipeline.model.pose_correction = True
+        runs[-1].pipeline.model.camera_optimizer.mode = "SO3xR3"
     trainer = set_up(runs[0])
     trainer.save_checkpoint(1)
     capsys.readouterr()

@@ -74,7 +74,7 @@ def test_a_panel_sets_photographs_beside_what_the_model_makes_of_them(trained):
     for column in range(3):
         camera = photographs.cameras[column : column + 1]
         camera.rescale_output_resolution(SIZE / 32)
-        render = view.render(column, camera)
+        render = view.render(view.code(column), camera)
         seen, matte = photographs.get_numpy_image(column), photographs.get_numpy_matte(column)
         expected = {
             PHOTOGRAPH: resize(seen, SIZE),
@@ -125,7 +125,7 @@ def test_the_scalars_are_logged_and_the_latent_norm_is_that_of_all_rows(trained,
     rows = trained.pipeline.model.latent_table.codes.weight.detach().numpy()
     by_hand = np.mean([np.sqrt((row.astype(np.float64) ** 2).sum()) for row in rows])
     assert scalar(events, "Train Metrics Dict/latent_norm", STEPS - 1) == pytest.approx(by_hand, rel=1e-5)
-    mult = trained.config.pipeline.model.hard_surface_loss_mult
+    mult = trained.config.pipeline.model.losses.hard_surface_loss_mult
     for step in range(STEPS):
         value = scalar(events, "Train Metrics Dict/hard_surface", step)
         weighted = scalar(events, "Train Loss Dict/hard_surface_loss", step)

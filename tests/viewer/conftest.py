@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
-from nerfstudio.data.scene_box import SceneBox
 from viser import ViserServer
 
-from nerfgen_ns.model.config import NerfgenModelConfig
 from nerfgen_ns.model.model import NerfgenModel
+from nerfgen_ns.viewer.choice import ViewerPanelConfig
 from nerfgen_ns.viewer.panel import ViewerPanel
 from tests.helpers.panel_viewer import DIMENSION, IDENTITIES, ROWS, CallsAtOnce, Client, Frustum
+from tests.helpers.small_models import make_model
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,7 @@ def callbacks(request, server, monkeypatch) -> str:
 
 @pytest.fixture
 def model() -> NerfgenModel:
-    config = NerfgenModelConfig(
-        latent_dim=DIMENSION, width=16, layers=3, skip_layer=1, octaves=2, num_samples=8, sampler="uniform",
-        background_width=16, background_layers=2, background_octaves=1, latent_init_std=1.0, use_bf16=False,
-    )  # fmt: skip
-    box = SceneBox(aabb=torch.tensor([[-1.0] * 3, [1.0] * 3]))
-    return config.setup(scene_box=box, num_train_data=9, metadata={"num_identities": IDENTITIES}).eval()
+    return make_model(IDENTITIES, latent_dim=DIMENSION, sampler__kind="uniform", num_train_data=9).eval()
 
 
 @pytest.fixture
@@ -73,6 +68,7 @@ def viewer(server, model, tmp_path) -> SimpleNamespace:
         client=client,
         actions=actions,
     )
+    model.viewer_panel = ViewerPanel(ViewerPanelConfig())
     model.viewer_panel._setup(viewer)
     return viewer
 

@@ -10,13 +10,18 @@ from nerfstudio.cameras.rays import RayBundle
 
 from nerfgen_ns.latents.code_files import read_codes, write_codes
 from nerfgen_ns.latents.latent_space import LatentSpace
-from nerfgen_ns.viewer.panel import NEARER
+from nerfgen_ns.viewer.choice import ViewerPanelConfig
+from nerfgen_ns.viewer.panel import NEARER, ViewerPanel
 from tests.helpers.panel_viewer import DIMENSION, ROWS, picture, picture_of, press, upload
 
 
-def test_a_model_without_a_viewer_has_a_panel_that_asks_nothing(model):
+def test_a_panel_without_a_viewer_asks_nothing(model):
     rays = RayBundle(torch.zeros(1, 3), torch.ones(1, 3), torch.ones(1, 1), metadata={"cam_idx": 1})
+    assert model.viewer_panel is None
+    expected = model.get_outputs(model.collider(rays))["rgb"]
+    model.viewer_panel = ViewerPanel(ViewerPanelConfig())
     assert model.viewer_panel.shown(rays) == (None, None)
+    assert torch.equal(model.get_outputs(model.collider(rays))["rgb"], expected)
 
 
 def test_the_panel_opens_on_what_nerfstudio_shows(model, panel):

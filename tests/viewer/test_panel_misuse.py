@@ -7,6 +7,7 @@ from viser._gui_handles import UploadedFile
 
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.latents.code_files import write_codes
+from nerfgen_ns.viewer.choice import ViewerPanelConfig
 from nerfgen_ns.viewer.panel import ViewerPanel
 from tests.helpers.panel_viewer import DIMENSION, picture, press
 
@@ -69,7 +70,7 @@ def test_a_save_that_fails_is_said(viewer, panel, monkeypatch):
 def test_a_table_of_one_identity_has_a_panel_without_directions(viewer, model):
     model.latent_table = type(model.latent_table)(1, DIMENSION)
     viewer.viser_server.gui.reset()
-    model.viewer_panel = ViewerPanel()
+    model.viewer_panel = ViewerPanel(ViewerPanelConfig())
     model.viewer_panel._setup(viewer)
     assert model.viewer_panel._controls.amounts == []
     for source in SOURCES_AND_NONSENSE:

@@ -169,8 +169,8 @@ def _training_cameras(run: Run, training: TrainingFolder) -> dict[str, Float[np.
     """The cameras of the photographs that trained, by their file and by that which they were cropped from."""
     folder = training.trained
     matrices = folder.dataset.cameras.camera_to_worlds
-    if run.model.pose_correction is not None:
-        matrices = run.model.pose_correction.move_cameras(matrices)
+    if run.model.camera_optimizer is not None:
+        matrices = run.model.camera_optimizer.move_cameras(matrices)
     cameras = {}
     for number in folder.chosen:
         frame = folder.frames[number]
