@@ -46,7 +46,8 @@ from nerfgen_ns.dataset_format.transforms import read_frames
 from nerfgen_ns.inversion.refit import prepare_from_run, refit_cameras
 from nerfgen_ns.metrics.depth import depth_correlation, shrink_depth, z_depth
 from nerfgen_ns.metrics.images import foreground_psnr
-from nerfgen_ns.runs.run import Run, load_run
+from nerfgen_ns.runs.loading import load_run
+from nerfgen_ns.runs.run import Run
 from nerfgen_ns.training.checkpoints import FOLDER, checkpoints_in
 from nerfgen_ns.utils.console import progress_bar
 from nerfgen_ns.utils.files import write_json

@@ -23,7 +23,7 @@ from nerfgen_ns.errors import exit_with_one_line
 from nerfgen_ns.evaluation.views_with_truth import evaluate_views
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.inversion import fit
-from nerfgen_ns.runs.run import load_run
+from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.utils.console import progress_bar
 from nerfgen_ns.utils.files import read_json, write_json
 

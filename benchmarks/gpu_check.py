@@ -250,7 +250,7 @@ class GpuCheck:
         import numpy as np
 
         from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
-        from nerfgen_ns.runs.run import load_run
+        from nerfgen_ns.runs.loading import load_run
 
         run = load_run(self.output_dir / "runs/check/nerfgen-tiny/first/config.yml")
         model, field = run.model, run.model.foreground_field

@@ -24,7 +24,8 @@ from nerfgen_ns.datamanagers.dataset import NerfgenDataset, open_dataset
 from nerfgen_ns.meshing.extraction import SURFACE_LEVEL, extract_mesh
 from nerfgen_ns.meshing.field import object_field
 from nerfgen_ns.meshing.mesh import Mesh
-from nerfgen_ns.runs.run import Run, load_run
+from nerfgen_ns.runs.loading import load_run
+from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.files import write_json
 
 SUBPIXELS = 4

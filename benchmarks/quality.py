@@ -24,7 +24,7 @@ from rich.table import Table
 from benchmarks.machine import RECORD, record_of_run, shown_path
 from nerfgen_ns.evaluation.renders import evenly
 from nerfgen_ns.evaluation.views_with_truth import evaluate_views
-from nerfgen_ns.runs.run import load_run
+from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.utils.files import write_json
 from nerfgen_ns.utils.images import write_image
 from nerfgen_ns.visualization.contact_sheets import identity_sheet, turning_sheet

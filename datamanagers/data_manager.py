@@ -29,7 +29,7 @@ from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSampler, Imagewi
 from nerfgen_ns.datamanagers.pixel_store import BYTES_OF_PIXEL, FilePixelStore, PixelStore
 from nerfgen_ns.datamanagers.ray_generator import PixelRays
 from nerfgen_ns.dataset_format.transforms import transforms_path
-from nerfgen_ns.errors import UsageError, exit_with_one_line
+from nerfgen_ns.errors import UsageError
 from nerfgen_ns.utils.files import writable_cache_folder
 
 Item = TypeVar("Item")
@@ -123,10 +123,9 @@ class RecordedImages(FixedIndicesEvalDataloader):
     """All images, one after another, to be compared with renders: none may be missing."""
 
     def __iter__(self) -> RecordedImages:  # type: ignore[override]
-        with exit_with_one_line():
-            digests = self.input_dataset.metadata["digests"]
-            if digests is not None:
-                check_files(self.input_dataset.image_filenames, digests)
+        digests = self.input_dataset.metadata["digests"]
+        if digests is not None:
+            check_files(self.input_dataset.image_filenames, digests)
         return super().__iter__()
 
 
@@ -144,8 +143,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
     eval_pixel_sampler: PixelSampler
 
     def __init__(self, config: NerfgenDataManagerConfig, *args: Any, **kwargs: Any) -> None:
-        with exit_with_one_line():
-            super().__init__(config, *args, **kwargs)
+        super().__init__(config, *args, **kwargs)
         self.train_dataparser_outputs = self.train_dataset._dataparser_outputs
 
     @cached_property
@@ -206,11 +204,10 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         identity, so that the model shows the same one on all of them.
         """
         self.train_count += 1
-        with exit_with_one_line():
-            if self.train_batches is not None and self.training:
-                batch = self.train_batches.next()
-            else:
-                batch = self.train_pixel_sampler.sample(self.train_pixels)
+        if self.train_batches is not None and self.training:
+            batch = self.train_batches.next()
+        else:
+            batch = self.train_pixel_sampler.sample(self.train_pixels)
         ray_bundle = self.train_rays(batch["indices"])
         if not self.training:
             ray_bundle.metadata.pop("cam_idx")
@@ -236,8 +233,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         return FilePixelStore(dataset, images, self.config.pixel_folder or writable_cache_folder() / "pixels")
 
     def _pixels(self, dataset: NerfgenDataset, images: np.ndarray, rays: int) -> tuple[Any, Any, PixelRays]:
-        with exit_with_one_line():
-            store = self.make_store(dataset, images)
+        store = self.make_store(dataset, images)
         return store, self._get_pixel_sampler(dataset, rays), PixelRays(dataset.cameras.to(self.device))
 
     def _read_ahead(self) -> Prefetched[dict[str, Tensor]]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -94,12 +92,10 @@ class NerfgenDataParser(Nerfstudio):
 
         Nothing is prepared for a run that is opened.
         """
-        run_dir, data = self.config.run_dir, self.config.data
-        kept = None if run_dir is None else read_record(run_dir)
-        if run_dir is None:
+        data = self.config.data
+        if self.config.run_dir is None:
             return self._read_folder(find_prepared(data), given=str(data))
-        if kept is None:
-            return self._read_folder(data_of_old_run(data, run_dir), given=str(data))
+        kept = read_record(self.config.run_dir)
         if kept.given == str(data):
             return kept
         # `ns-render dataset --data` shows the run's identities by other cameras.
@@ -107,14 +103,13 @@ class NerfgenDataParser(Nerfstudio):
 
     def _read_folder(self, data: Path, given: str) -> DataRecord:
         path = transforms_path(data)
-        with without_collection():
-            transforms = read_json(path)
-            frames = read_frames(path)
-            rows = rows_of_frames(frames)
-            of_file = {
-                path.parent / frame["file_path"]: (row, frame.get("identity", place), frame.get("source"))
-                for place, (frame, row) in enumerate(zip(frames, rows, strict=True))
-            }
+        transforms = read_json(path)
+        frames = read_frames(path)
+        rows = rows_of_frames(frames)
+        of_file = {
+            path.parent / frame["file_path"]: (row, frame.get("identity", place), frame.get("source"))
+            for place, (frame, row) in enumerate(zip(frames, rows, strict=True))
+        }
         class_name = transforms.get("class_name")
         # nerfstudio reads the file once more: two copies of many landmarks need not exist together.
         del frames, transforms
@@ -122,8 +117,7 @@ class NerfgenDataParser(Nerfstudio):
         # Cameras are kept at the size of the files, and made smaller in `DataRecord.outputs`.
         self.config, self.downscale_factor = replace(self.config, data=data), 1
         try:
-            with without_collection():
-                outputs = super()._generate_dataparser_outputs("train")
+            outputs = super()._generate_dataparser_outputs("train")
         except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UsageError(f"{path}: {' '.join(str(error).split())}; prepare the folder again") from error
         finally:
@@ -147,27 +141,12 @@ class NerfgenDataParser(Nerfstudio):
             transform=outputs.dataparser_transform,
             scale=float(outputs.dataparser_scale),
             class_name=class_name if isinstance(class_name, str) else None,
-            canonical_landmarks=landmarks if landmarks.is_file() else None,
+            canonical_landmarks=read_json(landmarks) if landmarks.is_file() else None,
         )
 
     def _get_fname(self, filepath: Path, data_dir: Path, downsample_folder_prefix: str = "images_") -> Path:
         """The file itself: images are made smaller as they are read, without folders of smaller copies."""
         return data_dir / filepath
-
-
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """Within the block Python looks for no cycles of objects.
-
-    Among the numbers of a large transforms.json there are none, and looking takes longer than reading them.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def evenly_spread(count: int, fraction: float) -> Int[np.ndarray, "chosen"]:
@@ -239,25 +218,6 @@ def prepared_copy_of(photographs: Path) -> Path:
     """Where `find_prepared` prepares a plain folder of photographs: in the user's cache folder."""
     digest = hashlib.sha256(os.fsencode(photographs.resolve())).hexdigest()[:12]
     return cache_folder() / f"{photographs.resolve().name}-{digest}"
-
-
-def data_of_old_run(data: Path, run_dir: Path) -> Path:
-    """The folder to read for a run that has kept nothing of its photographs; nothing is prepared.
-
-    A relative path is looked for from the run folder upwards, since it was given where the run folder's
-    path began, and then from the current folder.
-
-    Raises:
-        UsageError: there is none.
-    """
-    above = [] if data.is_absolute() else [folder / data for folder in run_dir.resolve().parents]
-    try:
-        return prepared_already([*above, data])
-    except UsageError as error:
-        raise UsageError(
-            f"{run_dir}: its photographs were in {data}, and this run has kept nothing of them; put them "
-            "back, or call the command from the folder in which you trained"
-        ) from error
 
 
 def prepared_already(tried: Sequence[Path]) -> Path:

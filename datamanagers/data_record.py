@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import os
-import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from nerfgen_ns.dataset_format.transforms import read_frames, rows_of_frames, transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.utils.files import replace_file
+from nerfgen_ns.utils.files import read_json, replace_file, write_json
 
 if TYPE_CHECKING:
     from nerfgen_ns.datamanagers.dataset import NerfgenDataset
@@ -177,8 +176,8 @@ class DataRecord:
     """The same for lengths."""
     class_name: str | None
     """What the class is called."""
-    canonical_landmarks: Path | None
-    """The file with the class's landmarks, where it has any."""
+    canonical_landmarks: dict[str, Any] | None
+    """The contents of the class's canonical_landmarks.json, where it has any."""
     fingerprint: Fingerprint | None = None
     """What tells the photographs from others; None of data that no run has kept."""
 
@@ -240,13 +239,25 @@ def write_record(folder: Path, record: DataRecord, fingerprint: Fingerprint) -> 
         # Files of the folder move with it.
         return [str(file.relative_to(root) if file.is_relative_to(root) else file) for file in files]
 
-    text = {
-        "format": FORMAT,
-        "given": record.given,
+    text, arrays = parts_of(replace(record, fingerprint=fingerprint))
+    places = {
         "data": str(record.data.resolve()),
         "beside": os.path.relpath(record.data.resolve(), folder.resolve()),
         "images": named(record.images),
         "mattes": None if record.mattes is None else named(record.mattes),
+    }
+    with replace_file(folder / RECORD) as temporary:
+        encoded = np.frombuffer(json.dumps({**text, **places}, ensure_ascii=False).encode(), dtype=np.uint8)
+        np.savez_compressed(temporary, text=encoded, **arrays)
+    if record.canonical_landmarks is not None:
+        write_json(folder / CANONICAL_LANDMARKS, record.canonical_landmarks)
+
+
+def parts_of(record: DataRecord) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a record holds beside places of files, as JSON and as arrays; see `record_of`."""
+    text = {
+        "format": FORMAT,
+        "given": record.given,
         "sources": record.sources,
         "identities": record.identities,
         "class_name": record.class_name,
@@ -260,55 +271,67 @@ def write_record(folder: Path, record: DataRecord, fingerprint: Fingerprint) -> 
         **{name: getattr(cameras, name).numpy() for name in INTRINSICS},
         "scene_box": record.scene_box.numpy(),
         "transform": record.transform.numpy(),
-        **{name: tensor.numpy() for name, tensor in fingerprint.tensors("fingerprint.").items()},
     }
     if cameras.distortion_params is not None:
         arrays["distortion_params"] = cameras.distortion_params.numpy()
-    with replace_file(folder / RECORD) as temporary:
-        encoded = np.frombuffer(json.dumps(text, ensure_ascii=False).encode(), dtype=np.uint8)
-        np.savez_compressed(temporary, text=encoded, **arrays)
-    if record.canonical_landmarks is not None:
-        with replace_file(folder / CANONICAL_LANDMARKS) as temporary:
-            shutil.copyfile(record.canonical_landmarks, temporary)
+    if record.fingerprint is not None:
+        fingerprint = record.fingerprint.tensors("fingerprint.")
+        arrays |= {name: tensor.numpy() for name, tensor in fingerprint.items()}
+    return text, arrays
 
 
-def read_record(folder: Path) -> DataRecord | None:
-    """What the run in a folder has kept; None of a run that kept nothing. Nothing is unpickled.
+def read_record(folder: Path) -> DataRecord:
+    """What the run in a folder has kept. Nothing is unpickled.
 
     The photographs are looked for where they are from the run folder, as both may have been moved together,
     and then where they were in training.
 
     Raises:
+        UsageError: the folder has kept nothing.
         NerfgenError: the file is damaged.
     """
     path = folder / RECORD
     if not path.is_file():
-        return None
+        raise UsageError(f"{path}: not there, and without it a run cannot be opened; copy the run as a whole")
+    landmarks = folder / CANONICAL_LANDMARKS
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         text = json.loads(arrays.pop("text").tobytes().decode())
-        return _record_of(text, arrays, folder)
+        before, beside = Path(text["data"]), Path(os.path.normpath(folder / text["beside"]))
+        data = beside if transforms_path(beside).is_file() else before
+        root = transforms_path(data).parent
+        return record_of(
+            text,
+            arrays,
+            data=data,
+            images=[root / name for name in text["images"]],
+            mattes=text["mattes"] and [root / name for name in text["mattes"]],
+            canonical_landmarks=read_json(landmarks) if landmarks.is_file() else None,
+        )
     except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise NerfgenError(
             f"{path}: is damaged ({error}); copy the whole run folder again, or train again"
         ) from error
 
 
-def _record_of(text: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path) -> DataRecord:
+def record_of(text: Mapping[str, Any], arrays: Mapping[str, np.ndarray], **places: Any) -> DataRecord:
+    """Put a record together of the two results of `parts_of`.
+
+    Args:
+        text: JSON.
+        arrays: by their names.
+        places: the fields of `DataRecord` that name files, and the canonical landmarks.
+
+    Raises:
+        KeyError, TypeError, ValueError: something is missing, or is of another kind or format.
+    """
     if text["format"] != FORMAT:
         raise ValueError(f"its format is {text['format']}, not {FORMAT}")
-    before, beside = Path(text["data"]), Path(os.path.normpath(folder / text["beside"]))
-    data = beside if transforms_path(beside).is_file() else before
-    root = transforms_path(data).parent
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     intrinsics: dict[str, Any] = {name: tensors[name] for name in INTRINSICS}
-    landmarks = folder / CANONICAL_LANDMARKS
     return DataRecord(
-        data=data,
         given=text["given"],
-        images=[root / name for name in text["images"]],
-        mattes=text["mattes"] and [root / name for name in text["mattes"]],
         sources=text["sources"],
         rows=arrays["rows"],
         identities=text["identities"],
@@ -322,8 +345,8 @@ def _record_of(text: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path
         transform=tensors["transform"],
         scale=text["scale"],
         class_name=text["class_name"],
-        canonical_landmarks=landmarks if landmarks.is_file() else None,
         fingerprint=Fingerprint.of_tensors(tensors, "fingerprint."),
+        **places,
     )
 
 

@@ -18,6 +18,6 @@ def load(load_config: Path | str) -> ClassModel:
     """
     # nerfstudio's commands import this package to find its methods: torch comes when it is needed.
     from nerfgen_ns.class_model import ClassModel
-    from nerfgen_ns.runs.run import load_run
+    from nerfgen_ns.runs.loading import load_run
 
     return ClassModel(load_run(Path(load_config)))

@@ -93,6 +93,21 @@ class ClassModel:
         """
         return self.run.render(code.reshape(1, -1), self.camera() if camera is None else camera)
 
+    def save(self, path: Path | str, thumbnails: bool = False) -> None:
+        """Write the class model as one file that `nerfgen_ns.load` and every command take.
+
+        Args:
+            path: the file, which ends in .safetensors. It holds tensors and JSON, nothing to execute.
+            thumbnails: whether to put a small picture of each training photograph into it.
+
+        Raises:
+            UsageError: the path ends in something else, or the thumbnails' photographs are gone.
+            NerfgenError: the file cannot be written.
+        """
+        from nerfgen_ns.runs.pack import write_pack
+
+        write_pack(self.run, Path(path), thumbnails)
+
     def fit(self, images: Sequence[Path | str], config: FitConfig | None = None) -> Found:
         """Find the latent codes of photographs, all of them together.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
+from nerfstudio.configs.base_config import LoggingConfig, MachineConfig
 from nerfstudio.engine.optimizers import OptimizerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
@@ -19,7 +19,6 @@ from nerfgen_ns.rendering.ray_renderers import SamplerConfig
 from nerfgen_ns.training.optimizers import BudgetDecayConfig, FusedAdamConfig, MuonConfig, RowAdamConfig
 from nerfgen_ns.training.pipeline import NerfgenPipelineConfig
 from nerfgen_ns.training.trainer import NerfgenTrainerConfig
-from nerfgen_ns.viewer.choice import ViewerPanelConfig
 
 CAMERA_LR = 4e-4
 """Learning rate of the camera optimizer, in radians; Adam rotates by about as much a step."""
@@ -46,12 +45,6 @@ def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) ->
     }
 
 
-def viewer() -> ViewerConfig:
-    """nerfstudio's viewer, reachable from this machine alone unless asked otherwise."""
-    # Cameras stand far away, for a scene of this size: the usual scale draws their photographs too small.
-    return ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 15, camera_frustum_scale=0.7)
-
-
 def machine() -> MachineConfig:
     """The graphics processor where there is one, and the processor elsewhere."""
     return MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu")
@@ -71,11 +64,9 @@ nerfgen = MethodSpecification(
             datamanager=NerfgenDataManagerConfig(
                 train_num_rays_per_batch=16_384, eval_num_rays_per_batch=4_096
             ),
-            viewer_panel=ViewerPanelConfig(),
             model=NerfgenModelConfig(),
         ),
         optimizers=optimizers(FusedAdamConfig(lr=5e-4, eps=1e-15), latent_lr=2e-3, final_ratio=0.2),
-        viewer=viewer(),
         vis="viewer",
     ),
     description="A class of objects from single photographs: 8×256 networks, for a GPU.",
@@ -94,11 +85,9 @@ nerfgen_hq = MethodSpecification(
             datamanager=NerfgenDataManagerConfig(
                 train_num_rays_per_batch=16_384, eval_num_rays_per_batch=4_096
             ),
-            viewer_panel=ViewerPanelConfig(),
             model=NerfgenModelConfig(latent_dim=2048, foreground=ForegroundFieldConfig(hidden_dim=1024)),
         ),
         optimizers=optimizers(FusedAdamConfig(lr=5e-4, eps=1e-15), latent_lr=5e-4, final_ratio=0.2),
-        viewer=viewer(),
         vis="viewer",
     ),
     description="The paper's largest networks, 8×1024 with codes of 2048, for large GPUs.",
@@ -121,7 +110,6 @@ nerfgen_tiny = MethodSpecification(
                 eval_num_rays_per_batch=768,
                 pixel_sampler=ImagewisePixelSamplerConfig(pixels_per_image=4, background_redraw_fraction=0.8),
             ),
-            viewer_panel=ViewerPanelConfig(),
             model=NerfgenModelConfig(
                 latent_dim=96,
                 foreground=ForegroundFieldConfig(
@@ -135,7 +123,6 @@ nerfgen_tiny = MethodSpecification(
             ),
         ),
         optimizers=optimizers(MuonConfig(lr=1.2e-2), latent_lr=6e-3, final_ratio=0.1),
-        viewer=viewer(),
         vis="viewer",
     ),
     description="Minutes on two processor cores: small networks, samples only where the class is.",

@@ -7,7 +7,8 @@ import nerfgen_ns
 from nerfgen_ns.class_model import ClassModel
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.inversion.config import FitConfig
-from nerfgen_ns.runs.pretrained import HEADS, unpack
+from nerfgen_ns.runs.code_runs import unpack
+from nerfgen_ns.runs.pack import HEADS
 
 
 @pytest.fixture(scope="module")

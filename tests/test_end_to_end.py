@@ -222,7 +222,7 @@ def test_ns_eval_judges_every_photograph(run, tmp_path):
 
 
 def test_a_camera_path_shows_the_identity_asked_for(run, tmp_path):
-    from nerfgen_ns.runs.run import load_run
+    from nerfgen_ns.runs.loading import load_run
 
     names = ["rgb", "depth", "normals", "accumulation", "foreground", "background"]
     run.call(

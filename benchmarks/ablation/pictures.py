@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
-from nerfgen_ns.runs.run import load_run
+from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.utils.images import contact_sheet, to_bytes
 
 YAWS = (-40.0, 0.0, 40.0)

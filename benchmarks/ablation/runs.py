@@ -34,7 +34,8 @@ from nerfgen_ns.evaluation.views_with_truth import (
     read_views,
 )
 from nerfgen_ns.model.config import NerfgenModelConfig
-from nerfgen_ns.runs.run import Run, load_run
+from nerfgen_ns.runs.loading import load_run
+from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.files import read_json, write_json
 
 NEVER = "1000000"

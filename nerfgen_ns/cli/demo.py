@@ -61,9 +61,9 @@ class Demo:
         Stages(self).run()
 
     def _view(self) -> None:
-        from nerfstudio.scripts.viewer.run_viewer import RunViewer
-
-        from nerfgen_ns.runs.pretrained import HEADS, unpack
+        from nerfgen_ns.cli.view import View
+        from nerfgen_ns.runs.code_runs import unpack
+        from nerfgen_ns.runs.pack import HEADS
 
         if self.class_name != "heads":
             raise UsageError(
@@ -72,7 +72,7 @@ class Demo:
             )
         load_config = unpack(HEADS, self.output_dir / "shipped")
         print(f"run: {load_config}")
-        RunViewer(load_config=load_config).main()
+        View(load_config).run()
 
     def _claim_folder(self) -> None:
         from nerfgen_ns.utils.files import read_json, write_json
@@ -130,7 +130,7 @@ class Stages:
     @cached_property
     def loaded_run(self) -> Run:
         """The trained run."""
-        from nerfgen_ns.runs.run import load_run
+        from nerfgen_ns.runs.loading import load_run
 
         return load_run(self.training.load_config)
 

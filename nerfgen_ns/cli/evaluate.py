@@ -49,7 +49,7 @@ class Evaluate(EvaluationConfig):
 
         from nerfgen_ns.evaluation.evaluate import evaluate
         from nerfgen_ns.evaluation.report import as_json, write_page
-        from nerfgen_ns.runs.run import load_run
+        from nerfgen_ns.runs.loading import load_run
         from nerfgen_ns.utils.console import progress_bar
         from nerfgen_ns.utils.files import write_json
 

@@ -42,7 +42,7 @@ class Fit(FitConfig):
             NerfgenError: no photograph can be used, or the folder cannot be written.
         """
         from nerfgen_ns.inversion.inversion import fit
-        from nerfgen_ns.runs.run import load_run
+        from nerfgen_ns.runs.loading import load_run
         from nerfgen_ns.utils.console import progress_bar
 
         config = FitConfig(**{field.name: getattr(self, field.name) for field in fields(FitConfig)})

@@ -15,9 +15,11 @@ from nerfgen_ns.cli.evaluate import Evaluate
 from nerfgen_ns.cli.fit import Fit
 from nerfgen_ns.cli.mesh import Mesh
 from nerfgen_ns.cli.morph import Morph
+from nerfgen_ns.cli.pack import Pack
 from nerfgen_ns.cli.pin import Pin
 from nerfgen_ns.cli.prepare import Prepare
 from nerfgen_ns.cli.sample import Sample
+from nerfgen_ns.cli.view import View
 from nerfgen_ns.errors import NerfgenError, exit_with_one_line
 from nerfgen_ns.utils.console import show_on_any_console
 
@@ -29,7 +31,9 @@ Command = (
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Morph, tyro.conf.subcommand("morph")]
     | Annotated[Mesh, tyro.conf.subcommand("mesh")]
+    | Annotated[View, tyro.conf.subcommand("view")]
     | Annotated[Pin, tyro.conf.subcommand("pin")]
+    | Annotated[Pack, tyro.conf.subcommand("pack")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 DESCRIPTION = """A class of objects in 3D from single photographs, inside nerfstudio.

@@ -59,7 +59,7 @@ class Mesh:
             NerfgenError: there is nothing above the level, or the file cannot be written.
         """
         self._check()
-        from nerfgen_ns.runs.run import load_run
+        from nerfgen_ns.runs.loading import load_run
 
         run = load_run(self.load_config)
         self._write(run, self._code(run))

@@ -50,7 +50,7 @@ class Morph:
             NerfgenError: the film cannot be written.
         """
         from nerfgen_ns.latents.latent_space import way
-        from nerfgen_ns.runs.run import load_run
+        from nerfgen_ns.runs.loading import load_run
         from nerfgen_ns.utils.console import counted, progress_bar
         from nerfgen_ns.utils.images import check_film, to_bytes, write_film
         from nerfgen_ns.visualization.contact_sheets import morphing

@@ -29,20 +29,22 @@ class Pin:
         """
         import yaml
 
-        from nerfgen_ns.runs.run import count_identities, read_config
+        from nerfgen_ns.runs.loading import read_checkpoint, read_config_nodes
+        from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT
         from nerfgen_ns.utils.files import write_text
 
-        config = read_config(self.load_config)
-        identities = count_identities(config)
+        config = read_config_nodes(self.load_config)
+        identities = len(read_checkpoint(self.load_config)["pipeline"][CODES_IN_CHECKPOINT])
         if not 0 <= self.identity < identities:
             raise UsageError(
                 f"--identity {self.identity}: the run has {identities} identities; "
                 f"choose one from 0 to {identities - 1}"
             )
-        config.pipeline.model.identity = self.identity  # type: ignore[attr-defined]
-        # The new file is found where it is, as the run's own.
-        config.run_dir = config.load_step = None
-        config.pipeline.datamanager.dataparser.run_dir = None  # type: ignore[attr-defined]
+        # Changed as text: what else the file says stays as it is, and nothing that it names is called.
+        node: yaml.Node = config
+        for name in ("pipeline", "model", "identity"):
+            node = next(value for key, value in node.value if key.value == name)
+        node.tag, node.value = "tag:yaml.org,2002:int", str(self.identity)
         path = self.load_config.parent / f"config_identity_{self.identity}.yml"
-        write_text(path, yaml.dump(config))
+        write_text(path, yaml.serialize(config))
         print(path)

@@ -54,7 +54,7 @@ class Sample:
             NerfgenError: the folder cannot be written.
         """
         from nerfgen_ns.latents.latent_space import LatentSpace
-        from nerfgen_ns.runs.run import load_run
+        from nerfgen_ns.runs.loading import load_run
         from nerfgen_ns.utils.files import replace_folder
 
         if self.num_samples < 1:

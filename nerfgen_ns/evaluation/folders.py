@@ -204,8 +204,7 @@ def open_training_folder(run: Run, downscale_factor: int) -> TrainingFolder:
         UsageError: it cannot be read any more.
     """
     folder = open_test_folder(run.photographs, "training", downscale_factor)
-    dataparser: Any = run.config.pipeline.datamanager.dataparser  # type: ignore[attr-defined]
-    aside = evenly_spread(len(folder.frames), dataparser.eval_fraction)
+    aside = evenly_spread(len(folder.frames), run.eval_fraction)
     trained = np.setdiff1d(np.arange(len(folder.frames)), aside).tolist()
     metadata: Any = folder.dataset.cameras.metadata
     learned = {int(row) for row in metadata["cam_idx"][trained]}

@@ -19,7 +19,7 @@ from torch import Tensor
 from nerfgen_ns.evaluation.folders import TestFolder, TrainingFolder, open_test_folder
 from nerfgen_ns.evaluation.protocol import Progress
 from nerfgen_ns.inversion.config import FitConfig
-from nerfgen_ns.inversion.inputs import canonical_landmarks_of, write_folder
+from nerfgen_ns.inversion.inputs import write_folder
 from nerfgen_ns.inversion.inversion import Stages, find, silent
 from nerfgen_ns.metrics.depth import z_depth
 from nerfgen_ns.preprocessing.report.prepare_report import Rejection
@@ -170,7 +170,7 @@ def capture_photographs(
     """
     looked_at = replace(config, downscale_factor=downscale_factor)
     found = find(run, [photographs], looked_at, work, stages)
-    write_folder(found.photographs, work / "photographs-with-cameras", canonical_landmarks_of(run))
+    write_folder(found.photographs, work / "photographs-with-cameras", run.record.canonical_landmarks)
     codes = found.codes.detach()[[photograph.identity for photograph in found.photographs]]
     return open_test_folder(work / "photographs-with-cameras", name, downscale_factor, codes), found.rejected
 

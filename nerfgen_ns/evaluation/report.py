@@ -24,7 +24,7 @@ def as_json(run: Run, load_config: Path, config: EvaluationConfig, outcome: Outc
     return {
         "run": {
             "config": str(load_config),
-            "method": run.config.method_name,
+            "method": run.method_name,
             "step": run.step,
             "identities": len(run.codes),
             "data": str(run.data),

@@ -88,13 +88,15 @@ def read_photographs(path: Path) -> list[Photograph]:
     return photographs
 
 
-def write_folder(photographs: Sequence[Photograph], folder: Path, canonical_landmarks: Path | None) -> None:
+def write_folder(
+    photographs: Sequence[Photograph], folder: Path, canonical_landmarks: dict[str, Any] | None
+) -> None:
     """A prepared folder of copies of the photographs, in their order, as an ordinary nerfstudio data set.
 
     Args:
         photographs: all with a matte, or none.
         folder: a folder to be made.
-        canonical_landmarks: goes with it, where the class has any.
+        canonical_landmarks: the contents of the file that goes with it, where the class has any.
     """
     frames = []
     digits = max(4, len(str(len(photographs) - 1)))  # nerfstudio sorts by name
@@ -115,7 +117,7 @@ def write_folder(photographs: Sequence[Photograph], folder: Path, canonical_land
     models = {frame.pop("camera_model", "OPENCV") for frame in frames}
     write_json(folder / "transforms.json", {"camera_model": models.pop(), "frames": frames})
     if canonical_landmarks is not None:
-        shutil.copyfile(canonical_landmarks, folder / canonical_landmarks.name)
+        write_json(folder / CANONICAL_LANDMARKS, canonical_landmarks)
 
 
 def take_uncaptured(files: Sequence[Path], run: Run, size: int, folder: Path, shows_people: bool) -> Gathered:
@@ -208,15 +210,10 @@ def gather(images: Sequence[Path], run: Run, config: FitConfig, work: Path) -> G
     return gathered
 
 
-def canonical_landmarks_of(run: Run) -> Path | None:
-    """The canonical landmarks of the class, where it has any."""
-    return run.record.canonical_landmarks
-
-
-def _face_landmarks_of(run: Run) -> Path | None:
-    """The canonical landmarks of the class, where they are those that capture finds in photographs."""
-    path = canonical_landmarks_of(run)
-    return path if path is not None and len(read_json(path).get("landmarks", ())) == LANDMARK_COUNT else None
+def _face_landmarks_of(run: Run) -> dict[str, Any] | None:
+    """The canonical landmarks of the class, where they are those that are found in photographs of faces."""
+    canonical = run.record.canonical_landmarks
+    return canonical if canonical and len(canonical.get("landmarks", ())) == LANDMARK_COUNT else None
 
 
 def stored_size(run: Run) -> int:
@@ -303,12 +300,15 @@ def _capture(linked: _Linked, run: Run, search_cameras: bool, work: Path) -> Gat
     return Gathered(together, [*searched.rejected, *linked.rejected], linked.left_out)
 
 
-def _with_landmarks(linked: _Linked, canonical: Path, run: Run, search_cameras: bool, work: Path) -> Gathered:
+def _with_landmarks(
+    linked: _Linked, canonical: dict[str, Any], run: Run, search_cameras: bool, work: Path
+) -> Gathered:
+    write_json(work / CANONICAL_LANDMARKS, canonical)
     config = PrepareConfig(
         data=linked.folder,
         output_dir=work / "captured",
         size=stored_size(run),
-        canonical_landmarks=canonical,
+        canonical_landmarks=work / CANONICAL_LANDMARKS,
     )
     try:
         report = prepare(config)

@@ -21,14 +21,15 @@ from nerfgen_ns.datamanagers.pixel_store import PixelStore
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.inversion.camera_search import search_cameras
 from nerfgen_ns.inversion.config import FitConfig
-from nerfgen_ns.inversion.inputs import Photograph, canonical_landmarks_of, gather, write_folder
+from nerfgen_ns.inversion.inputs import Photograph, gather, write_folder
 from nerfgen_ns.inversion.latent_fit import CameraSpread, Progress, Views, codes_at, fit_codes, tune
 from nerfgen_ns.latents.code_files import write_codes
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.metrics.images import foreground_psnr, psnr
 from nerfgen_ns.preprocessing.report.prepare_report import Rejection
 from nerfgen_ns.runs.code_runs import fill_run_folder, is_code_run
-from nerfgen_ns.runs.run import Run, load_run
+from nerfgen_ns.runs.loading import load_run
+from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.files import replace_folder, write_json
 from nerfgen_ns.utils.images import write_image
 from nerfgen_ns.utils.machine import keep_freed_memory
@@ -136,8 +137,7 @@ def latent_space_of(run: Run) -> LatentSpace:
 
 def looked_at_factor(run: Run, config: FitConfig) -> int:
     """How many times smaller than stored the photographs are looked at."""
-    dataparser: Any = run.config.pipeline.datamanager.dataparser  # type: ignore[attr-defined]
-    return config.downscale_factor or int(dataparser.downscale_factor or 1)
+    return config.downscale_factor or int(run.downscale_factor)
 
 
 def _as_4x4(matrix: Float[Tensor, "3 4"]) -> list[list[float]]:
@@ -208,7 +208,7 @@ def fit(
     ):
         work = Path(temporary)
         found = find(run, images, config, work, stages)
-        write_folder(found.photographs, work / "data", canonical_landmarks_of(run))
+        write_folder(found.photographs, work / "data", run.record.canonical_landmarks)
         fill_run_folder(making, run, found.codes, work / "data", output_dir, found.state)
         made = load_run(making / "config.yml")
         with stages("comparing") as progress:

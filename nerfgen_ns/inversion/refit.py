@@ -24,7 +24,6 @@ from nerfgen_ns.inversion.latent_fit import CameraSpread, Progress, Views, fit_c
 from nerfgen_ns.preprocessing.report.page import ClassShape, write_report_page
 from nerfgen_ns.preprocessing.store import link
 from nerfgen_ns.runs.run import Run
-from nerfgen_ns.training.checkpoints import POSE_DELTAS_IN_CHECKPOINT
 from nerfgen_ns.utils.files import read_json, replace_folder, write_json, write_text
 from nerfgen_ns.utils.machine import keep_freed_memory
 
@@ -116,20 +115,19 @@ def prepare_from_run(load_config: Path, output_dir: Path, stages: Stages | None 
         NerfgenError: the checkpoint is damaged, or the folder cannot be written.
     """
     from nerfgen_ns.dataset_format.transforms import read_frames, transforms_path
-    from nerfgen_ns.runs.run import load_run, read_checkpoint
+    from nerfgen_ns.runs.loading import load_run
 
     run = load_run(load_config)
-    checkpoint = read_checkpoint(run.config)
     source = transforms_path(run.photographs)
     _check_output(output_dir, source.parent)
     read_frames(source)
     transforms = read_json(source)
     copied = files_to_copy(source, transforms)
-    pose_deltas = checkpoint["pipeline"].get(POSE_DELTAS_IN_CHECKPOINT)
-    if pose_deltas is None:
+    optimizer = run.model.camera_optimizer
+    if optimizer is None:
         names, cameras = _refitted_cameras(run, stages)
     else:
-        names, cameras = _corrected_cameras(source, pose_deltas, load_config)
+        names, cameras = _refined_cameras(run, optimizer)
     frames = {str(source.parent / frame["file_path"]): frame for frame in transforms["frames"]}
     errors_before = [frame.get("reprojection_rmse") for frame in transforms["frames"]]
     change = {}
@@ -142,7 +140,7 @@ def prepare_from_run(load_config: Path, output_dir: Path, stages: Stages | None 
     errors_after = _reproject(source.parent, transforms)
     result = RefinedFolder(
         path=output_dir,
-        refitted=pose_deltas is None,
+        refitted=optimizer is None,
         change=np.array([change[name] for name in frames]),
         error_before=None if errors_after is None else float(np.median(np.array(errors_before, float))),
         error_after=None if errors_after is None else float(np.median(errors_after)),
@@ -183,25 +181,10 @@ def _is_from_run(folder: Path) -> bool:
     return report.is_file() and "from_run" in read_json(report)
 
 
-def _corrected_cameras(
-    source: Path, pose_deltas: Any, load_config: Path
-) -> tuple[list[str], Float[np.ndarray, "n 4 4"]]:
-    """Image files in the order of the run's photographs, and their cameras."""
-    from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
-    from nerfgen_ns.model.camera_optimizer import CameraOptimizer, CameraOptimizerConfig
-    from nerfgen_ns.utils.console import quiet_console
-
-    with quiet_console():
-        outputs = NerfgenDataParserConfig(data=source).setup().get_dataparser_outputs("train")
-    if len(outputs.image_filenames) != len(pose_deltas):
-        raise UsageError(
-            f"{source}: has {len(outputs.image_filenames)} frames and the run {load_config} knows "
-            f"{len(pose_deltas)}; put the data back as it was in training"
-        )
-    optimizer = CameraOptimizer(CameraOptimizerConfig(), len(pose_deltas))
-    optimizer.pose_deltas.weight.data.copy_(pose_deltas)
-    cameras = optimizer.move_cameras(outputs.cameras.camera_to_worlds.double())
-    return [str(name) for name in outputs.image_filenames], _as_4x4(cameras.numpy())
+def _refined_cameras(run: Run, optimizer: CameraOptimizer) -> tuple[list[str], Float[np.ndarray, "n 4 4"]]:
+    """Image files in the order of the run's photographs, and the cameras that it has learned."""
+    cameras = optimizer.move_cameras(run.record.cameras.camera_to_worlds.double().to(run.model.device))
+    return [str(name) for name in run.record.images], _as_4x4(cameras.cpu().numpy())
 
 
 def _refitted_cameras(run: Run, stages: Stages | None) -> tuple[list[str], Float[np.ndarray, "n 4 4"]]:

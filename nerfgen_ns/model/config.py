@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NoReturn
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from types import UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from nerfstudio.models.base_model import ModelConfig
@@ -15,6 +17,9 @@ from nerfgen_ns.model.camera_optimizer import CameraOptimizerConfig
 from nerfgen_ns.model.losses import LossConfig
 from nerfgen_ns.model.symmetry import SymmetryConfig
 from nerfgen_ns.rendering.ray_renderers import SamplerConfig
+
+NO_OPTIONS = {"_target", "enable_collider", "collider_params", "loss_coefficients", "prompt"}
+"""Fields of nerfstudio's configs that no option of this model sets."""
 
 
 @dataclass
@@ -74,6 +79,55 @@ class NerfgenModelConfig(ModelConfig):
                 "use nerfgen mesh"
             )
         raise AssertionError
+
+
+def options_of(config: Any) -> dict[str, Any]:
+    """The options of a config and of those nested in it as plain values, without the classes they set up."""
+    options: dict[str, Any] = {}
+    for name in _option_names(config):
+        value = getattr(config, name)
+        options[name] = options_of(value) if is_dataclass(value) else value
+    return options
+
+
+def set_options(config: Any, options: Mapping[str, Any]) -> None:
+    """Give a config and those nested in it the values of `options_of`, which may come from anywhere.
+
+    Raises:
+        ValueError: there is no such option, or its value is of another type.
+    """
+    hints, names = get_type_hints(type(config)), _option_names(config)
+    for name, value in options.items():
+        if name in NO_OPTIONS:
+            continue
+        if name not in names:
+            raise ValueError(f"there is no option {name}")
+        own = getattr(config, name)
+        if is_dataclass(own):
+            set_options(own, value)
+            continue
+        if isinstance(value, list):
+            value = tuple(value)
+        if not _fits(value, hints[name]):
+            raise ValueError(f"{name} is {value!r}")
+        setattr(config, name, value)
+
+
+def _option_names(config: Any) -> list[str]:
+    return [part.name for part in fields(config) if part.name not in NO_OPTIONS]
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    kind, arguments = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if kind is Literal:
+        return value in arguments
+    if kind is tuple:
+        return isinstance(value, tuple) and len(value) == len(arguments) and all(map(_fits, value, arguments))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
 def _model_class() -> type:

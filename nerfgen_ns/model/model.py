@@ -40,11 +40,14 @@ class NerfgenModel(Model):
     config: NerfgenModelConfig
 
     def populate_modules(self) -> None:
-        """Make the latent table, the fields and the sampler."""
+        """Make the latent table, the fields and the sampler.
+
+        Raises:
+            UsageError: an option makes no model.
+        """
         super().populate_modules()
         config = self.config
-        with exit_with_one_line():
-            config.check()
+        config.check()
         # nerfstudio makes the model on the processor and moves it; what it will run on it is told here.
         device = torch.device(self.kwargs.get("device", "cpu"))
         use_bf16 = config.use_bf16 and has_fast_bf16(device)
@@ -53,8 +56,7 @@ class NerfgenModel(Model):
             metadata.get("num_identities", self.num_train_data), config.latent_dim, config.latent_init_std
         )
         if config.identity is not None:
-            with exit_with_one_line():
-                self.latent_table.row(config.identity)
+            self.latent_table.row(config.identity)
         sizes = {"latent_dim": config.latent_dim, "use_bf16": use_bf16}
         self.foreground_field: ForegroundField = config.foreground.setup(**sizes)
         self.background_field: BackgroundField | None = (
@@ -217,7 +219,10 @@ class NerfgenModel(Model):
     def get_outputs_for_camera(
         self, camera: Cameras, obb_box: OrientedBox | None = None
     ) -> dict[str, Tensor]:
-        """Render a camera; an identity that does not exist ends the command with one line."""
+        """Render a camera for nerfstudio's commands; an identity that does not exist ends them in one line.
+
+        Our own code calls `render_camera`.
+        """
         with exit_with_one_line():
             return super().get_outputs_for_camera(camera, obb_box)
 
@@ -305,9 +310,11 @@ class NerfgenModel(Model):
     ) -> Any:
         """Load a checkpoint.
 
-        A checkpoint of another configuration ends the command with one line that names what differs. The grid
-        of a sampler may differ: the importance sampler takes over the volumetric one's, where it has as many
-        cells; otherwise samples may fall anywhere until it has learned its own.
+        The grid of a sampler may differ: the importance sampler takes over the volumetric one's, where it has
+        as many cells; otherwise samples may fall anywhere until it has learned its own.
+
+        Raises:
+            UsageError: it is of another configuration; the line names what differs.
         """
         own = self.state_dict()
         state_dict = {**state_dict, **self.ray_renderer.converted(state_dict, "ray_renderer.")}
@@ -321,11 +328,10 @@ class NerfgenModel(Model):
             for name in (own.keys() | state_dict.keys()) - fitting.keys()
             if not name.startswith("ray_renderer.")
         )
-        with exit_with_one_line():
-            if differing:
-                others = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
-                raise UsageError(
-                    f"the checkpoint was made with another configuration: {differing[0]}{others} does not "
-                    "fit; use the config.yml beside it and the same --data"
-                )
+        if differing:
+            others = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
+            raise UsageError(
+                f"the checkpoint was made with another configuration: {differing[0]}{others} does not fit; "
+                "use the config.yml beside it and the same --data"
+            )
         return super().load_state_dict({**own, **fitting}, strict, assign)

@@ -2,50 +2,43 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
-from nerfgen_ns.dataset_format.transforms import read_frames, rows_of_frames, transforms_path
+from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
+from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
+from nerfgen_ns.datamanagers.data_record import CANONICAL_LANDMARKS, fingerprint_of, write_record
+from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.model.camera_optimizer import CameraOptimizerConfig
+from nerfgen_ns.runs.pack import read_pack, read_thumbnails
 from nerfgen_ns.runs.run import Run
-from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT
+from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT, CONFIG, FOLDER, MODEL_IN_CHECKPOINT
+from nerfgen_ns.training.pipeline import NerfgenPipelineConfig
 from nerfgen_ns.training.trainer import NerfgenTrainerConfig
+from nerfgen_ns.utils.console import quiet_console
 from nerfgen_ns.utils.files import replace_folder, write_json
 from nerfgen_ns.utils.images import to_bytes, write_image
+
+DATA = "data"
+"""The folder of the photographs in such a run."""
 
 
 @dataclass
 class CodeRunConfig(NerfgenTrainerConfig):
-    """A run that is one folder: its config.yml, its checkpoint and, in `data`, its photographs.
-
-    `output_dir` is that folder until the run is opened.
-    """
-
-    def get_base_dir(self) -> Path:
-        """The run folder."""
-        return self.run_dir or self.output_dir
-
-    def open_in(self, folder: Path) -> None:
-        """Let this be the run in a folder, with its photographs."""
-        super().open_in(folder)
-        self.lie_in(folder)
-
-    def lie_in(self, folder: Path) -> None:
-        """Let the run be the one in this folder."""
-        self.output_dir = folder.resolve()
-        self.pipeline.datamanager.data = self.output_dir / "data"
+    """A run that was made of codes, not trained. Its folder holds all it needs, photographs too."""
 
 
 def write_code_run(
@@ -105,15 +98,25 @@ def fill_run_folder(
 
     For the rest see `write_code_run`.
     """
-    identities = max(rows_of_frames(read_frames(transforms_path(prepared)))) + 1
-    if identities != len(codes):
-        raise UsageError(f"{prepared}: shows {identities} identities, but there are {len(codes)} codes")
-    shutil.move(prepared, folder / "data")
-    config = _config_of(run, location)
-    tensors = {**run.model.state_dict(), **(state or {})}
-    pipeline = {f"_model.{name}": tensor.detach().cpu() for name, tensor in tensors.items()}
+    shutil.move(prepared, folder / DATA)
+    parser = NerfgenDataParserConfig(data=folder / DATA).setup()
+    with quiet_console():
+        photographs = NerfgenDataset(parser.get_dataparser_outputs(split="train"))
+    record = replace(parser.record, given=DATA)
+    if len(record.identities) != len(codes):
+        raise UsageError(
+            f"{prepared}: shows {len(record.identities)} identities, but there are {len(codes)} codes"
+        )
+    write_record(folder, record, fingerprint_of(photographs))
+    # The refined poses belong to the cameras of other photographs.
+    own = {
+        name: tensor
+        for name, tensor in {**run.model.state_dict(), **(state or {})}.items()
+        if not name.startswith("camera_optimizer.")
+    }
+    pipeline = {f"{MODEL_IN_CHECKPOINT}{name}": tensor.detach().cpu() for name, tensor in own.items()}
     pipeline[CODES_IN_CHECKPOINT] = codes.detach().cpu().float()
-    checkpoints = folder / config.relative_model_dir
+    checkpoints = folder / FOLDER
     checkpoints.mkdir()
     # The optimizers' state belongs to the rows of the table that these codes replace.
     contents: dict[str, Any] = {"step": run.step, "pipeline": pipeline, "optimizers": {}, "scalers": {}}
@@ -122,31 +125,23 @@ def fill_run_folder(
         torch.save(contents, checkpoint)
     except RuntimeError as error:  # what torch makes of a full disk
         raise NerfgenError(f"{checkpoint}: cannot be written whole; free some space") from error
-    (folder / "config.yml").write_text(yaml.dump(config), encoding="utf-8")
+    (folder / CONFIG).write_text(yaml.dump(_config_of(run, location)), encoding="utf-8")
 
 
 def _config_of(run: Run, location: Path) -> CodeRunConfig:
-    trained = copy.deepcopy(run.config)
-    config = CodeRunConfig(**{field.name: getattr(trained, field.name) for field in fields(trained)})
-    manager: Any = config.pipeline.datamanager
     # The cameras are those of the class frame, at the size of their photographs, and all are identities.
-    manager.dataparser = replace(
-        manager.dataparser,
-        data=Path(),
-        downscale_factor=None,
-        scale_factor=1.0,
-        orientation_method="none",
-        center_method="none",
-        auto_scale_poses=False,
-        eval_fraction=0.0,
-        run_dir=None,
+    dataparser = NerfgenDataParserConfig(data=Path(DATA))
+    return CodeRunConfig(
+        method_name=run.method_name,
+        project_name="nerfgen",
+        output_dir=location.resolve(),
+        experiment_name=location.resolve().name,
+        timestamp="run",
+        pipeline=NerfgenPipelineConfig(
+            datamanager=NerfgenDataManagerConfig(dataparser=dataparser),
+            model=replace(run.model.config, identity=None, camera_optimizer=CameraOptimizerConfig()),
+        ),
     )
-    config.run_dir = None
-    config.pipeline.model.identity = None  # type: ignore[attr-defined]
-    config.data = config.load_dir = config.load_step = None
-    config.experiment_name, config.timestamp = location.resolve().name, "run"
-    config.lie_in(location)
-    return config
 
 
 def usual_camera(run: Run) -> Cameras:
@@ -154,10 +149,62 @@ def usual_camera(run: Run) -> Cameras:
 
     Its size is that which the run's photographs had in training, and square.
     """
-    manager: Any = run.config.pipeline.datamanager
-    width = float(run.cameras.width.float().median()) / (manager.dataparser.downscale_factor or 1.0)
+    width = float(run.cameras.width.float().median())
     _, pitch = usual_angles(run.cameras)
     return turned_cameras(run.cameras, np.array([[0.0, pitch]]), max(round(width), 1))
+
+
+def unpack(path: Path, output_dir: Path) -> Path:
+    """Make a run folder of a packed run, for nerfstudio's commands, which take no other.
+
+    Its photographs are the thumbnails or, where the file has none, renders.
+
+    Args:
+        path: a file of `nerfgen_ns.runs.pack`.
+        output_dir: the run folder; see `write_code_run`.
+
+    Returns:
+        The run's config.yml.
+
+    Raises:
+        UsageError: the folder holds something else.
+        NerfgenError: the file is damaged, or the folder cannot be written.
+    """
+    run, thumbnails = read_pack(path), read_thumbnails(path)
+    with tempfile.TemporaryDirectory() as temporary:
+        prepared = Path(temporary) / DATA
+        if thumbnails is None:
+            write_rendered_photographs(run, run.codes, prepared)
+        else:
+            _write_thumbnails(run, thumbnails.numpy(), prepared)
+        return write_code_run(run, run.codes, prepared, output_dir)
+
+
+def _write_thumbnails(
+    run: Run, thumbnails: UInt8[np.ndarray, "photographs size size 3"], folder: Path
+) -> None:
+    cameras, size = run.record.outputs().cameras, thumbnails.shape[1]
+    rows, frames = run.record.rows.tolist(), []
+    for number, thumbnail in enumerate(thumbnails):
+        name, matrix = f"images/{number:06d}.png", torch.eye(4)
+        matrix[:3] = cameras.camera_to_worlds[number]
+        scale = size / cameras[number].width.item()
+        write_image(folder / name, thumbnail)
+        intrinsics = {
+            key: scale * getattr(cameras[number], attribute).item()
+            for key, attribute in (("fl_x", "fx"), ("fl_y", "fy"), ("cx", "cx"), ("cy", "cy"))
+        }
+        frames.append(
+            {
+                "file_path": name,
+                "transform_matrix": matrix.tolist(),
+                **intrinsics,
+                "w": size,
+                "h": size,
+                "identity": rows[number],
+            }
+        )
+    write_json(folder / "transforms.json", {"camera_model": "OPENCV", "frames": frames})
 
 
 def write_rendered_photographs(
@@ -202,4 +249,4 @@ def write_rendered_photographs(
     head = {"camera_model": "OPENCV", **({"class_name": class_name} if class_name else {})}
     write_json(folder / "transforms.json", {**head, "frames": frames})
     if landmarks is not None:
-        shutil.copyfile(landmarks, folder / landmarks.name)
+        write_json(folder / CANONICAL_LANDMARKS, landmarks)

@@ -129,11 +129,10 @@ class Training:
                     )
 
     def _figures(self) -> dict[str, float | int]:
-        from nerfgen_ns.runs.run import read_checkpoint, read_config
+        from nerfgen_ns.runs.loading import read_checkpoint, read_config
 
-        config = read_config(self.load_config)
-        checkpoint = read_checkpoint(config)
+        config, checkpoint = read_config(self.load_config), read_checkpoint(self.load_config)
         steps = checkpoint["step"] + 1
         seconds = checkpoint["schedulers"]["fields"]["lr_lambdas"][0]["seconds"]
-        rays = steps * config.pipeline.datamanager.train_num_rays_per_batch  # type: ignore[attr-defined]
+        rays = steps * config["pipeline"]["datamanager"]["train_num_rays_per_batch"]
         return {"steps": steps, "seconds": seconds, "rays_per_second": rays / seconds}

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path("nerfstudio_models")
 """Where nerfstudio keeps them in a run folder."""
+MODEL_IN_CHECKPOINT = "_model."
+"""What the names of the model's tensors begin with in a checkpoint."""
 CODES_IN_CHECKPOINT = "_model.latent_table.codes.weight"
 """The latent table among the tensors of a checkpoint."""
 POSE_DELTAS_IN_CHECKPOINT = "_model.camera_optimizer.pose_deltas.weight"

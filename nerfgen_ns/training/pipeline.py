@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from nerfstudio.configs.base_config import InstantiateConfig
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch import Tensor
@@ -21,6 +20,7 @@ from nerfgen_ns.errors import UsageError, exit_with_one_line
 from nerfgen_ns.rendering.ray_renderers import MARK_STEPS
 from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT, POSE_DELTAS_IN_CHECKPOINT
 from nerfgen_ns.training.distributed.ranks import copy_first, in_turn, keep_largest, share, tables_of
+from nerfgen_ns.viewer.choice import ViewerPanelConfig
 
 FINGERPRINT = "photographs."
 """What the names of the photographs' fingerprint begin with in a checkpoint."""
@@ -34,12 +34,15 @@ class NerfgenPipelineConfig(VanillaPipelineConfig):
 
     _target: type = field(default_factory=lambda: NerfgenPipeline)
     """Target class to instantiate."""
-    viewer_panel: InstantiateConfig | None = None
-    """The controls of the class in nerfstudio's viewer; none, if not set."""
+    viewer_panel: ViewerPanelConfig = field(default_factory=ViewerPanelConfig)
+    """The controls of the class in nerfstudio's viewer."""
 
 
 class NerfgenPipeline(VanillaPipeline):
     """nerfstudio's pipeline, whose model any number of processes train together, on GPUs or processors.
+
+    It is where nerfstudio's commands meet the data manager and the model: their errors become one line and
+    an exit status here.
 
     Each rank draws its own rays, as many as every other. torch's DDP averages the gradients of the networks;
     those of the tables, which are sparse, are left to `RankOptimizers`. The ranks then take the same steps
@@ -64,10 +67,10 @@ class NerfgenPipeline(VanillaPipeline):
         grad_scaler: GradScaler | None = None,
     ) -> None:
         # Photographs that have yet to be prepared are prepared once. nerfstudio itself links GPUs alone.
-        with nullcontext() if world_size == 1 else in_turn(local_rank, device):
+        with exit_with_one_line(), nullcontext() if world_size == 1 else in_turn(local_rank, device):
             super().__init__(config, device, test_mode, 1, local_rank, grad_scaler)
         # A pipeline for inference has no viewer, and its start does without what the panel needs.
-        if isinstance(config, NerfgenPipelineConfig) and config.viewer_panel and test_mode != "inference":
+        if isinstance(config, NerfgenPipelineConfig) and test_mode != "inference":
             self.model.viewer_panel = config.viewer_panel.setup()
         if world_size > 1:
             self.world_size = world_size
@@ -112,10 +115,10 @@ class NerfgenPipeline(VanillaPipeline):
 
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Load a checkpoint; one of other identities ends the command with one line."""
+        own = {name: value for name, value in loaded_state.items() if not name.startswith(FINGERPRINT)}
         with exit_with_one_line():
             self._check_identities(loaded_state)
-        own = {name: value for name, value in loaded_state.items() if not name.startswith(FINGERPRINT)}
-        super().load_pipeline(own, step)
+            super().load_pipeline(own, step)
 
     def _check_identities(self, loaded_state: dict[str, Any]) -> None:
         """Do nothing if the rows of a checkpoint's latent table belong to the photographs that are there."""
@@ -149,12 +152,28 @@ class NerfgenPipeline(VanillaPipeline):
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """Outputs, losses and metrics of this rank's rays; the mean of its losses over ranks is the loss."""
-        outputs, losses, metrics = super().get_train_loss_dict(step)
+        with exit_with_one_line():
+            outputs, losses, metrics = super().get_train_loss_dict(step)
         if self.world_size > 1:
             for loss, output in MEANS_OVER.items():
                 if loss in losses:
                     losses[loss] = losses[loss] * share(outputs[output].numel(), self.device)
         return outputs, losses, metrics
+
+    def get_eval_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """nerfstudio's; a photograph that cannot be read ends the command with one line."""
+        with exit_with_one_line():
+            return super().get_eval_loss_dict(step)
+
+    def get_eval_image_metrics_and_images(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """nerfstudio's; a photograph that cannot be read ends the command with one line."""
+        with exit_with_one_line():
+            return super().get_eval_image_metrics_and_images(step)
+
+    def get_average_eval_image_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """nerfstudio's; photographs that are gone end the command with one line."""
+        with exit_with_one_line():
+            return super().get_average_eval_image_metrics(*args, **kwargs)
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """nerfstudio's, and after them the exchange of what the ranks' samplers have found."""

@@ -9,13 +9,14 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import tyro
+from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils import comms
@@ -36,15 +37,20 @@ from nerfgen_ns.training.checkpoints import (
     reserve_run_folder,
 )
 from nerfgen_ns.training.distributed.ranks import RankOptimizers, says_first
-from nerfgen_ns.training.optimizers import BudgetDecay, BudgetDecayConfig, left_out, size_line, start_anew
+from nerfgen_ns.training.optimizers import (
+    BudgetDecay,
+    BudgetDecayConfig,
+    RowAdamConfig,
+    left_out,
+    size_line,
+    start_anew,
+)
 from nerfgen_ns.training.pipeline import NerfgenPipeline
 from nerfgen_ns.utils.console import show_on_any_console
 from nerfgen_ns.utils.machine import cuda_problem, keep_freed_memory, watch_this_machine
 
 INTERRUPTED = 130
 """Exit status of a training that was interrupted from the keyboard, as a shell gives it."""
-KEPT_OPTIONS = ("websocket_host", "camera_frustum_scale")
-"""What `ns-viewer` takes over from the run's viewer unless its command line says otherwise."""
 LOGGER_KEYS = {"wandb": "WANDB_API_KEY", "comet_ml": "COMET_API_KEY"}
 """The packages that keep logs elsewhere, and the variable of the environment that each takes a key from."""
 CHECKPOINT_ERRORS = (
@@ -65,6 +71,10 @@ class NerfgenTrainerConfig(TrainerConfig):
 
     _target: type = field(default_factory=lambda: NerfgenTrainer)
     """Target class to instantiate."""
+    viewer: ViewerConfig = field(
+        default_factory=lambda: ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 15)
+    )
+    """nerfstudio's viewer, reachable from this machine alone unless asked otherwise."""
     training_minutes: float | None = None
     """Stop training after this many minutes, evaluation and saving not counted, resumed runs counted
     together; the learning rates decay over whichever of this and the number of iterations ends first. Without
@@ -101,26 +111,13 @@ class NerfgenTrainerConfig(TrainerConfig):
     def get_checkpoint_dir(self) -> Path:
         """The folder of the run's checkpoints; nerfstudio asks for it before it reads anything of a run."""
         opened = opened_config()
-        if opened is not None:
-            self.open_in(opened.parent)
-        return super().get_checkpoint_dir()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Look at what nerfstudio's commands put into the configuration of a run that they have loaded.
-
-        `ns-viewer` puts a configuration of the viewer of its own in place of the run's. nerfstudio's defaults
-        let the viewer listen to the whole network, and draw photographs too small to click on: what the
-        command line does not say stays as it is in the run. Before they read a checkpoint, all of them say
-        in which folder: without a whole one there, the command ends with one line.
-        """
-        if name == "viewer" and name in self.__dict__:
-            said = " ".join(sys.argv).replace("_", "-")
-            kept = [option for option in KEPT_OPTIONS if f"--viewer.{option.replace('_', '-')}" not in said]
-            value = replace(value, **{option: getattr(self.viewer, option) for option in kept})
-        if name == "load_dir" and name in self.__dict__ and value is not None:
-            with exit_with_one_line():
-                newest_checkpoint(value)
-        super().__setattr__(name, value)
+        if opened is None:
+            return super().get_checkpoint_dir()
+        self.open_in(opened.parent)
+        folder = super().get_checkpoint_dir()
+        with exit_with_one_line():
+            newest_checkpoint(folder)
+        return folder
 
     def print_to_terminal(self) -> None:
         """Print the configuration; this, and what `ns-train` prints after it, on any console."""
@@ -242,6 +239,11 @@ class NerfgenTrainer(Trainer):
             if isinstance(decay := parts["scheduler"], BudgetDecayConfig):
                 option = f"--optimizers.{group.replace('_', '-')}.scheduler.warmup-steps"
                 lowest[option] = (decay.warmup_steps, 0)
+            if isinstance(rows := parts["optimizer"], RowAdamConfig) and rows.max_norm is not None:
+                raise UsageError(
+                    f"--optimizers.{group.replace('_', '-')}.optimizer.max-norm {rows.max_norm}: sparse "
+                    "gradients have no norm in PyTorch; leave it out"
+                )
         for option, (value, least) in lowest.items():
             check_at_least(option, value, least)
         if config.training_minutes is not None and config.training_minutes <= 0:

@@ -29,6 +29,9 @@ class ViewerPanelConfig(InstantiateConfig):
     """Target class to instantiate."""
     max_directions: int = 8
     """Sliders for the strongest directions of the latent table, at most."""
+    frustum_scale: float = 0.7
+    """Size of the photographs' frustums where --viewer.camera-frustum-scale is nerfstudio's own: cameras are
+    far away for a scene of this size, and nerfstudio's own draws their photographs too small to click."""
 
 
 def _panel_class() -> type:

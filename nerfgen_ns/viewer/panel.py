@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
 from viser import ClientHandle, NotificationHandle
@@ -139,6 +140,9 @@ class ViewerPanel(ViewerControl):
         controls.face.on_click(self._guarded(lambda event: self._place_camera(event.client)))
         controls.reset.on_click(self._guarded(self._reset))
         self._controls = controls
+        # nerfstudio draws the photographs after it has set this panel up.
+        if viewer.config.camera_frustum_scale == ViewerConfig().camera_frustum_scale:
+            viewer.config.camera_frustum_scale = self.config.frustum_scale
         self.viser_server.scene.set_up_direction("+y")
         self.viser_server.on_client_connect(self._guarded(self._welcome))
 

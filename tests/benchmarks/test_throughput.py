@@ -15,7 +15,7 @@ from benchmarks.throughput import Throughput, compare, per_second, seconds_to_re
 from benchmarks.training_process import Job, TrainingProcess
 from benchmarks.trainings import TrainingSettings
 from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.runs.run import load_run
+from nerfgen_ns.runs.loading import load_run
 
 CURVE = [(0.0, 8.0), (2.0, 12.0), (4.0, 14.0), (8.0, 13.0)]
 

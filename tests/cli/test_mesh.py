@@ -12,7 +12,8 @@ import trimesh
 from nerfgen_ns.latents.code_files import write_codes
 from nerfgen_ns.meshing.extraction import extract_mesh, save_mesh
 from nerfgen_ns.meshing.field import object_field
-from nerfgen_ns.runs.run import Run, load_run
+from nerfgen_ns.runs.loading import load_run
+from nerfgen_ns.runs.run import Run
 
 
 @pytest.fixture(scope="module")

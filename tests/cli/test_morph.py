@@ -9,7 +9,8 @@ import pytest
 
 from nerfgen_ns.cameras.trajectories import turned_cameras
 from nerfgen_ns.latents.code_files import write_codes
-from nerfgen_ns.runs.run import Run, load_run
+from nerfgen_ns.runs.loading import load_run
+from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.images import to_bytes
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nerfgen_ns.cli.pin import Pin
-from nerfgen_ns.runs.run import load_run
+from nerfgen_ns.runs.loading import load_run
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from nerfgen_ns.cli.sample import novelty_of
 from nerfgen_ns.latents.code_files import read_codes
 from nerfgen_ns.latents.latent_space import LatentSpace
-from nerfgen_ns.runs.run import load_run
+from nerfgen_ns.runs.loading import load_run
 
 PRODUCTS = {"contact_sheet.png", "turntable.mp4", "codes.npz", "novelty.json", "run"}
 

@@ -15,7 +15,8 @@ from nerfgen_ns.evaluation.protocols.samples import Samples, inception_figures
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.metrics import samples as sample_metrics
 from nerfgen_ns.metrics.samples import InceptionFeatures
-from nerfgen_ns.runs.run import Run, load_run
+from nerfgen_ns.runs.loading import load_run
+from nerfgen_ns.runs.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 
 from nerfgen_ns.evaluation.folders import TrainingFolder, open_test_folder, open_training_folder
 from nerfgen_ns.evaluation.renders import evenly, queries_of, views_of
-from nerfgen_ns.runs.run import Run, load_run
+from nerfgen_ns.runs.loading import load_run
+from nerfgen_ns.runs.run import Run
 from tests.helpers.prepared_contents import record_of
 
 Changed = Callable[..., Path]

@@ -18,7 +18,7 @@ from nerfgen_ns.errors import UsageError
 from nerfgen_ns.evaluation.views_with_truth import evaluate_views
 from nerfgen_ns.metrics.depth import depth_correlation, shrink_depth, z_depth
 from nerfgen_ns.metrics.images import foreground_psnr
-from nerfgen_ns.runs.run import load_run
+from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.synthetic.dataset import write_dataset
 from tests.helpers.prepared_contents import record_of
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from nerfgen_ns.latents.code_files import read_codes
-from nerfgen_ns.runs.run import load_run
+from nerfgen_ns.runs.loading import load_run
 
 FEW = ["--steps", "3", "--rays", "8"]
 

@@ -14,7 +14,8 @@ from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.inputs import gather, read_photographs, write_folder
 from nerfgen_ns.preprocessing.landmarks.models import LANDMARK_COUNT
-from nerfgen_ns.runs.run import Run, load_run
+from nerfgen_ns.runs.loading import load_run
+from nerfgen_ns.runs.run import Run
 from tests.helpers.prepared_contents import record_of
 from tests.helpers.real_face import astronaut
 

@@ -14,7 +14,8 @@ from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.latent_fit import CameraSpread
 from nerfgen_ns.inversion.refit import refit_cameras
 from nerfgen_ns.runs.code_runs import write_rendered_photographs
-from nerfgen_ns.runs.run import Run, load_run
+from nerfgen_ns.runs.loading import load_run
+from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.files import read_json, write_json
 from tests.helpers.prepared_contents import record_of
 

@@ -8,7 +8,7 @@ import torch
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.meshing.field import object_field
 from nerfgen_ns.model.model import NerfgenModel
-from nerfgen_ns.runs.run import load_run
+from nerfgen_ns.runs.loading import load_run
 
 
 @pytest.fixture

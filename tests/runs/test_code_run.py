@@ -11,7 +11,8 @@ from nerfstudio.utils.eval_utils import eval_setup
 from nerfgen_ns.cli.pin import Pin
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.runs.code_runs import usual_camera, write_code_run, write_rendered_photographs
-from nerfgen_ns.runs.run import Run, count_identities, load_run, read_config
+from nerfgen_ns.runs.loading import count_identities, load_run, read_config
+from nerfgen_ns.runs.run import Run
 
 
 @pytest.fixture(scope="module")

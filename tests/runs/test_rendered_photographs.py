@@ -9,7 +9,7 @@ from PIL import Image
 
 from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.runs.code_runs import usual_camera, write_rendered_photographs
-from nerfgen_ns.runs.run import load_run
+from nerfgen_ns.runs.loading import load_run
 
 
 def test_each_code_is_photographed_from_the_front_with_its_matte(

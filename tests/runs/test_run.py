@@ -13,7 +13,7 @@ from nerfstudio.utils.eval_utils import eval_setup
 
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.runs.code_runs import usual_camera, write_rendered_photographs
-from nerfgen_ns.runs.run import count_identities, load_run, read_config
+from nerfgen_ns.runs.loading import count_identities, load_run, read_config
 from nerfgen_ns.synthetic.dataset import write_dataset
 from tests.helpers.short_trainings import set_up, short_config
 

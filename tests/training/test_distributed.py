@@ -22,7 +22,7 @@ from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from torch import Tensor
 
 from nerfgen_ns.configs import nerfgen_tiny
-from nerfgen_ns.runs.run import load_run, read_checkpoint, read_config
+from nerfgen_ns.runs.loading import load_run, read_checkpoint, read_config
 from nerfgen_ns.training.distributed.ranks import average_rows
 from nerfgen_ns.training.trainer import NerfgenTrainer
 

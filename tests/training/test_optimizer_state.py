@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nerfgen_ns.runs.run import read_checkpoint
+from nerfgen_ns.runs.loading import read_checkpoint
 from nerfgen_ns.training.optimizers import RowAdam
 from nerfgen_ns.training.trainer import NerfgenTrainer
 from tests.helpers.short_trainings import set_up, short_config

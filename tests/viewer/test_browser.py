@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nerfgen_ns.runs.run import CODES_IN_CHECKPOINT, read_checkpoint, read_config
-from nerfgen_ns.training.checkpoints import newest_checkpoint
+from nerfgen_ns.runs.loading import read_checkpoint, read_config
+from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT, newest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nerfgen_ns.runs.run import load_run
+from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.visualization.contact_sheets import turning_sheet, turntable
 
 

@@ -7,8 +7,8 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 import nerfgen_ns
 from nerfgen_ns.class_model import ClassModel
 from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.runs.pretrained import HEADS, pack, unpack
-from nerfgen_ns.runs.run import load_run
 
 
 def test_a_run_comes_out_of_its_file_as_it_went_in(trained_config: Path, tmp_path: Path):
