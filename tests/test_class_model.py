@@ -7,13 +7,12 @@ import nerfgen_ns
 from nerfgen_ns.class_model import ClassModel
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.inversion.config import FitConfig
-from nerfgen_ns.runs.code_runs import unpack
 from nerfgen_ns.runs.pack import HEADS
 
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> ClassModel:
-    return nerfgen_ns.load(unpack(HEADS, tmp_path_factory.mktemp("shipped") / "run"))
+    return nerfgen_ns.load(HEADS)
 
 
 def test_a_render_has_every_output_at_the_size_of_its_camera(shipped: ClassModel):

@@ -1,30 +1,109 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
+from safetensors import safe_open
+from safetensors.torch import save
 
 import nerfgen_ns
 from nerfgen_ns.class_model import ClassModel
-from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.runs.code_runs import unpack
 from nerfgen_ns.runs.loading import load_run
-from nerfgen_ns.runs.pretrained import HEADS, pack, unpack
+from nerfgen_ns.runs.pack import HEADS, read_thumbnails, write_pack
+from nerfgen_ns.runs.run import Run
 
 
-def test_a_run_comes_out_of_its_file_as_it_went_in(trained_config: Path, tmp_path: Path):
-    run = load_run(trained_config)
-    pack(run, tmp_path / "model.safetensors")
-    again = load_run(unpack(tmp_path / "model.safetensors", tmp_path / "run"))
-    assert torch.equal(again.codes, run.codes)
+@pytest.fixture
+def packed(trained_config: Path, tmp_path: Path) -> Path:
+    write_pack(load_run(trained_config), tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def check_same(made: Run, run: Run) -> None:
+    assert torch.equal(made.codes, run.codes)
     camera = run.cameras[:1]
     for name, output in run.render(run.code(1), camera).items():
-        torch.testing.assert_close(again.render(again.code(1), camera)[name], output, rtol=0, atol=2e-3)
-    torch.testing.assert_close(again.cameras.camera_to_worlds, run.cameras.camera_to_worlds)
+        torch.testing.assert_close(made.render(made.code(1), camera)[name], output, rtol=0, atol=2e-3)
+
+
+def test_a_run_comes_out_of_its_file_as_it_went_in(
+    trained_config: Path, packed: Path, tmp_path: Path
+) -> None:
+    run, again = load_run(trained_config), load_run(packed)
+    check_same(again, run)
+    assert (again.step, again.method_name, again.model_fingerprint) == (
+        run.step,
+        run.method_name,
+        run.model_fingerprint,
+    )
+    for name in ("camera_to_worlds", "fx", "fy", "cx", "cy", "width", "height"):
+        torch.testing.assert_close(getattr(again.cameras, name), getattr(run.cameras, name))
+    assert again.record.identities == run.record.identities
+    assert again.record.canonical_landmarks == run.record.canonical_landmarks
+    check_same(load_run(unpack(packed, tmp_path / "run")), run)
+
+
+def test_a_file_shows_no_photograph_and_no_place_unless_asked(trained_config: Path, packed: Path) -> None:
+    run, contents = load_run(trained_config), packed.read_bytes()
+    assert read_thumbnails(packed) is None
+    assert str(run.data).encode() not in contents and run.record.sources[0].encode() not in contents
+    with pytest.raises(UsageError, match=r"model\.safetensors"):
+        load_run(packed).open_photographs()
+    write_pack(run, packed, thumbnails=True)
+    thumbnails = read_thumbnails(packed)
+    assert thumbnails is not None and thumbnails.shape == (3, 32, 32, 3)
+
+
+def test_every_command_with_load_config_takes_the_file(
+    packed: Path, tmp_path: Path, call_nerfgen: Any
+) -> None:
+    write_pack(load_run(packed), tmp_path / "again.safetensors")
+    assert (
+        call_nerfgen(
+            "sample",
+            "--load-config",
+            packed,
+            "--count",
+            2,
+            "--output-dir",
+            tmp_path / "new",
+            "--picture-size",
+            16,
+        )
+        == 0
+    )
+    assert (
+        call_nerfgen(
+            "morph",
+            "--load-config",
+            packed,
+            "--identities",
+            0,
+            1,
+            "--output-path",
+            tmp_path / "m.mp4",
+            "--size",
+            16,
+        )
+        == 0
+    )
+
+
+def test_the_python_class_saves_it(trained_config: Path, tmp_path: Path) -> None:
+    faces = nerfgen_ns.load(trained_config)
+    faces.save(tmp_path / "faces.safetensors")
+    check_same(nerfgen_ns.load(tmp_path / "faces.safetensors").run, faces.run)
+    with pytest.raises(UsageError, match=r"faces\.pt"):
+        faces.save(tmp_path / "faces.pt")
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> ClassModel:
-    return nerfgen_ns.load(unpack(HEADS, tmp_path_factory.mktemp("shipped") / "heads"))
+def shipped() -> ClassModel:
+    return nerfgen_ns.load(HEADS)
 
 
 def test_the_shipped_heads_are_small_and_differ_from_each_other(shipped: ClassModel):
@@ -73,9 +152,32 @@ def test_panoramas_and_stereo_show_a_head_in_the_middle(shipped: ClassModel, kin
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a model", b"\x10\x00\x00\x00\x00\x00\x00\x00{}"])
-def test_a_damaged_file_ends_with_one_line(tmp_path: Path, damage: bytes):
+def test_a_damaged_file_ends_with_one_line(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(damage)
-    with pytest.raises(NerfgenError, match=r"model\.safetensors: not a whole model file"):
+    with pytest.raises(NerfgenError, match=r"model\.safetensors"):
         unpack(path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, tensors: tensors.pop("model.latent_table.codes.weight"),
+        lambda header, tensors: tensors.update({"model.latent_table.codes.weight": torch.zeros(9, 9)}),
+        lambda header, tensors: tensors.pop("record.fx"),
+        lambda header, tensors: header["model"].update(latent_dim="many"),
+        lambda header, tensors: header["model"].update(latent_dim=0),
+        lambda header, tensors: header["record"].update(format=99),
+        lambda header, tensors: header.update(format=99),
+        lambda header, tensors: header.pop("model"),
+    ],
+)
+def test_a_file_that_lacks_something_or_was_tampered_with_is_refused(packed: Path, change: Any) -> None:
+    with safe_open(packed, "pt") as file:
+        header = json.loads(file.metadata()["nerfgen"])
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    change(header, tensors)
+    packed.with_name("changed.safetensors").write_bytes(save(tensors, {"nerfgen": json.dumps(header)}))
+    with pytest.raises(NerfgenError, match=r"changed\.safetensors"):
+        load_run(packed.with_name("changed.safetensors"))

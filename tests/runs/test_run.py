@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from nerfstudio.utils.eval_utils import eval_setup
 
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.runs.code_runs import usual_camera, write_rendered_photographs
-from nerfgen_ns.runs.loading import count_identities, load_run, read_config
+from nerfgen_ns.runs.loading import load_run, read_config
 from nerfgen_ns.synthetic.dataset import write_dataset
 from tests.helpers.short_trainings import set_up, short_config
 
@@ -70,15 +72,37 @@ def test_loading_prints_nothing(trained_config: Path, capfd: pytest.CaptureFixtu
 
 
 def test_a_moved_run_is_found(copied_run: Path, trained_config: Path) -> None:
-    config = read_config(copied_run)
-    assert config.get_base_dir().resolve() == copied_run.parent.resolve()
+    assert load_run(copied_run).step == load_run(trained_config).step
     (copied_run.parent / "nerfstudio_models").rename(copied_run.parent / "elsewhere")
     with pytest.raises(UsageError, match=r"moved.*no checkpoint"):
         load_run(copied_run)
 
 
-def test_identities_are_counted_without_the_data(trained_config: Path) -> None:
-    assert count_identities(read_config(trained_config)) == 3
+def test_a_configuration_is_read_as_values_and_nothing_that_it_names_is_called(
+    trained_config: Path, tmp_path: Path
+) -> None:
+    values = read_config(trained_config)
+    assert values["method_name"] == "nerfgen-tiny" and isinstance(values["output_dir"], Path)
+    assert values["pipeline"]["model"]["foreground"]["hidden_dim"] == 64
+    evil = tmp_path / "config.yml"
+    call = f"!!python/object/apply:os.system ['touch {tmp_path}/called']"
+    evil.write_text(
+        trained_config.read_text() + f"extra: {call}\nmore: !!python/object/new:os.system ['x']\n"
+    )
+    assert read_config(evil)["extra"] is None
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [("hidden_dim: 64", "hidden_dim: wide"), ("hidden_dim: 64", "breadth: 64")]
+)
+def test_an_option_that_does_not_exist_or_is_of_another_type_is_named(
+    copied_run: Path, change: tuple[str, str]
+) -> None:
+    copied_run.write_text(copied_run.read_text().replace(*change, 1))
+    with pytest.raises(UsageError, match=change[1].split(":")[0]) as error:
+        load_run(copied_run)
+    assert str(copied_run) in str(error.value)
 
 
 def test_a_missing_config_is_named(tmp_path: Path) -> None:
@@ -106,14 +130,33 @@ def test_a_damaged_checkpoint_is_named(copied_run: Path) -> None:
         load_run(copied_run)
 
 
-def test_a_checkpoint_of_another_configuration_ends_with_status_2(
+def test_a_checkpoint_of_another_configuration_is_refused(
     copied_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copied_run.write_text(copied_run.read_text().replace("latent_dim: 96", "latent_dim: 32"))
-    with pytest.raises(SystemExit) as exit_info:
+    with pytest.raises(UsageError, match="another configuration"):
         load_run(copied_run)
-    assert exit_info.value.code == 2
+    with pytest.raises(SystemExit, match="2"):
+        eval_setup(copied_run)
     assert "another configuration" in capsys.readouterr().err
+
+
+def test_a_run_starts_without_what_it_does_not_need(trained_config: Path) -> None:
+    """Every method's options, nerfstudio's trainer and its viewer take most of the time of a start."""
+    script = f"""
+import sys
+import nerfgen_ns
+run = nerfgen_ns.load({str(trained_config)!r}).run
+run.render(run.code(0), run.cameras[:1])
+print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    slow = {
+        "nerfstudio.configs.method_configs", "nerfstudio.utils.eval_utils", "nerfstudio.engine.trainer",
+        "nerfstudio.models.splatfacto", "nerfstudio.viewer.viewer", "nerfgen_ns.configs", "mediapipe",
+        "wandb", "nerfgen_ns.training.trainer", "nerfgen_ns.viewer.panel", "trimesh", "gsplat",
+    }  # fmt: skip
+    assert not slow & set(done.stdout.split())
 
 
 @pytest.fixture
@@ -185,7 +228,7 @@ def test_a_run_that_went_on_from_a_step_opens_with_its_own_checkpoint(project: P
     assert eval_setup(config, test_mode="inference")[3] == 0
 
 
-def test_a_run_of_before_that_kept_nothing_opens_from_anywhere(project: Path) -> None:
+def test_a_run_that_has_lost_what_it_kept_is_named(project: Path) -> None:
     (project / RUN / "photographs.npz").unlink()
-    run = load_run(project / RUN / "config.yml")
-    assert run.photographs.resolve() == project / "data"
+    with pytest.raises(UsageError, match=r"photographs\.npz"):
+        load_run(project / RUN / "config.yml")

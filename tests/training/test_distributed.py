@@ -22,7 +22,7 @@ from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from torch import Tensor
 
 from nerfgen_ns.configs import nerfgen_tiny
-from nerfgen_ns.runs.loading import load_run, read_checkpoint, read_config
+from nerfgen_ns.runs.loading import load_run, read_checkpoint
 from nerfgen_ns.training.distributed.ranks import average_rows
 from nerfgen_ns.training.trainer import NerfgenTrainer
 
@@ -234,7 +234,7 @@ def test_rows_that_one_rank_touched_or_none_are_averaged_over_all(ranks) -> None
 
 def test_a_command_leaves_one_checkpoint_that_one_process_loads(folder: Path, ranks) -> None:
     (config,) = folder.glob("outputs/*/*/*/config.yml")
-    state = read_checkpoint(read_config(config))["pipeline"]
+    state = read_checkpoint(config)["pipeline"]
     assert not [name for name in state if "module" in name]
     run = load_run(config)
     for name, value in run.model.state_dict().items():

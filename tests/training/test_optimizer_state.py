@@ -34,7 +34,7 @@ def test_a_checkpoint_without_optimizer_state_is_smaller_says_so_and_training_go
     said = " ".join(capsys.readouterr().out.split())
     assert f"Saved {path.name}" in said and "optimizer state left out" in said
     assert path.stat().st_size < 0.7 * whole_size
-    assert read_checkpoint(lean.config)["optimizers"] == {}
+    assert read_checkpoint(lean.base_dir / "config.yml")["optimizers"] == {}
     # What was left out of the file stays in the training.
     assert all(optimizer.state for name, optimizer in lean.optimizers.optimizers.items())
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.configs.base_config import ViewerConfig
 from viser import ViserServer
 
 from nerfgen_ns.model.model import NerfgenModel
@@ -61,6 +62,7 @@ def viewer(server, model, tmp_path) -> SimpleNamespace:
         get_model=lambda: model,
         trainer=None,
         pipeline=SimpleNamespace(datamanager=SimpleNamespace(train_dataset=SimpleNamespace(cameras=cameras))),
+        config=ViewerConfig(),
         log_filename=tmp_path / "run" / "log.txt",
         render_statemachines={0: SimpleNamespace(action=actions.append)},
         get_camera_state=lambda client: "where the browser stands",

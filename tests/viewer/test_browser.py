@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nerfgen_ns.runs.loading import read_checkpoint, read_config
-from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT, newest_checkpoint
+from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT, FOLDER, newest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -18,14 +17,12 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture
 def colorful_config(trained_config, tmp_path) -> Path:
     """The config.yml of the run with codes as far apart as those of a long training."""
-    config = read_config(trained_config)
-    checkpoint, name = read_checkpoint(config), newest_checkpoint(config.get_checkpoint_dir()).name
+    copied = shutil.copytree(trained_config.parent, tmp_path / "run")
+    path = newest_checkpoint(copied / FOLDER)
+    checkpoint = torch.load(path, weights_only=True)
     checkpoint["pipeline"][CODES_IN_CHECKPOINT] *= 500.0
-    config.output_dir, config.run_dir = tmp_path, None
-    config.get_checkpoint_dir().mkdir(parents=True)
-    torch.save(checkpoint, config.get_checkpoint_dir() / name)
-    config.save_config()
-    return config.get_base_dir() / "config.yml"
+    torch.save(checkpoint, path)
+    return copied / "config.yml"
 
 
 @pytest.mark.browser

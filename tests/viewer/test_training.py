@@ -1,15 +1,21 @@
 """Training with the viewer open and the panel in use."""
 
-import copy
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from nerfstudio.configs.base_config import ViewerConfig
+from nerfstudio.scripts.viewer.run_viewer import RunViewer
+from nerfstudio.utils.eval_utils import eval_setup
 
+from nerfgen_ns.cli.view import View
 from nerfgen_ns.configs import nerfgen_tiny
+from nerfgen_ns.runs.loading import load_run
+from nerfgen_ns.runs.pack import write_pack
 from nerfgen_ns.training.trainer import NerfgenTrainer
+from nerfgen_ns.viewer.choice import ViewerPanelConfig
+from nerfgen_ns.viewer.panel import ViewerPanel
 from tests.helpers.short_trainings import seed_everything, set_up, short_config
 
 
@@ -47,20 +53,24 @@ def test_a_run_without_the_viewer_has_a_panel_that_holds_nothing(heads, tmp_path
     assert viewed_trainer(heads, tmp_path, "tensorboard").pipeline.model.viewer_panel._controls is None
 
 
-@pytest.mark.parametrize(
-    ("words", "asked", "host", "scale"),
-    [
-        ([], {}, "127.0.0.1", 0.7),
-        (["--viewer.websocket-port", "7010"], {}, "127.0.0.1", 0.7),
-        (["--viewer.websocket-host", "0.0.0.0"], {}, "0.0.0.0", 0.7),
-        (["--viewer.websocket_host=::"], {"websocket_host": "::"}, "::", 0.7),
-        (["--viewer.camera-frustum-scale=2"], {"camera_frustum_scale": 2.0}, "127.0.0.1", 2.0),
-    ],
-)
-def test_ns_viewer_listens_and_draws_as_the_run_does_unless_asked_otherwise(
-    words, asked, host, scale, monkeypatch
-):
-    monkeypatch.setattr("sys.argv", ["ns-viewer", "--load-config", "config.yml", *words])
-    config = copy.deepcopy(nerfgen_tiny.config)
-    config.viewer = ViewerConfig(**asked)  # as nerfstudio does, with what it read from the command line
-    assert (config.viewer.websocket_host, config.viewer.camera_frustum_scale) == (host, scale)
+@pytest.mark.parametrize(("given", "drawn"), [(ViewerConfig().camera_frustum_scale, 0.7), (2.0, 2.0)])
+def test_photographs_are_drawn_large_enough_to_click_unless_asked_otherwise(viewer, model, given, drawn):
+    viewer.config.camera_frustum_scale = given
+    ViewerPanel(ViewerPanelConfig())._setup(viewer)
+    assert viewer.config.camera_frustum_scale == drawn
+
+
+def test_training_and_nerfgen_view_listen_to_this_machine_alone(trained_config, tmp_path, monkeypatch):
+    assert nerfgen_tiny.config.viewer.websocket_host == "127.0.0.1"
+    opened = []
+    monkeypatch.setattr(
+        RunViewer, "main", lambda viewer: opened.append((viewer, eval_setup(viewer.load_config)))
+    )
+    View(trained_config).run()
+    packed = tmp_path / "packed.safetensors"
+    write_pack(load_run(trained_config), packed)
+    View(packed, websocket_port=7123).run()
+    assert [viewer.viewer.websocket_host for viewer, _ in opened] == ["127.0.0.1"] * 2
+    assert opened[1][0].viewer.websocket_port == 7123
+    tables = [pipeline.model.latent_table.codes.weight for _, (_, pipeline, _, _) in opened]
+    assert torch.equal(*tables)
