@@ -21,6 +21,7 @@ from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
 from nerfgen_ns.datamanagers.data_record import CANONICAL_LANDMARKS, fingerprint_of, write_record
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
+from nerfgen_ns.dataset_format.transforms import read_frames, rows_of_frames, transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.model.camera_optimizer import CameraOptimizerConfig
 from nerfgen_ns.runs.pack import read_pack, read_thumbnails
@@ -98,15 +99,14 @@ def fill_run_folder(
 
     For the rest see `write_code_run`.
     """
+    identities = max(rows_of_frames(read_frames(transforms_path(prepared)))) + 1
+    if identities != len(codes):
+        raise UsageError(f"{prepared}: shows {identities} identities, but there are {len(codes)} codes")
     shutil.move(prepared, folder / DATA)
     parser = NerfgenDataParserConfig(data=folder / DATA).setup()
     with quiet_console():
         photographs = NerfgenDataset(parser.get_dataparser_outputs(split="train"))
     record = replace(parser.record, given=DATA)
-    if len(record.identities) != len(codes):
-        raise UsageError(
-            f"{prepared}: shows {len(record.identities)} identities, but there are {len(codes)} codes"
-        )
     write_record(folder, record, fingerprint_of(photographs))
     # The refined poses belong to the cameras of other photographs.
     own = {

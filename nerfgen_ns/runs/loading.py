@@ -49,7 +49,7 @@ def load_run(load_config: Path) -> Run:
             f"{load_config}: made by another version of nerfgen ({error}); train again"
         ) from error
     checkpoint = read_checkpoint(load_config)
-    record = read_record(load_config.parent)
+    record = read_record(load_config.resolve().parent)
     run = make_run(config, method_name, checkpoint["step"], record, factor, eval_fraction)
     tensors = checkpoint["pipeline"]
     prefix = len(MODEL_IN_CHECKPOINT)

@@ -1,5 +1,7 @@
 """The data manager."""
 
+import re
+
 import pytest
 import torch
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager
@@ -8,6 +10,7 @@ from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager, NerfgenData
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
+from nerfgen_ns.errors import NerfgenError, UsageError
 
 
 def manager_of(folder, test_mode="val", **parser_options) -> NerfgenDataManager:
@@ -96,18 +99,16 @@ def test_inference_reads_no_image(make_prepared):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "status", "complaint"),
+    ("spoil", "kind", "named"),
     [
-        (lambda folder: (folder / "transforms.json").write_text("{"), 2, "transforms.json"),
-        (lambda folder: (folder / "images/0002.png").write_bytes(b"x"), 1, "images/0002.png"),
-        (lambda folder: (folder / "mattes/0002.png").unlink(), 1, "mattes/0002.png"),
+        (lambda folder: (folder / "transforms.json").write_text("{"), UsageError, "transforms.json"),
+        (lambda folder: (folder / "images/0002.png").write_bytes(b"x"), NerfgenError, "images/0002.png"),
+        (lambda folder: (folder / "mattes/0002.png").unlink(), NerfgenError, "mattes/0002.png"),
     ],
 )
-def test_bad_data_ends_the_command_with_one_line(make_prepared, capsys, spoil, status, complaint):
+def test_bad_data_is_named(make_prepared, spoil, kind, named):
     folder = make_prepared()
     spoil(folder)
-    with pytest.raises(SystemExit) as exit_:
+    with pytest.raises(NerfgenError, match=re.escape(named)) as error:
         manager_of(folder)
-    assert exit_.value.code == status
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("nerfgen: ") and complaint in lines[0]
+    assert type(error.value) is kind

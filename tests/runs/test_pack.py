@@ -67,7 +67,7 @@ def test_every_command_with_load_config_takes_the_file(
             "sample",
             "--load-config",
             packed,
-            "--count",
+            "--num-samples",
             2,
             "--output-dir",
             tmp_path / "new",
