@@ -21,7 +21,7 @@ ELSEWHERE = {
     "relative_model_dir", "pixel_folder", "websocket_port", "websocket_port_default", "websocket_host",
     "num_devices", "num_machines", "machine_rank", "dist_url", "device_type", "timestamp", "method_name",
     "project_name", "experiment_name", "max_num_iterations", "prompt", "make_share_url",
-    "quit_on_train_completion", "dataparser_subcommand",
+    "quit_on_train_completion", "start_paused", "dataparser_subcommand",
 }  # fmt: skip
 """Fields that say where and how long, which these tests decide themselves, or that other tests are about."""
 
