@@ -17,12 +17,13 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
-from nerfgen_ns.dataset_format.transforms import read_frames, rows_of_frames, transforms_path
+from nerfgen_ns.dataset_format.frame import Frame
+from nerfgen_ns.dataset_format.transforms import read_transforms, row_of_identity, write_transforms
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT
 from nerfgen_ns.training.trainer import NerfgenTrainerConfig
-from nerfgen_ns.utils.files import replace_folder, write_json
+from nerfgen_ns.utils.files import replace_folder
 from nerfgen_ns.utils.images import to_bytes, write_image
 
 
@@ -105,7 +106,7 @@ def fill_run_folder(
 
     For the rest see `write_code_run`.
     """
-    identities = max(rows_of_frames(read_frames(transforms_path(prepared)))) + 1
+    identities = len(row_of_identity(read_transforms(prepared).frames))
     if identities != len(codes):
         raise UsageError(f"{prepared}: shows {identities} identities, but there are {len(codes)} codes")
     shutil.move(prepared, folder / "data")
@@ -175,17 +176,6 @@ def write_rendered_photographs(
         progress: called with the number of photographs done and their total.
     """
     camera = usual_camera(run)
-    matrix = torch.eye(4)
-    matrix[:3] = camera.camera_to_worlds[0]
-    shared = {
-        "transform_matrix": matrix.tolist(),
-        "fl_x": float(camera.fx),
-        "fl_y": float(camera.fy),
-        "cx": float(camera.cx),
-        "cy": float(camera.cy),
-        "w": int(camera.width),
-        "h": int(camera.height),
-    }
     digits = max(4, len(str(len(codes) - 1)))
     frames = []
     for identity in range(len(codes)):
@@ -194,12 +184,11 @@ def write_rendered_photographs(
         write_image(folder / "images" / name, to_bytes(outputs["rgb"]))
         write_image(folder / "mattes" / name, to_bytes(outputs["accumulation"])[..., 0])
         frames.append(
-            {"file_path": f"images/{name}", "mask_path": f"mattes/{name}", "identity": identity, **shared}
+            Frame.of_camera(f"images/{name}", camera, mask_path=f"mattes/{name}", identity=identity)
         )
         if progress is not None:
             progress(identity + 1, len(codes))
     class_name, landmarks = run.record.class_name, run.record.canonical_landmarks
-    head = {"camera_model": "OPENCV", **({"class_name": class_name} if class_name else {})}
-    write_json(folder / "transforms.json", {**head, "frames": frames})
+    write_transforms(folder, frames, {"class_name": class_name} if class_name else None)
     if landmarks is not None:
         shutil.copyfile(landmarks, folder / landmarks.name)

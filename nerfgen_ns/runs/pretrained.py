@@ -19,6 +19,8 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nerfgen_ns.datamanagers.dataset import open_dataset
+from nerfgen_ns.dataset_format.frame import Frame
+from nerfgen_ns.dataset_format.transforms import write_transforms
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.model.config import NerfgenModelConfig
 from nerfgen_ns.model.model import NerfgenModel
@@ -26,7 +28,7 @@ from nerfgen_ns.runs.code_runs import write_code_run
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT
 from nerfgen_ns.utils.console import quiet_console
-from nerfgen_ns.utils.files import replace_file, write_json
+from nerfgen_ns.utils.files import replace_file
 from nerfgen_ns.utils.images import resize, write_image
 
 MODEL, PHOTOGRAPHS, CAMERAS, INTRINSICS = "model.", "photographs", "camera_to_world", "intrinsics"
@@ -135,22 +137,25 @@ def _write_photographs(
     """A prepared folder, and its cameras."""
     size = photographs.shape[1]
     frames = []
-    for identity, (photograph, matrix, inner) in enumerate(
+    for identity, (photograph, matrix, (fl_x, fl_y, cx, cy)) in enumerate(
         zip(photographs, matrices.tolist(), intrinsics.tolist(), strict=True)
     ):
         name = f"images/{identity:04d}.png"
         write_image(folder / name, photograph)
         frames.append(
-            {
-                "file_path": name,
-                "transform_matrix": [*matrix, [0.0, 0.0, 0.0, 1.0]],
-                **dict(zip(("fl_x", "fl_y", "cx", "cy"), inner, strict=True)),
-                "w": size,
-                "h": size,
-                "identity": identity,
-            }
+            Frame(
+                file_path=name,
+                transform_matrix=np.vstack([matrix, [0.0, 0.0, 0.0, 1.0]]),
+                fl_x=fl_x,
+                fl_y=fl_y,
+                cx=cx,
+                cy=cy,
+                w=size,
+                h=size,
+                identity=identity,
+            )
         )
-    write_json(folder / "transforms.json", {"camera_model": "OPENCV", "frames": frames})
+    write_transforms(folder, frames)
     return open_dataset(folder).cameras
 
 
