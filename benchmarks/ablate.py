@@ -34,7 +34,7 @@ from benchmarks.ablation.runs import Judging, Training, judged, method_config, t
 from benchmarks.ablation.variants import Ablation, AblationName, ablations
 from benchmarks.baselines import measure_baselines
 from benchmarks.machine import RECORD, record_of_run
-from nerfgen_ns.dataset_format.transforms import read_frames, transforms_path
+from nerfgen_ns.dataset_format.transforms import identities_of, read_transforms
 from nerfgen_ns.errors import UsageError, exit_with_one_line
 from nerfgen_ns.evaluation.views_with_truth import Figures, read_views
 from nerfgen_ns.utils.console import progress_bar
@@ -110,10 +110,10 @@ class Ablate:
     def _judging(self) -> Judging:
         """The same for all ablations, whichever are chosen."""
         fewest = min((self.images, *self.numbers_of_images))
-        photographs = read_frames(transforms_path(self.data))[:fewest]
-        known = {frame.get("identity", place) for place, frame in enumerate(photographs)}
-        views = read_frames(transforms_path(self.test))
-        shown = known & {frame["identity"] for frame in views if "identity" in frame}
+        photographs = read_transforms(self.data, allow_outside=True).frames[:fewest]
+        views = read_transforms(self.test, allow_outside=True).frames
+        known = set(identities_of(photographs))
+        shown = known & {frame.identity for frame in views if frame.identity is not None}
         if not shown:
             raise UsageError(
                 f"{self.test}: shows none of the identities of the first {fewest} photographs of {self.data}"

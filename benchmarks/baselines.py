@@ -17,7 +17,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from benchmarks.mean_surface import MeanSurface, PinholeCamera, mean_landmarks, surface_of_landmarks, warp
-from nerfgen_ns.dataset_format.transforms import read_frames, transforms_path
+from nerfgen_ns.dataset_format.transforms import read_transforms
 from nerfgen_ns.evaluation.views_with_truth import Figures, Rendered, Renderer, ViewWithTruth, mean_scores
 
 
@@ -134,13 +134,13 @@ def warped_photograph(photographs: Sequence[ViewWithTruth], surface: MeanSurface
 
 def fitted_surface(data: Path, photographs: Sequence[ViewWithTruth]) -> MeanSurface | None:
     """The mean surface of the photographs' landmarks; None where the frames have no `landmarks2d`."""
-    root = transforms_path(data).parent
-    frames = {root / frame["file_path"]: frame for frame in read_frames(transforms_path(data))}
+    known = read_transforms(data, allow_outside=True)
+    frames = dict(zip(known.files, known.frames, strict=True))
     shown = [frames[view.path] for view in photographs]
-    if any("landmarks2d" not in frame for frame in shown):
+    if any(frame.landmarks2d is None for frame in shown):
         return None
-    landmarks = np.array([frame["landmarks2d"] for frame in shown])
-    stored = np.array([[frame["w"], frame["h"]] for frame in shown])
+    landmarks = np.array([frame.landmarks2d for frame in shown])
+    stored = np.array([[frame.w, frame.h] for frame in shown])
     judged = np.array([[view.image.shape[1], view.image.shape[0]] for view in photographs])
     cameras = [pinhole(view.camera) for view in photographs]
     return surface_of_landmarks(mean_landmarks(cameras, landmarks * (judged / stored)[:, None]))

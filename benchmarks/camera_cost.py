@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -37,12 +37,12 @@ from nerfgen_ns.cameras.alignment import (
     Similarity,
     align_collection,
     align_identity,
-    photograph_camera,
     rotation_errors,
     with_focal_length,
 )
 from nerfgen_ns.datamanagers.dataset import open_dataset
-from nerfgen_ns.dataset_format.transforms import read_frames
+from nerfgen_ns.dataset_format.frame import Frame
+from nerfgen_ns.dataset_format.transforms import read_transforms
 from nerfgen_ns.inversion.refit import prepare_from_run, refit_cameras
 from nerfgen_ns.metrics.depth import depth_correlation, shrink_depth, z_depth
 from nerfgen_ns.metrics.images import foreground_psnr
@@ -140,7 +140,7 @@ class CameraCost:
         return load_config
 
     def _train(self, name: str, data: Path) -> None:
-        factor = max(1, round(read_frames(data / "transforms.json")[0]["w"] / self.size))
+        factor = max(1, round(read_transforms(data, allow_outside=True).frames[0].w / self.size))
         command = [
             str(Path(sys.executable).parent / "ns-train"),
             self.method,
@@ -162,7 +162,7 @@ class PairedCameras:
 
     fitted: Float[np.ndarray, "n 4 4"]
     true: Float[np.ndarray, "n 4 4"]
-    row_of_identity: dict[int, int]
+    row_of_identity: dict[int | str | None, int]
     """The row of the latent table, which is the place among the photographs, by the truth's identity."""
 
 
@@ -177,24 +177,29 @@ def paired_cameras(run: Run, data: Path, truth: Path) -> PairedCameras:
 
 def pair_cameras(matrices: Float[Tensor, "n 3 4"], data: Path, truth: Path) -> PairedCameras:
     """Cameras of the photographs of a folder beside the true ones, matched by the photographs' names."""
-    true_frames = {Path(frame["file_path"]).name: frame for frame in read_frames(truth / "transforms.json")}
-    frames = {str(data / frame["file_path"]): frame for frame in read_frames(data / "transforms.json")}
-    names = [str(name) for name in open_dataset(data).image_filenames]
+    true_frames = {file.name: frame for file, frame in frames_by_file(truth).items()}
+    frames = frames_by_file(data)
+    names = open_dataset(data).image_filenames
     fitted, true, focal, true_focal = [], [], [], []
     row_of_identity = {}
     for row, (name, matrix) in enumerate(zip(names, matrices.double().numpy(), strict=True)):
         frame = frames[name]
-        true_frame = true_frames[frame.get("source", Path(name).name)]
-        camera, own_focal = photograph_camera(
-            {**frame, "transform_matrix": np.vstack([matrix, [0, 0, 0, 1]])}
-        )
+        true_frame = true_frames[frame.source or name.name]
+        moved_frame = replace(frame, transform_matrix=np.vstack([matrix, [0, 0, 0, 1]]))
+        camera, own_focal = moved_frame.photograph_camera()
         fitted.append(camera)
         focal.append(own_focal)
-        true.append(true_frame.get("true_transform_matrix", true_frame["transform_matrix"]))
-        true_focal.append(true_frame["fl_x"])
-        row_of_identity[true_frame["identity"]] = row
+        true.append(true_frame.true_camera)
+        true_focal.append(true_frame.fl_x)
+        row_of_identity[true_frame.identity] = row
     moved = with_focal_length(np.array(fitted), np.array(focal), np.array(true_focal))
     return PairedCameras(moved, np.array(true), row_of_identity)
+
+
+def frames_by_file(data: Path) -> dict[Path, Frame]:
+    """The frames of a folder by their photographs."""
+    transforms = read_transforms(data, allow_outside=True)
+    return dict(zip(transforms.files, transforms.frames, strict=True))
 
 
 def error_figures(
@@ -210,21 +215,20 @@ def error_figures(
 
 def novel_views(run: Run, pairs: PairedCameras, test: Path, size: int) -> dict[str, float]:
     """Foreground PSNR and depth correlation over the test views of the identities trained on."""
-    frames = read_frames(test / "transforms.json")
-    factor = max(1, round(frames[0]["w"] / size))
+    by_file = frames_by_file(test)
+    factor = max(1, round(next(iter(by_file.values())).w / size))
     dataset = open_dataset(test, factor)
-    by_file = {test / frame["file_path"]: frame for frame in frames}
     collection = align_collection(pairs.true, pairs.fitted)
     values: dict[str, list[float]] = {}
     for view, path in enumerate(dataset.image_filenames):
         frame = by_file[path]
-        row = pairs.row_of_identity.get(frame["identity"])
+        row = pairs.row_of_identity.get(frame.identity)
         if row is None:
             continue
         own = align_identity(pairs.true[row], pairs.fitted[row], collection)
         matte = torch.from_numpy(_present(dataset.get_numpy_matte(view)) / np.float32(255))
         image = torch.from_numpy(dataset.get_numpy_image(view) / np.float32(255))
-        stored = np.load(test / frame["depth_path"])["depth"].astype(np.float32)
+        stored = np.load(test / str(frame.depth_path))["depth"].astype(np.float32)
         true_depth = torch.from_numpy(shrink_depth(stored, factor))
         for name, similarity in ((OWN, own), (WHOLE, collection)):
             camera = moved_camera(dataset.cameras[view : view + 1], similarity)

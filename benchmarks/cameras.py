@@ -23,6 +23,7 @@ from rich.table import Table
 
 from benchmarks.machine import RECORD, record_of_run
 from nerfgen_ns.cameras.alignment import camera_errors
+from nerfgen_ns.dataset_format.transforms import read_transforms
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.preprocessing.camera_fitting.fit import Collection, CollectionFit, fit_collection
 from nerfgen_ns.preprocessing.landmarks.models import (
@@ -32,7 +33,7 @@ from nerfgen_ns.preprocessing.landmarks.models import (
     partners_of_pairs,
 )
 from nerfgen_ns.preprocessing.photographs import RejectedError
-from nerfgen_ns.utils.files import read_json, write_json
+from nerfgen_ns.utils.files import write_json
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 PAIRS = [
@@ -80,14 +81,15 @@ class CamerasBenchmark:
             write_json(self.output_path, {"accuracy": accuracy, "scale": scale, RECORD: record_of_run(begin)})
 
     def _accuracy(self) -> dict[str, dict[str, float]]:
-        frames = read_json(self.heads / "transforms.json")["frames"]
-        true = np.array([frame.get("true_transform_matrix", frame["transform_matrix"]) for frame in frames])
-        focal = np.array([frame["fl_x"] for frame in frames], dtype=np.float64)
-        center = np.array([[frame["cx"], frame["cy"]] for frame in frames], dtype=np.float64)
-        exact = np.array([frame["landmarks2d"] for frame in frames])
+        known = read_transforms(self.heads)
+        frames = known.frames
+        true = np.array([frame.true_camera for frame in frames])
+        focal = np.array([frame.fl_x for frame in frames])
+        center = np.array([[frame.cx, frame.cy] for frame in frames])
+        exact = np.array([frame.landmarks2d for frame in frames])
         eyes = [exact[:, 36:42].mean(axis=1), exact[:, 42:48].mean(axis=1)]
         five = np.stack([*eyes, exact[:, 30], exact[:, 48], exact[:, 54]], axis=1)
-        found = mediapipe_landmarks([self.heads / frame["file_path"] for frame in frames])
+        found = mediapipe_landmarks(known.files)
         figures = {}
         for name, landmarks, scheme in (
             ("68 exact landmarks", exact, SCHEME_68),

@@ -24,10 +24,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from nerfgen_ns.cameras.alignment import camera_errors, photograph_camera
+from nerfgen_ns.cameras.alignment import camera_errors
+from nerfgen_ns.dataset_format.transforms import read_transforms
 from nerfgen_ns.preprocessing.listing import list_photographs
 from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare
-from nerfgen_ns.utils.files import read_json, write_json
+from nerfgen_ns.utils.files import write_json
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -109,13 +110,13 @@ class CaptureBenchmark:
 
 def errors_of_folder(prepared: Path, truth: Path) -> dict[str, float]:
     """Errors of a prepared folder's cameras against the true ones of a data set; see `camera_errors`."""
+    known = read_transforms(truth, allow_outside=True)
     true_cameras = {
-        Path(frame["file_path"]).name: np.array(frame["true_transform_matrix"])
-        for frame in read_json(truth / "transforms.json")["frames"]
+        file.name: frame.true_camera for file, frame in zip(known.files, known.frames, strict=True)
     }
-    frames = read_json(prepared / "transforms.json")["frames"]
-    true = np.array([true_cameras[frame["source"]] for frame in frames])
-    return camera_errors(np.array([photograph_camera(frame)[0] for frame in frames]), true)
+    frames = read_transforms(prepared).frames
+    true = np.array([true_cameras[str(frame.source)] for frame in frames])
+    return camera_errors(np.array([frame.photograph_camera()[0] for frame in frames]), true)
 
 
 if __name__ == "__main__":

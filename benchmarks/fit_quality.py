@@ -9,7 +9,7 @@ and depth correlation of the views that the fit has not seen.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +18,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from nerfgen_ns.dataset_format.transforms import read_frames, transforms_path
+from nerfgen_ns.dataset_format.transforms import read_transforms, row_of_identity, write_transforms
 from nerfgen_ns.errors import exit_with_one_line
 from nerfgen_ns.evaluation.views_with_truth import evaluate_views
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.inversion import fit
 from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.utils.console import progress_bar
-from nerfgen_ns.utils.files import read_json, write_json
+from nerfgen_ns.utils.files import write_json
 
 
 @dataclass(kw_only=True)
@@ -77,24 +77,14 @@ class FitQuality(FitConfig):
 
 def target_views(data: Path, folder: Path) -> Path:
     """A folder of the views to judge, their identities numbered as the fit numbers them."""
-    root = transforms_path(data).parent.resolve()
-    shared = {key: value for key, value in read_json(transforms_path(data)).items() if key != "frames"}
-    frames = read_frames(transforms_path(data))
-    seen = sorted({frame["identity"] for frame in frames if frame["role"] == "query"})
+    known = read_transforms(data, allow_outside=True)
+    rows = row_of_identity([frame for frame in known.frames if frame.role == "query"])
     targets = [
-        {
-            **frame,
-            **{
-                key: str(root / frame[key])
-                for key in ("file_path", "mask_path", "depth_path")
-                if key in frame
-            },
-            "identity": seen.index(frame["identity"]),
-        }
-        for frame in frames
-        if frame["role"] == "target"
+        replace(frame.with_files_of(known.path.parent), identity=rows[frame.identity])
+        for frame in known.frames
+        if frame.role == "target" and frame.identity is not None
     ]
-    write_json(folder / "transforms.json", {**shared, "frames": targets})
+    write_transforms(folder, targets, known.head)
     return folder
 
 

@@ -19,7 +19,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from nerfgen_ns.utils.files import read_json, write_json
+from nerfgen_ns.dataset_format.transforms import read_transforms, write_transforms
+from nerfgen_ns.utils.files import write_json
 
 
 @dataclass
@@ -49,14 +50,10 @@ class MemoryBenchmark:
             write_json(self.output_path, {str(count): value for count, value in megabytes.items()})
 
     def _peak_megabytes(self, count: int) -> float:
-        transforms = read_json(self.data / "transforms.json")
-        frames = transforms["frames"][:count]
-        for frame in frames:
-            for key in ("file_path", "mask_path"):
-                if key in frame:
-                    frame[key] = str((self.data / frame[key]).resolve())
+        transforms = read_transforms(self.data, allow_outside=True)
+        frames = [frame.with_files_of(transforms.path.parent) for frame in transforms.frames[:count]]
         with tempfile.TemporaryDirectory() as folder:
-            write_json(Path(folder) / "transforms.json", {**transforms, "frames": frames})
+            write_transforms(Path(folder), frames, transforms.head)
             command = [
                 str(Path(sys.executable).parent / "ns-train"),
                 "nerfgen-tiny",

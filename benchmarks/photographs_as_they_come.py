@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.spatial.transform import Rotation
 
-from nerfgen_ns.cameras.alignment import photograph_camera
+from nerfgen_ns.dataset_format.transforms import read_transforms
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing.landmarks.mediapipe_models import LandmarkModel
 from nerfgen_ns.preprocessing.landmarks.models import CHIN, FOREHEAD, NOSE, face_width
@@ -31,7 +31,7 @@ from nerfgen_ns.preprocessing.listing import list_photographs
 from nerfgen_ns.preprocessing.photographs import RejectedError, read_photograph
 from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare
 from nerfgen_ns.preprocessing.report.prepare_report import PrepareReport
-from nerfgen_ns.utils.files import read_json, write_json
+from nerfgen_ns.utils.files import write_json
 
 WIDTH, HEIGHT = 4000, 3000
 NARROWEST, WIDEST = 90, 2000
@@ -252,8 +252,8 @@ def _texture(canvas: Picture, generator: np.random.Generator) -> Picture:
 
 def cameras(report: PrepareReport) -> dict[str, Rotation]:
     """By file, the rotation of its photograph's camera, camera-to-world."""
-    frames = read_json(report.path.with_name("transforms.json"))["frames"]
-    return {frame["source"]: Rotation.from_matrix(photograph_camera(frame)[0][:3, :3]) for frame in frames}
+    frames = read_transforms(report.path.parent).frames
+    return {str(frame.source): Rotation.from_matrix(frame.photograph_camera()[0][:3, :3]) for frame in frames}
 
 
 def turned_by(tidy: Rotation, found: Rotation, roll: float) -> float:

@@ -21,7 +21,7 @@ from benchmarks.pace import Pace
 from benchmarks.products import synchronize
 from benchmarks.trainings import OwnTraining, ReferenceTraining, Training, TrainingSettings
 from nerfgen_ns.cameras.trajectories import path_around, turned_cameras
-from nerfgen_ns.dataset_format.transforms import row_of_identity
+from nerfgen_ns.dataset_format.transforms import read_transforms, row_of_identity
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.evaluation.views_with_truth import Rendered, ViewWithTruth, mean_scores, read_views
 
@@ -132,7 +132,7 @@ class Server:
         self._connection = connection
         factor = job.settings.downscale_factor
         self._views = [] if job.test is None else read_views(job.test, factor, most=job.views)
-        self._rows = row_of_identity(job.settings.data)
+        self._rows = row_of_identity(read_transforms(job.settings.data, allow_outside=True).frames)
         self._answers: dict[str, Callable[..., Any]] = {
             "new_view_psnr": self._new_view_psnr,
             "frames_per_second": self._frames_per_second,

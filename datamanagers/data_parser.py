@@ -25,9 +25,14 @@ from nerfgen_ns.datamanagers.data_record import (
     read_record,
     with_identities_of,
 )
-from nerfgen_ns.dataset_format.transforms import read_frames, rows_of_frames, transforms_path
+from nerfgen_ns.dataset_format.transforms import (
+    read_transforms,
+    row_of_identity,
+    rows_of_frames,
+    transforms_path,
+)
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.utils.files import cache_folder, read_json, writable_cache_folder
+from nerfgen_ns.utils.files import cache_folder, writable_cache_folder
 
 
 @dataclass
@@ -103,14 +108,11 @@ class NerfgenDataParser(Nerfstudio):
 
     def _read_folder(self, data: Path, given: str) -> DataRecord:
         path = transforms_path(data)
-        transforms = read_json(path)
-        frames = read_frames(path)
-        rows = rows_of_frames(frames)
-        of_file = {
-            path.parent / frame["file_path"]: (row, frame.get("identity", place), frame.get("source"))
-            for place, (frame, row) in enumerate(zip(frames, rows, strict=True))
-        }
-        class_name = transforms.get("class_name")
+        transforms = read_transforms(path, allow_outside=True)
+        frames, class_name = transforms.frames, transforms.class_name
+        row_of_file = dict(zip(transforms.files, rows_of_frames(frames), strict=True))
+        sources = {file: frame.source for file, frame in zip(transforms.files, frames, strict=True)}
+        identities = list(row_of_identity(frames))
         # nerfstudio reads the file once more: two copies of many landmarks need not exist together.
         del frames, transforms
         before = self.config, self.downscale_factor
@@ -122,7 +124,7 @@ class NerfgenDataParser(Nerfstudio):
             raise UsageError(f"{path}: {' '.join(str(error).split())}; prepare the folder again") from error
         finally:
             self.config, self.downscale_factor = before
-        own_rows = np.array([of_file[name][0] for name in outputs.image_filenames])
+        own_rows = np.array([row_of_file[name] for name in outputs.image_filenames])
         # nerfstudio sorts by name, in which photograph 10000 comes before photograph 9999.
         order = np.argsort(own_rows, kind="stable")
         images = [outputs.image_filenames[place] for place in order]
@@ -133,14 +135,14 @@ class NerfgenDataParser(Nerfstudio):
             given=given,
             images=images,
             mattes=None if mattes is None else [mattes[place] for place in order],
-            sources=[str(of_file[name][2] or name.name) for name in images],
+            sources=[sources[name] or name.name for name in images],
             rows=own_rows[order],
-            identities=list({of_file[name][0]: of_file[name][1] for name in images}.values()),
+            identities=identities,
             cameras=outputs.cameras[torch.from_numpy(order)],
             scene_box=outputs.scene_box.aabb,
             transform=outputs.dataparser_transform,
             scale=float(outputs.dataparser_scale),
-            class_name=class_name if isinstance(class_name, str) else None,
+            class_name=class_name,
             canonical_landmarks=read_json(landmarks) if landmarks.is_file() else None,
         )
 
@@ -192,7 +194,7 @@ def find_prepared(data: Path) -> Path:
         NerfgenError: the cache folder cannot be written.
     """
     try:
-        has_cameras = data.suffix == ".json" or (data / "transforms.json").exists()
+        has_cameras = data.suffix == ".json" or transforms_path(data).exists()
     except OSError as error:
         raise UsageError(f"{data}: cannot be read ({error.strerror}); make it readable") from error
     if has_cameras:

@@ -21,7 +21,7 @@ from nerfstudio.data.scene_box import SceneBox
 from PIL import Image
 from torch import Tensor
 
-from nerfgen_ns.dataset_format.transforms import read_frames, rows_of_frames, transforms_path
+from nerfgen_ns.dataset_format.transforms import read_transforms, rows_of_frames, transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.utils.files import read_json, replace_file, write_json
 
@@ -214,16 +214,12 @@ class DataRecord:
         if self.fingerprint is None:
             return
         check_files(self.images, self.fingerprint.digests)
-        path = transforms_path(self.data)
-        frames = read_frames(path)
-        listed = {
-            path.parent / frame["file_path"]: row
-            for frame, row in zip(frames, rows_of_frames(frames), strict=True)
-        }
+        transforms = read_transforms(self.data, allow_outside=True)
+        listed = dict(zip(transforms.files, rows_of_frames(transforms.frames), strict=True))
         if listed != dict(zip(self.images, self.rows.tolist(), strict=True)):
             raise UsageError(
-                f"{path}: lists other photographs than the {len(self.images)} that the run was trained on "
-                f"({len(listed)}); put it back as it was in training"
+                f"{transforms.path}: lists other photographs than the {len(self.images)} that the run was "
+                f"trained on ({len(listed)}); put it back as it was in training"
             )
 
 

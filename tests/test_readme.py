@@ -21,7 +21,7 @@ from nerfgen_ns.class_model import ClassModel
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing.landmarks.files import read_landmark_file
 from nerfgen_ns.preprocessing.listing import read_identity_file
-from nerfgen_ns.runs.pretrained import HEADS, unpack
+from nerfgen_ns.runs.pack import HEADS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -295,7 +295,7 @@ def test_code_is_fenced_and_says_its_language(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> ClassModel:
-    return nerfgen_ns.load(unpack(HEADS, tmp_path_factory.mktemp("shipped") / "run"))
+    return nerfgen_ns.load(HEADS)
 
 
 @pytest.mark.parametrize("block", blocks_in("python"), ids=named)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.ablation.variants import CameraSource
 from benchmarks.cameras import SCHEME_68, landmark_collection, mediapipe_landmarks
-from nerfgen_ns.dataset_format.transforms import read_frames, transforms_path
+from nerfgen_ns.dataset_format.frame import Frame
+from nerfgen_ns.dataset_format.transforms import read_transforms, write_transforms
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing.camera_fitting.fit import fit_collection
 from nerfgen_ns.preprocessing.landmarks.models import FACE_MESH
-from nerfgen_ns.utils.files import read_json, write_json
-
-FILES = ("file_path", "mask_path", "depth_path", "semantic_path")
 
 
 def first_photographs(data: Path, count: int, folder: Path, cameras: CameraSource = "true") -> Path:
@@ -33,32 +31,30 @@ def first_photographs(data: Path, count: int, folder: Path, cameras: CameraSourc
     Raises:
         UsageError: the data has fewer photographs, or no landmarks.
     """
-    transforms = read_json(transforms_path(data))
-    frames = read_frames(transforms_path(data))
-    if count > len(frames):
-        raise UsageError(f"{data}: has {len(frames)} photographs, and {count} were asked for")
-    root = transforms_path(data).parent.resolve()
-    chosen = [{**transforms, **frame} for frame in frames[:count]]
-    for frame in chosen:
-        frame.pop("frames")
-        frame |= {key: str(root / frame[key]) for key in FILES if key in frame}
-        frame.setdefault("true_transform_matrix", frame["transform_matrix"])
+    known = read_transforms(data, allow_outside=True)
+    if count > len(known.frames):
+        raise UsageError(f"{data}: has {len(known.frames)} photographs, and {count} were asked for")
+    chosen = [
+        replace(frame.with_files_of(known.path.parent), true_transform_matrix=frame.true_camera)
+        for frame in known.frames[:count]
+    ]
     if cameras != "true":
-        for frame, matrix in zip(chosen, _fit_cameras(data, chosen, cameras), strict=True):
-            frame["transform_matrix"] = matrix.tolist()
-    shared = {key: value for key, value in transforms.items() if key != "frames"}
-    write_json(folder / "transforms.json", {**shared, "frames": chosen})
+        chosen = [
+            replace(frame, transform_matrix=matrix)
+            for frame, matrix in zip(chosen, _fit_cameras(data, chosen, cameras), strict=True)
+        ]
+    write_transforms(folder, chosen, known.head)
     return folder
 
 
-def _fit_cameras(data: Path, frames: list[dict[str, Any]], source: CameraSource) -> np.ndarray:
-    focal = np.array([frame["fl_x"] for frame in frames], dtype=np.float64)
-    center = np.array([[frame["cx"], frame["cy"]] for frame in frames], dtype=np.float64)
+def _fit_cameras(data: Path, frames: list[Frame], source: CameraSource) -> np.ndarray:
+    focal = np.array([frame.fl_x for frame in frames])
+    center = np.array([[frame.cx, frame.cy] for frame in frames])
     if source == "exact landmarks":
-        if any("landmarks2d" not in frame for frame in frames):
+        if any(frame.landmarks2d is None for frame in frames):
             raise UsageError(f'{data}: its frames have no "landmarks2d"; leave the ablation cameras out')
-        landmarks, scheme = np.array([frame["landmarks2d"] for frame in frames]), SCHEME_68
+        landmarks, scheme = np.array([frame.landmarks2d for frame in frames]), SCHEME_68
     else:
-        landmarks, scheme = mediapipe_landmarks([Path(frame["file_path"]) for frame in frames]), FACE_MESH
+        landmarks, scheme = mediapipe_landmarks([Path(frame.file_path) for frame in frames]), FACE_MESH
     fit = fit_collection(landmark_collection(landmarks, focal, center), scheme)
     return fit.cameras.camera_to_world()

@@ -1,16 +1,14 @@
 """A prepared folder as columns of numbers, read frame by frame: its landmarks are never all in memory."""
 
-import json
-from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from nerfgen_ns.dataset_format.frame import check_path
+from nerfgen_ns.dataset_format.transforms import read_head, stream_frames, transforms_path
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.utils.files import read_json
 
 
 @dataclass(frozen=True)
@@ -42,43 +40,35 @@ def read_overview(folder: Path) -> Overview:
     """Read the overview of a prepared folder.
 
     Raises:
-        UsageError: there is no transforms.json, or not one of a prepared folder.
+        UsageError: there is no transforms.json, or not one of a prepared folder; a file of it is outside.
     """
-    path = Path(folder) / "transforms.json"
-    sources: list[str] = []
-    images: list[str] = []
-    mattes: list[str | None] = []
-    numbers: list[list[float]] = []
+    names: list[tuple[str, str, str | None]] = []
+    numbers: list[tuple[float, ...]] = []
     matrices: list[np.ndarray] = []
-    try:
-        for _, frame in frames_of(path):
-            images.append(frame["file_path"])
-            sources.append(frame.get("source") or frame["file_path"])
-            mattes.append(frame.get("mask_path"))
-            matrices.append(np.array(frame["transform_matrix"], dtype=np.float64)[:3, :3].reshape(3, 3))
-            focal = frame["fl_x"] / max(frame["w"], frame["h"])
-            error = frame.get("reprojection_rmse")
-            (along, _, _), (across, _, _) = frame.get("photograph_to_crop") or np.eye(2, 3)
-            turn = np.degrees(np.arctan2(across, along))
-            numbers.append(
-                [frame.get("identity", len(numbers)), focal, np.nan if error is None else error, turn]
+    for place, frame in stream_frames(folder):
+        names.append((frame.source or frame.file_path, frame.file_path, frame.mask_path))
+        matrices.append(frame.transform_matrix[:3, :3])
+        identity = place if frame.identity is None else frame.identity
+        if not isinstance(identity, int):
+            raise UsageError(
+                f"{transforms_path(folder)}: frame {place}: the identity {identity!r} is no number; "
+                "prepare the folder again"
             )
-        columns = np.array(numbers, dtype=np.float64).reshape(-1, 4)
-        angles = camera_angles(np.array(matrices).reshape(-1, 3, 3))
-    except (LookupError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise UsageError(
-            f"{path}: frame {len(numbers)} is not one of a prepared folder ({error!r}); prepare it again"
-        ) from error
+        error = np.nan if frame.reprojection_rmse is None else frame.reprojection_rmse
+        crop = frame.photograph_to_crop
+        along, across = (1.0, 0.0) if crop is None else crop[:, 0].tolist()
+        numbers.append((identity, frame.fl_x / max(frame.w, frame.h), error, along, across))
+    columns = np.array(numbers, dtype=np.float64).reshape(-1, 5)
     return Overview(
-        class_name=_head(path).get("class_name", "objects"),
-        source=sources,
-        image=images,
-        matte=mattes,
+        class_name=read_head(folder).get("class_name", "objects"),
+        source=[source for source, _, _ in names],
+        image=[image for _, image, _ in names],
+        matte=[matte for _, _, matte in names],
         identity=columns[:, 0].astype(int),
-        angles=angles,
+        angles=camera_angles(np.array(matrices).reshape(-1, 3, 3)),
         focal=columns[:, 1],
         error=columns[:, 2],
-        turn=columns[:, 3],
+        turn=np.degrees(np.arctan2(columns[:, 4], columns[:, 3])),
     )
 
 
@@ -97,29 +87,6 @@ def camera_angles(rotation: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 
     return np.degrees(np.stack([yaw, pitch, roll], axis=1))
 
 
-def frames_of(path: Path, places: Container[int] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The frames of a transforms.json in order, each with its place; with `places` those alone.
-
-    Where they stand on a line each, as `nerfgen prepare` writes them, they are read line by line.
-
-    Raises:
-        UsageError: the file is missing, or has no frames.
-    """
-    if not _has_a_frame_a_line(path):
-        value = read_json(path)
-        if not isinstance(value, dict) or not isinstance(value.get("frames"), list):
-            raise UsageError(f"{path}: has no list of frames; give a prepared folder")
-        yield from ((at, frame) for at, frame in enumerate(value["frames"]) if places is None or at in places)
-        return
-    with path.open(encoding="utf-8") as lines:
-        next(lines)
-        for at, line in enumerate(lines):
-            if line.startswith("]"):
-                return
-            if places is None or at in places:
-                yield at, json.loads(line.rstrip().rstrip(","))
-
-
 def open_landmarks(folder: Path) -> Float32[np.ndarray, "n m 2"] | None:
     """The landmarks of all frames, in pixels of the crops, NaN where one is missing; they stay on disk.
 
@@ -128,28 +95,12 @@ def open_landmarks(folder: Path) -> Float32[np.ndarray, "n m 2"] | None:
     Raises:
         UsageError: the file is missing or damaged.
     """
-    name = _head(folder / "transforms.json").get("landmarks_path")
+    name = read_head(folder).get("landmarks_path")
     if name is None:
         return None
+    check_path(name, transforms_path(folder), "", "landmarks_path", allow_outside=False)
     try:
         landmarks: Float32[np.ndarray, "n m 2"] = np.load(folder / name, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / name}: cannot be read ({error}); prepare the folder again") from error
     return landmarks
-
-
-def _has_a_frame_a_line(path: Path) -> bool:
-    try:
-        with path.open(encoding="utf-8") as lines:
-            head, frame = next(lines, ""), next(lines, "")
-    except (OSError, UnicodeDecodeError):
-        return False
-    return head.rstrip().endswith('"frames": [') and frame.startswith('{"file_path"')
-
-
-def _head(path: Path) -> dict[str, Any]:
-    """What stands beside the frames."""
-    if not _has_a_frame_a_line(path):
-        return dict(read_json(path))
-    with path.open(encoding="utf-8") as lines:
-        return dict(json.loads(next(lines).rstrip() + "]}"))

@@ -1,185 +1,200 @@
-"""What a transforms.json says, checked before nerfstudio's parser reads it."""
+"""transforms.json: its one reader, its one writer, and the row of the latent table of each frame."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+import json
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
+from nerfgen_ns.dataset_format.cameras_of_files import check_poses
+from nerfgen_ns.dataset_format.frame import Frame, check_path, shared_by_frames
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.utils.files import read_json
+from nerfgen_ns.utils.files import read_json, replace_file
 
-NEEDED_BY_EVERY_FRAME = ("file_path", "transform_matrix", "fl_x", "fl_y", "cx", "cy", "w", "h")
-FILES = ("file_path", "mask_path")
-"""What names a file of a frame."""
+TRANSFORMS = "transforms.json"
 
 
 def transforms_path(data: Path) -> Path:
     """The transforms.json of `--data`, which names the file itself or its folder."""
-    return data if data.suffix == ".json" else data / "transforms.json"
+    return data if data.suffix == ".json" else data / TRANSFORMS
 
 
-def check_inside(path: Path, frame: str, key: str, value: object) -> str:
-    """A file name of a transforms.json that says where in another folder a copy goes.
+@dataclass(frozen=True)
+class Transforms:
+    """What a transforms.json says."""
 
-    A transforms.json may come from anywhere. It may name files outside its folder to be read, as nerfstudio
-    lets it, but none to be written.
+    path: Path
+    """The file."""
+    head: dict[str, Any]
+    """What it has beside the frames."""
+    frames: list[Frame]
+    """In the file's order."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The photographs."""
+        return [self.path.parent / frame.file_path for frame in self.frames]
+
+    @property
+    def class_name(self) -> str | None:
+        """What the class is called, where the file tells."""
+        name = self.head.get("class_name")
+        return name if isinstance(name, str) else None
+
+    @property
+    def semantic_labels(self) -> list[str]:
+        """The names of the semantic labels, from 0."""
+        return [str(label) for label in self.head.get("semantic_labels", [])]
+
+
+def read_transforms(data: Path, allow_outside: bool = False) -> Transforms:
+    """Read a transforms.json, and check all of it.
 
     Args:
-        path: the transforms.json, for messages.
-        frame: which of its frames, for messages.
-        key: the key of the name.
-        value: the name.
+        data: the file, or its folder.
+        allow_outside: whether frames may name files outside the folder, as those of a data set that is only
+            read may.
 
     Raises:
-        UsageError: it leads out of the folder.
+        UsageError: it is no JSON, holds no frames, lacks something that every frame needs, has a camera in it
+            that cannot be one, or names a file that it must not.
     """
-    parts = PurePosixPath(value).parts if isinstance(value, str) else ()
-    if not parts or ".." in parts or parts[0].startswith("/"):
-        raise UsageError(
-            f'{path}: {frame}"{key}" is {value!r}, which is no path within the folder; put the file '
-            "there, and let the path begin at the folder"
-        )
-    return str(PurePosixPath(*parts))
-
-
-def read_frames(path: Path) -> list[dict[str, Any]]:
-    """The frames of a transforms.json in the file's order.
-
-    Raises:
-        UsageError: it is no JSON, holds no frames, lacks something that every frame needs, or has a camera in
-            it that cannot be one.
-    """
-    transforms = read_json(path)
-    frames = transforms.get("frames") if isinstance(transforms, dict) else None
-    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+    path = transforms_path(Path(data))
+    head, entries = _parts(path)
+    if not entries:
         raise UsageError(f'{path}: holds no "frames"; prepare the folder again')
-    for place, frame in enumerate(frames):
-        for key in NEEDED_BY_EVERY_FRAME:
-            if key not in frame and key not in transforms:
-                raise UsageError(f'{path}: frame {frame.get("file_path", place)} has no "{key}"')
-        for key in FILES:
-            if not isinstance(frame.get(key, "."), str):
-                raise UsageError(f'{path}: frame {place}: "{key}" is {frame[key]!r} and no file name')
-    _check_cameras(path, transforms, frames)
-    if {type(frame.get("identity", 0)) for frame in frames} not in ({int}, {str}):
+    if "landmarks_path" in head:
+        check_path(head["landmarks_path"], path, "", "landmarks_path", allow_outside)
+    shared = shared_by_frames(head)
+    frames = [
+        Frame.from_json(entry, shared, path, place, allow_outside) for place, entry in enumerate(entries)
+    ]
+    check_poses(
+        np.stack([frame.transform_matrix for frame in frames]),
+        lambda place: f"{path}: frame {frames[place].file_path}",
+    )
+    if len({type(identity) for identity in identities_of(frames)}) > 1:
         raise UsageError(f'{path}: let "identity" be a whole number in every frame, or a name in every frame')
-    mattes = sum("mask_path" in frame for frame in frames)
+    mattes = sum(frame.mask_path is not None for frame in frames)
     if mattes not in (0, len(frames)):
         raise UsageError(
             f'{path}: {mattes} of {len(frames)} frames have a "mask_path"; give one to each frame or to none'
         )
-    return frames
+    return Transforms(path, head, frames)
 
 
-def _check_cameras(path: Path, transforms: dict[str, Any], frames: list[dict[str, Any]]) -> None:
-    def where(place: int) -> str:
-        return f"{path}: frame {frames[place]['file_path']}"
+def read_head(data: Path) -> dict[str, Any]:
+    """What a transforms.json has beside the frames; no frame is looked at.
 
-    def numbers(*keys: str) -> np.ndarray:
-        values = [[frame.get(key, transforms.get(key)) for key in keys] for frame in frames]
-        for place, row in enumerate(values):
-            for key, value in zip(keys, row, strict=True):
-                if not isinstance(value, (int, float)):
-                    raise UsageError(f'{where(place)}: "{key}" is {value!r} and no number')
-        return np.array(values, dtype=np.float64)
-
-    check_poses(
-        [frame.get("transform_matrix", transforms.get("transform_matrix")) for frame in frames], where
-    )
-    check_focal_lengths(numbers("fl_x", "fl_y"), where)
-    sizes, centers = numbers("w", "h"), numbers("cx", "cy")
-    wrong = ~(np.isfinite(centers).all(axis=1) & np.isfinite(sizes).all(axis=1) & (sizes >= 1).all(axis=1))
-    if wrong.any():
-        place = int(np.argmax(wrong))
-        raise UsageError(f"{where(place)}: w, h, cx, cy are {[*sizes[place], *centers[place]]}; give pixels")
-
-
-def rows_of_frames(frames: list[dict[str, Any]]) -> list[int]:
-    """The row of the latent table that each frame owns: the place of its identity among all of them.
-
-    A frame without an identity is an object of its own, with its place among the frames as its number.
+    Raises:
+        UsageError: the file is missing, or has no frames.
     """
-    identities = [frame.get("identity", place) for place, frame in enumerate(frames)]
-    row_of_identity = {identity: row for row, identity in enumerate(sorted(set(identities)))}
-    return [row_of_identity[identity] for identity in identities]
+    path = transforms_path(Path(data))
+    if not _has_a_frame_a_line(path):
+        return _parts(path)[0]
+    with path.open(encoding="utf-8") as lines:
+        try:
+            head = dict(json.loads(next(lines).rstrip() + "]}"))
+        except ValueError as error:
+            raise UsageError(f"{path}: not a readable JSON file ({error}); make it again") from error
+    del head["frames"]
+    return head
 
 
-NOT_RIGID = 5e-3
-"""So far from orthonormal is no matter of digits in a file."""
-SINGULAR = 1e-6
+def stream_frames(data: Path, places: Container[int] | None = None) -> Iterator[tuple[int, Frame]]:
+    """The frames of a prepared folder in order, each with its place; with `places` those alone.
+
+    Where they stand on a line each, as `write_transforms` writes them, they are read line by line: of many
+    only one is in memory. What concerns all frames together is not checked.
+
+    Raises:
+        UsageError: the file is missing, or a frame is none; see `read_transforms`.
+    """
+    path = transforms_path(Path(data))
+    by_line = _has_a_frame_a_line(path)
+    head, entries = (read_head(path), _lines(path)) if by_line else _parts(path)
+    shared = shared_by_frames(head)
+    for place, entry in enumerate(entries):
+        if places is not None and place not in places:
+            continue
+        if by_line:
+            try:
+                entry = json.loads(entry)
+            except ValueError as error:
+                raise UsageError(
+                    f"{path}: frame {place} cannot be read ({error}); prepare the folder again"
+                ) from error
+        yield place, Frame.from_json(entry, shared, path, place, allow_outside=False)
 
 
-def check_poses(matrices: Sequence[Any], where: Callable[[int], str]) -> Float[np.ndarray, "n 4 4"]:
-    """Camera-to-world matrices as one array, each a rotation and a translation.
+def write_transforms(data: Path, frames: Iterable[Frame], head: Mapping[str, Any] | None = None) -> None:
+    """Write a transforms.json, whole or not at all.
 
     Args:
-        matrices: 4 × 4 or 3 × 4 numbers each, as arrays or nested lists.
-        where: names the place of a matrix, file and row or frame, for the message.
+        data: the file, or its folder.
+        frames: taken one by one, so that they need not all be in memory.
+        head: what stands beside them; the camera model is OPENCV where it names none.
 
     Raises:
-        UsageError: one is of another shape, not finite, singular, left-handed or not orthonormal.
+        NerfgenError: it cannot be written.
+        UsageError: a frame has a number that is not finite, which JSON does not know.
     """
-    poses = np.tile(np.eye(4), (len(matrices), 1, 1))
-    for place, matrix in enumerate(matrices):
-        try:
-            values = np.asarray(matrix, dtype=np.float64)
-        except (TypeError, ValueError):
-            values = np.empty(0)
-        if values.shape not in ((4, 4), (3, 4)):
-            raise UsageError(
-                f"{where(place)}: the camera-to-world matrix is not 4 × 4 numbers; write four rows of four"
-            )
-        poses[place, : len(values)] = values
-    finite = np.isfinite(poses).all(axis=(1, 2))
-    if not finite.all():
-        raise UsageError(
-            f"{where(int(np.argmin(finite)))}: the camera-to-world matrix is not finite; "
-            "give numbers, or remove the photograph"
-        )
-    rotations = poses[:, :3, :3]
-    determinant = np.linalg.det(rotations)
-    error = np.abs(rotations.transpose(0, 2, 1) @ rotations - np.eye(3)).max(axis=(1, 2), initial=0.0)
-    wrong = (error > NOT_RIGID) | (determinant < 0) | (poses[:, 3] != [0.0, 0.0, 0.0, 1.0]).any(axis=1)
-    if wrong.any():
-        place = int(np.argmax(wrong))
-        raise UsageError(f"{where(place)}: the camera-to-world matrix {_fault(poses[place])}")
-    return poses
+    path = transforms_path(Path(data))
+    text = json.dumps({"camera_model": "OPENCV", **(head or {})}, ensure_ascii=False)
+    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        # One frame a line: indented, a matrix would take a line for every number.
+        file.write(f'{text[:-1]}, "frames": [')
+        for place, frame in enumerate(frames):
+            try:
+                line = json.dumps(frame.to_json(), ensure_ascii=False, allow_nan=False)
+            except ValueError as error:
+                raise UsageError(f"{path}: frame {frame.file_path}: {error}; give finite numbers") from error
+            file.write(f",\n{line}" if place else f"\n{line}")
+        file.write("\n]}\n")
 
 
-def _fault(pose: Float[np.ndarray, "4 4"]) -> str:
-    rotation, determinant = pose[:3, :3], np.linalg.det(pose[:3, :3])
-    if (pose[3] != [0.0, 0.0, 0.0, 1.0]).any():
-        return f"ends in the row {pose[3].tolist()} and not in 0 0 0 1; is it transposed?"
-    if abs(determinant) < SINGULAR:
-        return "is singular; give a rotation and a translation"
-    scale = np.cbrt(abs(determinant))
-    scaled = np.abs(rotation.T @ rotation - scale**2 * np.eye(3)).max() <= NOT_RIGID * scale**2
-    if determinant < 0:
-        return "is left-handed (its determinant is negative): one axis is mirrored; turn its sign around"
-    if scaled:
-        return f"is scaled by {scale:.4g}; divide its upper left 3 × 3 by that"
-    return "is no rotation: its columns are not orthonormal; give a rotation and a translation"
+def identities_of(frames: Sequence[Frame]) -> list[int | str]:
+    """The object of each frame. A frame without an identity is an object of its own, called as its place."""
+    return [place if frame.identity is None else frame.identity for place, frame in enumerate(frames)]
 
 
-def check_focal_lengths(focal: Float[np.ndarray, "n 2"], where: Callable[[int], str]) -> None:
-    """Make sure that focal lengths in pixels are finite and positive.
-
-    Raises:
-        UsageError: one is not.
-    """
-    wrong = ~(np.isfinite(focal) & (focal > 0)).all(axis=1)
-    if wrong.any():
-        place = int(np.argmax(wrong))
-        fl_x, fl_y = focal[place]
-        raise UsageError(f"{where(place)}: focal length {fl_x:g}, {fl_y:g}; give a positive number of pixels")
+def row_of_identity(frames: Sequence[Frame]) -> dict[int | str, int]:
+    """The row of the latent table of each identity: its place among all of them in their order."""
+    # They are all numbers or all names, see `read_transforms`.
+    return {identity: row for row, identity in enumerate(sorted(set(identities_of(frames))))}  # type: ignore[type-var]
 
 
-def row_of_identity(folder: Path) -> dict[int, int]:
-    """The row of the latent table for each identity of the folder that a run was trained on."""
-    frames = read_frames(transforms_path(folder))
-    identities = (frame.get("identity", place) for place, frame in enumerate(frames))
-    return dict(zip(identities, rows_of_frames(frames), strict=True))
+def rows_of_frames(frames: Sequence[Frame]) -> list[int]:
+    """The row of the latent table that each frame shows."""
+    rows = row_of_identity(frames)
+    return [rows[identity] for identity in identities_of(frames)]
+
+
+def _parts(path: Path) -> tuple[dict[str, Any], list[Any]]:
+    value = read_json(path)
+    entries = value.pop("frames", None) if isinstance(value, dict) else None
+    if not isinstance(entries, list):
+        raise UsageError(f'{path}: holds no "frames"; prepare the folder again')
+    return value, entries
+
+
+def _has_a_frame_a_line(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            head, frame = next(lines, ""), next(lines, "")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return head.rstrip().endswith('"frames": [') and frame.startswith('{"file_path"')
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as lines:
+        next(lines)
+        for line in lines:
+            if line.startswith("]"):
+                return
+            yield line.rstrip().rstrip(",")

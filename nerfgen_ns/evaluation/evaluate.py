@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nerfgen_ns.dataset_format.transforms import transforms_path
+from nerfgen_ns.dataset_format.transforms import TRANSFORMS, transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.evaluation.folders import TestFolder, open_test_folder, open_training_folder
 from nerfgen_ns.evaluation.protocol import Evaluation, EvaluationConfig, EvaluationProtocol, ProtocolResult
@@ -161,7 +161,7 @@ def _names(data: Sequence[Path]) -> dict[str, Path]:
     """A name of its own for each path: that of the folder, with a number where several are alike."""
     names: dict[str, Path] = {}
     for path in data:
-        folder = path.resolve().parent if path.name == "transforms.json" else path.resolve()
+        folder = path.resolve().parent if path.name == TRANSFORMS else path.resolve()
         name, others = folder.name, 2
         while name in names or name in RESERVED:
             name, others = f"{folder.name}-{others}", others + 1

@@ -5,28 +5,27 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from nerfstudio.cameras.cameras import Cameras
 from PIL import Image
 from torch import Tensor
 
 from nerfgen_ns.datamanagers.data_parser import evenly_spread
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset, open_dataset
-from nerfgen_ns.dataset_format.transforms import read_frames, transforms_path
+from nerfgen_ns.dataset_format.frame import Frame
+from nerfgen_ns.dataset_format.transforms import Transforms, read_transforms
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.metrics.depth import shrink_depth
 from nerfgen_ns.runs.run import Run
-from nerfgen_ns.utils.files import read_json
 
 Truth = Literal["depth", "landmarks3d", "semantics"]
 KEYS: dict[Truth, str] = {"depth": "depth_path", "landmarks3d": "landmarks3d", "semantics": "semantic_path"}
-"""What a frame may tell beside its photograph, and under which key of transforms.json."""
+"""What a frame may tell beside its photograph, and in which field."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,12 @@ class TestFolder:
 
     name: str
     """What it is called in reports."""
-    transforms: Path
-    """Its transforms.json."""
+    data: Transforms
+    """What its transforms.json says."""
     dataset: NerfgenDataset
     """Its photographs, mattes and cameras, as small as they are judged."""
-    frames: list[dict[str, Any]]
-    """What transforms.json says of each photograph."""
+    frames: list[Frame]
+    """The frame of each photograph."""
     chosen: list[int]
     """The photographs that are judged; all, unless the folder holds others as well."""
     downscale_factor: int
@@ -51,7 +50,12 @@ class TestFolder:
     @property
     def has_identities(self) -> bool:
         """Whether every frame says which object it shows."""
-        return all("identity" in frame for frame in self.frames)
+        return all(frame.identity is not None for frame in self.frames)
+
+    @property
+    def transforms(self) -> Path:
+        """Its transforms.json."""
+        return self.data.path
 
     @property
     def where(self) -> str:
@@ -61,7 +65,7 @@ class TestFolder:
     def file_of(self, number: int) -> str:
         """The photograph's file, as the folder or, before it was cropped, the user names it."""
         frame = self.frames[number]
-        return str(frame.get("source", frame["file_path"]) if self.codes is not None else frame["file_path"])
+        return frame.source or frame.file_path if self.codes is not None else frame.file_path
 
     def camera(self, number: int) -> Cameras:
         """The photograph's camera, of shape (1,)."""
@@ -75,7 +79,7 @@ class TestFolder:
     def missing(self, truth: Truth, numbers: Sequence[int]) -> str | None:
         """None if all of the photographs have something known of them; otherwise what is missing."""
         key = KEYS[truth]
-        without = [number for number in numbers if key not in self.frames[number]]
+        without = [number for number in numbers if getattr(self.frames[number], key) is None]
         if not without:
             return None
         return f'{len(without)} of {len(numbers)} frames have no "{key}": {self.where}'
@@ -87,7 +91,8 @@ class TestFolder:
             UsageError: it cannot be read, or has another size than the photograph.
         """
         frame = self.frames[number]
-        path = self.transforms.parent / frame["depth_path"]
+        assert frame.depth_path is not None
+        path = self.transforms.parent / frame.depth_path
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 depth = arrays["depth"]
@@ -95,11 +100,10 @@ class TestFolder:
             raise UsageError(
                 f'{path}: not a readable depth map; give an .npz with z-depths under "depth"'
             ) from error
-        stored = tuple(int(self._known(frame, key)) for key in ("h", "w"))
-        if depth.shape != stored or depth.dtype.kind not in "fiu":
+        if depth.shape != (frame.h, frame.w) or depth.dtype.kind not in "fiu":
             raise UsageError(
                 f"{path}: a depth map of {' × '.join(map(str, depth.shape))} where its photograph has "
-                f"{stored[0]} × {stored[1]} rows and columns; give depth at the size of the photograph"
+                f"{frame.h} × {frame.w} rows and columns; give depth at the size of the photograph"
             )
         depth = depth.astype(np.float32)
         # A depth of nothing is no depth, by whichever value it is told.
@@ -112,26 +116,20 @@ class TestFolder:
         Raises:
             UsageError: they are no points, or their number differs from that of the first photograph.
         """
-        frame = self.frames[number]
-        try:
-            points = np.array(frame["landmarks3d"], dtype=np.float64)
-            visible: Bool[np.ndarray, "landmarks"] = np.array(
-                frame.get("landmarks_visible", np.ones(len(points))), dtype=bool
-            )
-            expected = len(self.frames[self.chosen[0]]["landmarks3d"])
-            if points.shape != (expected, 3) or visible.shape != (expected,):
-                raise ValueError(f"{points.shape} and {visible.shape}")
-        except (TypeError, ValueError) as error:
+        frame, first = self.frames[number], self.frames[self.chosen[0]]
+        points, visible = frame.landmarks3d, frame.landmarks_visible
+        assert points is not None and first.landmarks3d is not None
+        if len(points) != len(first.landmarks3d) or (visible is not None and len(visible) != len(points)):
             raise UsageError(
-                f'{self.transforms}: frame {frame["file_path"]}: "landmarks3d" holds no x, y, z for each of '
+                f'{self.transforms}: frame {frame.file_path}: "landmarks3d" holds no x, y, z for each of '
                 "the landmarks of the first frame, or landmarks_visible not a 0 or 1 for each"
-            ) from error
-        return np.where(visible[:, None], points, np.nan)
+            )
+        return points if visible is None else np.where(visible[:, None] != 0, points, np.nan)
 
-    @cached_property
+    @property
     def labels(self) -> list[str]:
         """The names of the semantic labels, from 0."""
-        return [str(label) for label in read_json(self.transforms).get("semantic_labels", [])]
+        return self.data.semantic_labels
 
     def semantics(self, number: int) -> Int[Tensor, "height width"]:
         """The label of each pixel of the photograph as it is judged: that of the pixel in its middle.
@@ -139,7 +137,9 @@ class TestFolder:
         Raises:
             UsageError: it cannot be read.
         """
-        path = self.transforms.parent / self.frames[number]["semantic_path"]
+        name = self.frames[number].semantic_path
+        assert name is not None
+        path = self.transforms.parent / name
         camera = self.dataset.cameras[number]
         try:
             with Image.open(path) as file:
@@ -148,9 +148,6 @@ class TestFolder:
                 return torch.from_numpy(labels.astype(np.int64))
         except (OSError, SyntaxError) as error:
             raise UsageError(f"{path}: not a readable image of labels ({error})") from error
-
-    def _known(self, frame: dict[str, Any], key: str) -> float:
-        return frame[key] if key in frame else read_json(self.transforms)[key]
 
 
 def open_test_folder(
@@ -161,20 +158,19 @@ def open_test_folder(
     Raises:
         UsageError: it is none, or not all of its frames or none have an identity of one kind.
     """
-    transforms = transforms_path(path)
-    frames = read_frames(transforms)
-    _check_identities(transforms, frames)
+    data = read_transforms(path, allow_outside=True)
+    _check_identities(data)
     dataset = open_dataset(path, downscale_factor)
-    by_file = {transforms.parent / frame["file_path"]: frame for frame in frames}
+    by_file = dict(zip(data.files, data.frames, strict=True))
     ordered = [by_file[file] for file in dataset.image_filenames]
-    return TestFolder(name, transforms, dataset, ordered, list(range(len(ordered))), downscale_factor, codes)
+    return TestFolder(name, data, dataset, ordered, list(range(len(ordered))), downscale_factor, codes)
 
 
-def _check_identities(transforms: Path, frames: list[dict[str, Any]]) -> None:
-    identities = [frame["identity"] for frame in frames if "identity" in frame]
-    if len(identities) not in (0, len(frames)):
+def _check_identities(data: Transforms) -> None:
+    known = sum(frame.identity is not None for frame in data.frames)
+    if known not in (0, len(data.frames)):
         raise UsageError(
-            f'{transforms}: {len(identities)} of {len(frames)} frames have an "identity"; '
+            f'{data.path}: {known} of {len(data.frames)} frames have an "identity"; '
             "give one to each frame or to none"
         )
 

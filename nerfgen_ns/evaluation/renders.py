@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from nerfgen_ns.dataset_format.transforms import transforms_path, write_transforms
 from nerfgen_ns.evaluation.folders import TestFolder, TrainingFolder, open_test_folder
 from nerfgen_ns.evaluation.protocol import Progress
 from nerfgen_ns.inversion.config import FitConfig
@@ -24,7 +25,7 @@ from nerfgen_ns.inversion.inversion import Stages, find, silent
 from nerfgen_ns.metrics.depth import z_depth
 from nerfgen_ns.preprocessing.report.prepare_report import Rejection
 from nerfgen_ns.runs.run import Run
-from nerfgen_ns.utils.files import read_json, replace_file, write_json
+from nerfgen_ns.utils.files import replace_file
 from nerfgen_ns.utils.images import to_bytes, write_image
 
 Kind = Literal["training photographs", "seen identities", "new identities", "new photographs"]
@@ -60,11 +61,11 @@ def views_of(folder: TestFolder, training: TrainingFolder, most: int | None = No
     roles: dict[int | str | None, set[str | None]] = {}
     for number in folder.chosen:
         frame = folder.frames[number]
-        roles.setdefault(frame.get("identity"), set()).add(frame.get("role"))
+        roles.setdefault(frame.identity, set()).add(frame.role)
     views: dict[Kind, list[View]] = {kind: [] for kind in KINDS}
     for number in folder.chosen:
         frame = folder.frames[number]
-        identity = frame.get("identity")
+        identity = frame.identity
         kind: Kind
         if folder.dataset.image_filenames[number].resolve() in trained:
             kind = "training photographs"
@@ -73,7 +74,7 @@ def views_of(folder: TestFolder, training: TrainingFolder, most: int | None = No
         elif identity in training.rows:
             kind = "seen identities"
         elif {"query", "target"} <= roles[identity]:
-            if frame.get("role") == "query":
+            if frame.role == "query":
                 continue
             kind = "new identities"
         else:
@@ -93,7 +94,7 @@ def queries_of(folder: TestFolder, identity: int | str) -> list[int]:
     return [
         number
         for number in folder.chosen
-        if folder.frames[number]["identity"] == identity and folder.frames[number].get("role") == "query"
+        if folder.frames[number].identity == identity and folder.frames[number].role == "query"
     ]
 
 
@@ -131,19 +132,25 @@ def fit_views(
     ]
     asked += [(number, len(identities) + place) for place, number in enumerate(alone)]
     with tempfile.TemporaryDirectory(prefix="nerfgen-evaluate-") as temporary:
-        transforms = Path(temporary) / "asked" / "transforms.json"
-        write_json(transforms, _subset(folder, asked))
+        transforms = transforms_path(Path(temporary) / "asked")
+        root = folder.transforms.parent
+        chosen = (
+            replace(folder.frames[number].with_files_of(root), role=None, identity=place)
+            for number, place in asked
+        )
+        write_transforms(transforms, chosen, folder.data.head)
         looked_at = replace(config, downscale_factor=folder.downscale_factor)
         found = find(run, [transforms], looked_at, Path(temporary) / "work", _stages(progress))
     codes = found.codes.detach()
     camera_of = {
-        photograph.identity: torch.tensor(photograph.camera["transform_matrix"])[:3]
+        photograph.identity: torch.from_numpy(photograph.frame.transform_matrix[:3]).float()
         for photograph in found.photographs
     }
     fitted = {}
     for view in views:
         if view.kind == "new identities":
-            place = identities.index(folder.frames[view.number]["identity"])
+            assert view.identity is not None
+            place = identities.index(view.identity)
             fitted[view.number] = FittedView(codes[place : place + 1], None)
     for place, number in enumerate(alone, start=len(identities)):
         moved = camera_of[place] if config.refine_cameras else None
@@ -173,20 +180,6 @@ def capture_photographs(
     write_folder(found.photographs, work / "photographs-with-cameras", run.record.canonical_landmarks)
     codes = found.codes.detach()[[photograph.identity for photograph in found.photographs]]
     return open_test_folder(work / "photographs-with-cameras", name, downscale_factor, codes), found.rejected
-
-
-def _subset(folder: TestFolder, asked: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """A transforms.json of some photographs where they lie, each with the number of its object."""
-    shared = {key: value for key, value in read_json(folder.transforms).items() if key != "frames"}
-    root = folder.transforms.parent.resolve()
-    frames: list[dict[str, Any]] = []
-    for number, place in asked:
-        frame = {key: value for key, value in folder.frames[number].items() if key != "role"}
-        paths: dict[str, Any] = {
-            key: str(root / frame[key]) for key in ("file_path", "mask_path") if key in frame
-        }
-        frames.append({**frame, **paths, "identity": place})
-    return {**shared, "frames": frames}
 
 
 def _stages(progress: Progress) -> Stages:

@@ -30,7 +30,7 @@ class ViewWithTruth:
 
     path: Path
     """Its file."""
-    identity: int
+    identity: int | str
     """Whom it shows."""
     camera: Cameras
     """Its camera, of shape (1,), of the size that the view is judged at."""
@@ -83,7 +83,7 @@ def read_views(
     shown = [
         number
         for number, frame in enumerate(test_folder.frames)
-        if identities is None or frame.get("identity", number) in identities
+        if identities is None or (number if frame.identity is None else frame.identity) in identities
     ]
     if not shown:
         raise UsageError(f"{folder}: shows none of the identities that are judged")
@@ -91,9 +91,10 @@ def read_views(
 
 
 def _view(folder: TestFolder, number: int) -> ViewWithTruth:
+    identity = folder.frames[number].identity
     return ViewWithTruth(
         folder.dataset.image_filenames[number],
-        folder.frames[number].get("identity", number),
+        number if identity is None else identity,
         folder.camera(number),
         torch.from_numpy(folder.dataset.get_numpy_image(number) / np.float32(255)),
         folder.matte(number),

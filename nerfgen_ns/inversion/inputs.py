@@ -7,13 +7,18 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
-from nerfgen_ns.dataset_format.transforms import NEEDED_BY_EVERY_FRAME, read_frames, transforms_path
+from nerfgen_ns.dataset_format.frame import Frame
+from nerfgen_ns.dataset_format.transforms import (
+    read_transforms,
+    rows_of_frames,
+    transforms_path,
+    write_transforms,
+)
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.preprocessing.crops import crop_photograph, square_crop
@@ -24,9 +29,6 @@ from nerfgen_ns.preprocessing.photographs import RejectedError, is_photograph, r
 from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare
 from nerfgen_ns.preprocessing.report.prepare_report import Rejection, by_reason, printable
 from nerfgen_ns.runs.run import Run
-from nerfgen_ns.utils.files import read_json, write_json
-
-CAMERA_MODEL = ("camera_model", "k1", "k2", "k3", "k4", "p1", "p2")
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,14 @@ class Photograph:
     """Its file."""
     matte: Path | None
     """The file of its matte, if it has one."""
-    camera: dict[str, Any]
-    """What a frame of a transforms.json says of its camera."""
+    frame: Frame
+    """Its camera."""
     identity: int
     """Photographs of one object share one; numbered from 0 without gaps."""
     searched: bool = False
     """Whether the camera is but a usual one of the class, and the true one has to be searched."""
+    camera_model: str = "OPENCV"
+    """nerfstudio's name of how the camera projects."""
     notes: tuple[str, ...] = ()
     """Remarks of its capture for a person to read."""
 
@@ -65,26 +69,18 @@ def read_photographs(path: Path) -> list[Photograph]:
     Raises:
         UsageError: it cannot be used, or a file that it names is missing.
     """
-    frames = read_frames(path)
-    shared = read_json(path)
-    frames = [frame for frame in frames if frame.get("role") == "query"] or frames
-    identities = [frame.get("identity", place) for place, frame in enumerate(frames)]
-    numbers = {identity: number for number, identity in enumerate(sorted(set(identities)))}
+    data = read_transforms(path, allow_outside=True)
+    frames = [frame for frame in data.frames if frame.role == "query"] or data.frames
+    model = data.head.get("camera_model", Photograph.camera_model)
     photographs = []
-    for frame, identity in zip(frames, identities, strict=True):
-        known = {**shared, **frame}
-        image = path.parent / frame["file_path"]
-        matte = path.parent / frame["mask_path"] if "mask_path" in frame else None
+    for frame, identity in zip(frames, rows_of_frames(frames), strict=True):
+        image = path.parent / frame.file_path
+        matte = None if frame.mask_path is None else path.parent / frame.mask_path
         for file in (image, matte):
             if file is not None and not file.is_file():
                 raise UsageError(f"{file}: no such file, though {path} names it; prepare the folder again")
-        camera = {
-            key: known[key]
-            for key in (*NEEDED_BY_EVERY_FRAME, *CAMERA_MODEL)
-            if key in known and key != "file_path"
-        }
-        name = str(frame.get("source", image.name))
-        photographs.append(Photograph(name, image, matte, camera, numbers[identity]))
+        name = frame.source or image.name
+        photographs.append(Photograph(name, image, matte, frame, identity, camera_model=model))
     return photographs
 
 
@@ -102,20 +98,18 @@ def write_folder(
     digits = max(4, len(str(len(photographs) - 1)))  # nerfstudio sorts by name
     (folder / "images").mkdir(parents=True)
     for number, photograph in enumerate(photographs):
-        frame = {
-            "file_path": f"images/{number:0{digits}d}{photograph.image.suffix}",
-            **photograph.camera,
-            "identity": photograph.identity,
-            "source": photograph.name,
-        }
-        shutil.copyfile(photograph.image, folder / frame["file_path"])
+        image, matte = f"images/{number:0{digits}d}{photograph.image.suffix}", None
+        shutil.copyfile(photograph.image, folder / image)
         if photograph.matte is not None:
-            frame["mask_path"] = f"mattes/{number:0{digits}d}{photograph.matte.suffix}"
+            matte = f"mattes/{number:0{digits}d}{photograph.matte.suffix}"
             (folder / "mattes").mkdir(exist_ok=True)
-            shutil.copyfile(photograph.matte, folder / frame["mask_path"])
-        frames.append(frame)
-    models = {frame.pop("camera_model", "OPENCV") for frame in frames}
-    write_json(folder / "transforms.json", {"camera_model": models.pop(), "frames": frames})
+            shutil.copyfile(photograph.matte, folder / matte)
+        frames.append(
+            photograph.frame.same_camera(
+                image, mask_path=matte, identity=photograph.identity, source=photograph.name
+            )
+        )
+    write_transforms(folder, frames, {"camera_model": photographs[0].camera_model})
     if canonical_landmarks is not None:
         write_json(folder / CANONICAL_LANDMARKS, canonical_landmarks)
 
@@ -133,7 +127,8 @@ def take_uncaptured(files: Sequence[Path], run: Run, size: int, folder: Path, sh
         folder: where they go.
         shows_people: whether the matte model knows the class.
     """
-    camera = _usual_camera(run, size)
+    _, pitch = usual_angles(run.cameras)
+    camera = turned_cameras(run.cameras, np.array([[0.0, pitch]]), size)
     kind = "mediapipe" if shows_people else "alpha" if all(map(_has_alpha, files)) else "none"
     mattes = MatteOptions(kind).open() if files else None
     folder.mkdir(parents=True)
@@ -153,7 +148,8 @@ def take_uncaptured(files: Sequence[Path], run: Run, size: int, folder: Path, sh
         Image.fromarray(image).save(image_file)
         matte = None if mattes is None else matte_file
         number = len(photographs)
-        photographs.append(Photograph(path.name, image_file, matte, camera, number, searched=True))
+        frame = Frame.of_camera(image_file.name, camera)
+        photographs.append(Photograph(path.name, image_file, matte, frame, number, searched=True))
     return Gathered(photographs, rejected)
 
 
@@ -162,17 +158,6 @@ def _has_alpha(path: Path) -> bool:
         return read_alpha(path) is not None
     except RejectedError:
         return False
-
-
-def _usual_camera(run: Run, size: int) -> dict:
-    _, pitch = usual_angles(run.cameras)
-    camera = turned_cameras(run.cameras, np.array([[0.0, pitch]]), size)
-    matrix = np.vstack([camera.camera_to_worlds[0].numpy(), [0.0, 0.0, 0.0, 1.0]])
-    focal = float(camera.fx)
-    return {
-        "transform_matrix": matrix.tolist(),
-        **{"fl_x": focal, "fl_y": focal, "cx": size / 2, "cy": size / 2, "w": size, "h": size},
-    }
 
 
 SEARCH = "--search-cameras, which finds cameras by rendering"
@@ -320,7 +305,7 @@ def _with_landmarks(
         raise type(error)(f"{message}; or give {SEARCH}" if anything else message) from error
     photographs = [
         replace(photograph, notes=tuple(report.notes.get(printable(photograph.name), ())))
-        for photograph in read_photographs(report.path.with_name("transforms.json"))
+        for photograph in read_photographs(transforms_path(report.path.parent))
     ]
     return Gathered(photographs, report.rejected)
 

@@ -106,7 +106,7 @@ def find(run: Run, images: Sequence[Path], config: FitConfig, work: Path, stages
             state = tune(run.model, views, codes, config, progress)
     seconds = time.perf_counter() - begin
     placed = [
-        replace(photograph, camera={**photograph.camera, "transform_matrix": _as_4x4(matrix)})
+        replace(photograph, frame=replace(photograph.frame, transform_matrix=_as_4x4(matrix)))
         for photograph, matrix in zip(photographs, matrices, strict=True)
     ]
     return Found(
@@ -140,8 +140,8 @@ def looked_at_factor(run: Run, config: FitConfig) -> int:
     return config.downscale_factor or int(run.downscale_factor)
 
 
-def _as_4x4(matrix: Float[Tensor, "3 4"]) -> list[list[float]]:
-    return [*matrix.double().numpy().round(9).tolist(), [0.0, 0.0, 0.0, 1.0]]
+def _as_4x4(matrix: Float[Tensor, "3 4"]) -> Float[np.ndarray, "4 4"]:
+    return np.vstack([matrix.double().numpy().round(9), [0.0, 0.0, 0.0, 1.0]])
 
 
 MOST_SHOWN = 12

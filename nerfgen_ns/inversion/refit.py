@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,18 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from nerfgen_ns.cameras.projection import Cameras, project
+from nerfgen_ns.cameras.projection import project
 from nerfgen_ns.cameras.se3 import move_cameras
 from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
+from nerfgen_ns.dataset_format.columns import open_landmarks
+from nerfgen_ns.dataset_format.frame import Frame
+from nerfgen_ns.dataset_format.transforms import (
+    Transforms,
+    read_transforms,
+    transforms_path,
+    write_transforms,
+)
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.inversion import latent_space_of, looked_at_factor
@@ -24,7 +32,7 @@ from nerfgen_ns.inversion.latent_fit import CameraSpread, Progress, Views, fit_c
 from nerfgen_ns.preprocessing.report.page import ClassShape, write_report_page
 from nerfgen_ns.preprocessing.store import link
 from nerfgen_ns.runs.run import Run
-from nerfgen_ns.utils.files import read_json, replace_folder, write_json, write_text
+from nerfgen_ns.utils.files import read_json, replace_folder, write_json
 from nerfgen_ns.utils.machine import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -72,8 +80,6 @@ def refit_cameras(
     return names, move_cameras(matrices, motions.to(matrices))
 
 
-PATHS = ("file_path", "mask_path", "depth_path", "semantic_path")
-"""Files of a frame that the new folder has too."""
 WHOLE = ("canonical_landmarks.json",)
 """Files of the folder that the new one has too, beside those that transforms.json names."""
 
@@ -114,60 +120,54 @@ def prepare_from_run(load_config: Path, output_dir: Path, stages: Stages | None 
             at `output_dir`.
         NerfgenError: the checkpoint is damaged, or the folder cannot be written.
     """
-    from nerfgen_ns.dataset_format.transforms import read_frames, transforms_path
     from nerfgen_ns.runs.loading import load_run
 
     run = load_run(load_config)
-    source = transforms_path(run.photographs)
-    _check_output(output_dir, source.parent)
-    read_frames(source)
-    transforms = read_json(source)
-    copied = files_to_copy(source, transforms)
+    _check_output(output_dir, transforms_path(run.photographs).parent)
+    # The new folder has files under the same names: none may lead out of it.
+    before = read_transforms(run.photographs, allow_outside=False)
     optimizer = run.model.camera_optimizer
     if optimizer is None:
         names, cameras = _refitted_cameras(run, stages)
     else:
         names, cameras = _refined_cameras(run, optimizer)
-    frames = {str(source.parent / frame["file_path"]): frame for frame in transforms["frames"]}
-    errors_before = [frame.get("reprojection_rmse") for frame in transforms["frames"]]
-    change = {}
-    for name, camera in zip(names, cameras, strict=True):
-        frame = frames[name]
-        before = Rotation.from_matrix(np.array(frame["transform_matrix"])[:3, :3])
-        change[name] = float(np.degrees((before.inv() * Rotation.from_matrix(camera[:3, :3])).magnitude()))
-        frame["transform_matrix"] = camera.round(9).tolist()
-        frame["pose_change"] = round(change[name], 4)
-    errors_after = _reproject(source.parent, transforms)
+    moved = dict(zip(names, cameras, strict=True))
+    frames = [
+        _with_camera(frame, moved[str(file)]) for file, frame in zip(before.files, before.frames, strict=True)
+    ]
+    errors = _reprojection_errors(before, frames)
+    if errors is not None:
+        frames = [
+            replace(frame, reprojection_rmse=round(error, 4))
+            for frame, error in zip(frames, errors.tolist(), strict=True)
+        ]
+    known = [frame.reprojection_rmse for frame in before.frames]
     result = RefinedFolder(
         path=output_dir,
         refitted=optimizer is None,
-        change=np.array([change[name] for name in frames]),
-        error_before=None if errors_after is None else float(np.median(np.array(errors_before, float))),
-        error_after=None if errors_after is None else float(np.median(errors_after)),
+        change=np.array([frame.pose_change for frame in frames]),
+        error_before=None if errors is None else float(np.median(np.array(known, dtype=np.float64))),
+        error_after=None if errors is None else float(np.median(errors)),
     )
-    told = {"config": str(load_config), "step": int(checkpoint["step"])}
-    _write(source, transforms, copied, result, told)
+    told = {"config": str(load_config), "step": run.step}
+    _write(replace(before, frames=frames), result, told)
     return result
 
 
-def files_to_copy(source: Path, transforms: dict[str, Any]) -> list[str]:
-    """The files that the new folder has too, each under the same name.
-
-    Raises:
-        UsageError: one of them leads out of the folder.
-    """
-    from nerfgen_ns.dataset_format.transforms import check_inside
-
-    names = [
-        check_inside(source, f"frame {place}: ", key, frame[key])
-        for place, frame in enumerate(transforms["frames"])
-        for key in PATHS
-        if key in frame
-    ]
-    if "landmarks_path" in transforms:
-        names.append(check_inside(source, "", "landmarks_path", transforms["landmarks_path"]))
-    there = [name for name in (*WHOLE, *names) if (source.parent / name).is_file()]
+def files_to_copy(transforms: Transforms) -> list[str]:
+    """The files that the new folder has too, each under the same name."""
+    names = [name for frame in transforms.frames for name in frame.files]
+    if "landmarks_path" in transforms.head:
+        names.append(transforms.head["landmarks_path"])
+    there = [name for name in WHOLE if (transforms.path.parent / name).is_file()]
     return list(dict.fromkeys([*names, *there]))
+
+
+def _with_camera(frame: Frame, camera: Float[np.ndarray, "4 4"]) -> Frame:
+    """The frame by another camera, and by how many degrees it was turned."""
+    own, other = (Rotation.from_matrix(matrix[:3, :3]) for matrix in (frame.transform_matrix, camera))
+    change = round(float(np.degrees((own.inv() * other).magnitude())), 4)
+    return replace(frame, transform_matrix=camera.round(9), pose_change=change)
 
 
 def _check_output(output_dir: Path, data: Path) -> None:
@@ -200,46 +200,28 @@ def _as_4x4(matrices: Float[np.ndarray, "n 3 4"]) -> Float[np.ndarray, "n 4 4"]:
     return np.concatenate([matrices, np.tile([[[0.0, 0.0, 0.0, 1.0]]], (len(matrices), 1, 1))], axis=1)
 
 
-def _reproject(folder: Path, transforms: dict[str, Any]) -> Float[np.ndarray, "n"] | None:
-    """Put the reprojection errors of the frames' cameras into the frames; None without landmarks."""
-    canonical = folder / "canonical_landmarks.json"
-    if not canonical.is_file() or "landmarks_path" not in transforms:
+def _reprojection_errors(before: Transforms, frames: Sequence[Frame]) -> Float[np.ndarray, "n"] | None:
+    """The reprojection error of each frame in pixels; None without landmarks."""
+    folder = before.path.parent
+    canonical, landmarks = folder / "canonical_landmarks.json", open_landmarks(folder)
+    if not canonical.is_file() or landmarks is None:
         return None
     shape = ClassShape.of(read_json(canonical))
-    landmarks = np.load(folder / transforms["landmarks_path"], mmap_mode="r")
-    errors = np.empty(len(landmarks))
-    for place, frame in enumerate(transforms["frames"]):
-        coefficients = np.array(frame.get("coefficients") or np.zeros(len(shape.basis)))
-        points = shape.mean + np.tensordot(coefficients, shape.basis, axes=1)
-        rotation = np.array(frame["transform_matrix"])[:3, :3].T
-        camera = Cameras(
-            rotation[None],
-            -(rotation @ np.array(frame["transform_matrix"])[:3, 3])[None],
-            np.array([frame["fl_x"]]),
-            np.array([[frame["cx"], frame["cy"]]]),
-        )
-        distances = np.square(project(camera, points)[0] - landmarks[place, :, :2]).sum(axis=-1)
-        errors[place] = np.sqrt(np.nanmean(distances))
-        frame["reprojection_rmse"] = round(float(errors[place]), 4)
-    return errors
+    errors = []
+    for frame, seen in zip(frames, landmarks, strict=True):
+        distances = np.square(project(frame.camera, shape.points_of(frame))[0] - seen[:, :2]).sum(axis=-1)
+        errors.append(np.sqrt(np.nanmean(distances)))
+    return np.array(errors)
 
 
-def _write(
-    source: Path,
-    transforms: dict[str, Any],
-    copied: list[str],
-    result: RefinedFolder,
-    run: dict[str, Any],
-) -> None:
+def _write(transforms: Transforms, result: RefinedFolder, run: dict[str, Any]) -> None:
+    source = transforms.path.parent
     with replace_folder(result.path, _is_from_run) as making:
-        for name in copied:
+        for name in files_to_copy(transforms):
             (making / name).parent.mkdir(parents=True, exist_ok=True)
-            link((source.parent / name).resolve(), making / name)
-        lines = ",\n".join(json.dumps(frame, ensure_ascii=False) for frame in transforms.pop("frames"))
-        head = json.dumps(transforms, ensure_ascii=False)[:-1]
-        text = f'{head}{", " if transforms else ""}"frames": [\n{lines}\n]}}\n'
-        write_text(making / "transforms.json", text)
-        write_json(making / "report.json", _report(source.parent, result, run))
+            link((source / name).resolve(), making / name)
+        write_transforms(making, transforms.frames, transforms.head)
+        write_json(making / "report.json", _report(source, result, run))
         write_report_page(making)
 
 

@@ -1,7 +1,6 @@
 """A collection with known cameras becomes a prepared folder: photographs, cameras, mattes if it has any."""
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,8 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
+from nerfgen_ns.dataset_format.frame import Frame
+from nerfgen_ns.dataset_format.transforms import TRANSFORMS, write_transforms
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.preprocessing.listing import read_identity_file
 from nerfgen_ns.preprocessing.mattes import MatteOptions, MatteSource, read_matte
@@ -23,7 +24,7 @@ from nerfgen_ns.preprocessing.report.prepare_report import PrepareReport, Reject
 from nerfgen_ns.preprocessing.store import CaptureFiles
 from nerfgen_ns.preprocessing.workers import capture_many
 from nerfgen_ns.utils.console import progress_over
-from nerfgen_ns.utils.files import read_json, replace_file, replace_folder, write_json, write_text
+from nerfgen_ns.utils.files import read_json, replace_file, replace_folder, write_json
 
 FORMAT = 3
 """To be raised when folders made before must not be used any more."""
@@ -182,7 +183,7 @@ def _write(
     class_name: str,
     fingerprint: str,
 ) -> PrepareReport:
-    lines: list[str] = []
+    frames: list[Frame] = []
     rejected: list[Rejection] = []
     numbers: dict[int, int] = {}
     for row, record in enumerate(records):
@@ -192,26 +193,28 @@ def _write(
             continue
         fl_x, fl_y, cx, cy, width, height = known.intrinsics[row].tolist()
         across, down = record["width"] / width, record["height"] / height
-        entry: dict[str, Any] = {
-            "file_path": f"images/{record['name']}", "mask_path": f"mattes/{record['name']}",
-            "transform_matrix": known.poses[row].round(9).tolist(),
-            "fl_x": fl_x * across, "fl_y": fl_y * down, "cx": cx * across, "cy": cy * down,
-            "w": record["width"], "h": record["height"], **known.distortion[row],
-            "identity": numbers.setdefault(int(identities[row]), len(numbers)), "source": source,
-        }  # fmt: skip
-        if not (making / entry["mask_path"]).exists():
-            del entry["mask_path"]
-        lines.append(json.dumps(entry, ensure_ascii=False))
-    if not lines:
+        matte = f"mattes/{record['name']}"
+        frames.append(
+            Frame(
+                file_path=f"images/{record['name']}",
+                mask_path=matte if (making / matte).exists() else None,
+                transform_matrix=known.poses[row].round(9),
+                fl_x=fl_x * across, fl_y=fl_y * down, cx=cx * across, cy=cy * down,
+                w=record["width"], h=record["height"],
+                distortion=known.distortion[row],
+                identity=numbers.setdefault(int(identities[row]), len(numbers)),
+                source=source,
+            )
+        )  # fmt: skip
+    if not frames:
         raise NerfgenError(
             f"{data}: none of its {len(rejected)} photographs can be used; {rejected[0].source}: "
             f"{rejected[0].reason}; {rejected[0].mend}"
         )
-    head = json.dumps({"camera_model": "OPENCV", "class_name": class_name}, ensure_ascii=False)[:-1]
-    write_text(making / "transforms.json", f'{head}, "frames": [\n' + ",\n".join(lines) + "\n]}\n")
+    write_transforms(making, frames, {"class_name": class_name})
     inspection = inspect_folder(making, [entry.reason for entry in rejected])
     report = PrepareReport(
-        making / "report.json", len(lines), len(numbers), rejected, concerns=inspection.concerns
+        making / "report.json", len(frames), len(numbers), rejected, concerns=inspection.concerns
     )
     report.write(report.path, fingerprint)
     write_report_page(making, inspection)
@@ -243,4 +246,4 @@ def _finished(folder: Path, fingerprint: str) -> PrepareReport | None:
 
 
 def _is_prepared(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in ("report.json", "transforms.json"))
+    return all((folder / name).is_file() for name in ("report.json", TRANSFORMS))

@@ -8,15 +8,13 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from nerfgen_ns.dataset_format.transforms import check_focal_lengths, check_poses
+from nerfgen_ns.dataset_format.cameras_of_files import check_focal_length, check_intrinsics, check_poses
+from nerfgen_ns.dataset_format.posed_frames import has_posed_frames, read_posed_frames
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing.photographs import SUFFIXES, upright_size
-from nerfgen_ns.utils.files import read_json
 
 Axis = Literal["+x", "-x", "+y", "-y", "+z", "-z"]
 OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-TRANSFORMS = ("transforms.json", "transforms_train.json")
-DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def reader_of(folder: Path) -> Reader | None:
     """What reads the folder; None where it has no cameras in it."""
     if (folder / "pose").is_dir() and (folder / "rgb").is_dir():
         return _read_srn
-    return _read_transforms if any((folder / name).is_file() for name in TRANSFORMS) else None
+    return _read_transforms if has_posed_frames(folder) else None
 
 
 def _direction(axis: Axis) -> Float[np.ndarray, "3"]:
@@ -145,41 +143,30 @@ def _srn_intrinsics(path: Path) -> list[float]:
         raise UsageError(
             f"{path}: holds {len(numbers)} numbers, not 10, 9 or 16; write SRN's or a 3 × 3 or 4 × 4 matrix"
         )
-    check_focal_lengths(np.array([intrinsics[:2]]), lambda _: f"{path}: row 1")
+    check_focal_length(f"{path}: row 1", *intrinsics[:2])
     return intrinsics
 
 
 def _read_transforms(folder: Path, whole: bool) -> KnownCameras:
-    path = next(folder / name for name in TRANSFORMS if (folder / name).is_file())
-    value = read_json(path)
-    frames = value.get("frames") if isinstance(value, dict) else None
-    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
-        raise UsageError(f'{path}: holds no "frames"; write one for each photograph')
-    blender = "camera_angle_x" in value and "fl_x" not in {**value, **frames[0]}
-    known = KnownCameras(BLENDER if blender else NERFSTUDIO)
-    for number, own in enumerate(frames):
-        frame = {**value, **own}
-        where = f"{path}: frame {number} ({own.get('file_path', 'without file_path')})"
-        for key in ("file_path", "transform_matrix", "camera_angle_x" if blender else "fl_x"):
-            if key not in frame:
-                raise UsageError(f'{where}: has no "{key}"; add it')
-        image = _image_file(folder, str(frame["file_path"]), where)
-        size = _size(image, where)
+    frames = read_posed_frames(folder)
+    known = KnownCameras(BLENDER if frames[0].blender else NERFSTUDIO)
+    for number, frame in enumerate(frames):
+        image = _image_file(folder, frame.file_path, frame.where)
         known.images.append(image)
-        matte = folder / str(frame["mask_path"]) if frame.get("mask_path") else None
+        matte = None if frame.mask_path is None else folder / frame.mask_path
         if matte is not None and not matte.is_file():
             raise UsageError(
-                f"{where}: there is no matte {matte}; make it, or leave mask_path out of all frames"
+                f"{frame.where}: there is no matte {matte}; make it, or leave mask_path out of all frames"
             )
         known.mattes.append(matte)
         # As the data parser has it, a frame without identity shows an object of its own. A scene of Blender's
         # and a folder among others show one object.
-        identity = frame.get("identity", number if whole and not blender else "")
-        known.objects.append(f"{folder.name}/{identity}")
-        known.poses.append(frame["transform_matrix"])
-        known.intrinsics.append(_transforms_intrinsics(frame, size, blender, where))
-        known.distortion.append({key: float(frame[key]) for key in DISTORTION if frame.get(key)})
-        known.places.append(where)
+        nameless = number if whole and not frame.blender else ""
+        known.objects.append(f"{folder.name}/{nameless if frame.identity is None else frame.identity}")
+        known.poses.append(frame.pose)
+        known.intrinsics.append(frame.intrinsics(*_size(image, frame.where)))
+        known.distortion.append(frame.distortion)
+        known.places.append(frame.where)
     return known
 
 
@@ -189,31 +176,6 @@ def _image_file(folder: Path, name: str, where: str) -> Path:
         if (folder / candidate).is_file():
             return folder / candidate
     raise UsageError(f"{where}: there is no such file in {folder}; put it there, or remove the frame")
-
-
-def _transforms_intrinsics(
-    frame: dict[str, Any], size: tuple[int, int], blender: bool, where: str
-) -> list[float]:
-    width, height = size
-    try:
-        if blender:
-            angle = float(frame["camera_angle_x"])
-            if not 0 < angle < np.pi:
-                raise UsageError(
-                    f"{where}: camera_angle_x {angle:g} does not lie between 0 and π; give radians"
-                )
-            focal = 0.5 * width / np.tan(0.5 * angle)
-            return [focal, focal, width / 2, height / 2, width, height]
-        wide, high = float(frame.get("w", width)), float(frame.get("h", height))
-        fl_x = float(frame["fl_x"])
-        fl_y = float(frame.get("fl_y", fl_x))
-        cx, cy = float(frame.get("cx", wide / 2)), float(frame.get("cy", high / 2))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{where}: an intrinsic parameter is no number ({error}); give pixels") from error
-    if wide < 1 or high < 1:
-        raise UsageError(f"{where}: w {wide:g}, h {high:g}; give the image's pixels")
-    across, down = width / wide, height / high
-    return [fl_x * across, fl_y * down, cx * across, cy * down, width, height]
 
 
 def has_known_cameras(data: Path) -> bool:
@@ -260,13 +222,11 @@ def read_known_cameras(data: Path, views: int | None = None) -> KnownCameras:
             raise UsageError(f"{part.where(0)}: is of another form than {known.where(0)}; give one form only")
         for name in ("images", "objects", "mattes", "poses", "intrinsics", "distortion", "places"):
             getattr(known, name).extend(getattr(part, name))
-    known.poses = check_poses(known.poses, known.where)
-    known.intrinsics = np.array(known.intrinsics, dtype=np.float64).reshape(-1, 6)
-    check_focal_lengths(known.intrinsics[:, :2], known.where)
-    finite = np.isfinite(known.intrinsics).all(axis=1) & (known.intrinsics[:, 4:] >= 1).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise UsageError(f"{known.where(row)}: the intrinsics {known.intrinsics[row].tolist()} are none")
+    known.poses = np.stack(known.poses)
+    check_poses(known.poses, known.where)
+    for row, intrinsics in enumerate(known.intrinsics):
+        check_intrinsics(known.where(row), *intrinsics)
+    known.intrinsics = np.array(known.intrinsics, dtype=np.float64)
     return known if views is None else _some_views(known, views)
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from nerfgen_ns.dataset_format.frame import Frame
+from nerfgen_ns.dataset_format.transforms import TRANSFORMS, write_transforms
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.preprocessing.report.page import inspect_folder, write_report_page
 from nerfgen_ns.preprocessing.report.prepare_report import PAGE, PrepareReport, Rejection, printable
@@ -122,7 +123,7 @@ WORK = ".prepare"
 KEPT = f"{WORK}/kept"
 LANDMARKS = "landmarks.npy"
 CONTENTS = (
-    KEPT, "images", "mattes", LANDMARKS, "canonical_landmarks.json", "transforms.json", PAGE, "report.json",
+    KEPT, "images", "mattes", LANDMARKS, "canonical_landmarks.json", TRANSFORMS, PAGE, "report.json",
 )  # fmt: skip
 """What is moved into place, in this order: the report, which the folder is known by, comes last."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -130,7 +131,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)
-class Frame:
+class FittedPhotograph:
     """What the fit found for one accepted photograph."""
 
     source: str
@@ -145,27 +146,24 @@ class Frame:
     extent: float
     """Size of the object in pixels, see `LandmarkScheme.extent`."""
 
-    def entry(self, identity: int, name: str, size: int, capture: Capture) -> dict[str, Any]:
-        """The frame in `transforms.json`; its images are called `name`."""
-        entry = {
-            "file_path": f"images/{name}",
-            "mask_path": f"mattes/{name}",
-            "transform_matrix": self.camera_to_world.round(9).tolist(),
-            "fl_x": self.focal,
-            "fl_y": self.focal,
-            "cx": float(self.center[0]),
-            "cy": float(self.center[1]),
-            "w": size,
-            "h": size,
-            "identity": identity,
-            "source": printable(self.source),
-            "reprojection_rmse": round(self.reprojection_rmse, 4),
-            "photograph_to_crop": capture.record["photograph_to_crop"],
-            "coefficients": self.coefficients.round(5).tolist(),
-        }
-        if capture.matte is None:
-            del entry["mask_path"]
-        return entry
+    def frame(self, identity: int, name: str, size: int, capture: Capture) -> Frame:
+        """The frame in the folder; its images are called `name`."""
+        return Frame(
+            file_path=f"images/{name}",
+            mask_path=None if capture.matte is None else f"mattes/{name}",
+            transform_matrix=self.camera_to_world.round(9),
+            fl_x=self.focal,
+            fl_y=self.focal,
+            cx=float(self.center[0]),
+            cy=float(self.center[1]),
+            w=size,
+            h=size,
+            identity=identity,
+            source=printable(self.source),
+            reprojection_rmse=round(self.reprojection_rmse, 4),
+            photograph_to_crop=np.array(capture.record["photograph_to_crop"]),
+            coefficients=self.coefficients.round(5),
+        )
 
 
 class PreparedFolder:
@@ -253,7 +251,7 @@ class PreparedFolder:
         self,
         class_name: str,
         size: int,
-        frames: Iterable[tuple[str, Capture, Frame | None]],
+        photographs: Iterable[tuple[str, Capture, FittedPhotograph | None]],
         count: int,
         rejected: list[Rejection],
         canonical_landmarks: dict[str, Any],
@@ -263,7 +261,7 @@ class PreparedFolder:
         """Make the contents aside and move them into place.
 
         Args:
-            frames: key, capture and, if it was accepted, frame of each photograph in order; taken one by one.
+            photographs: key, capture and, if it was accepted, fit of each in order; taken one by one.
             count: how many are accepted.
             left_out: see `PrepareReport.left_out`.
         """
@@ -277,34 +275,30 @@ class PreparedFolder:
         identities: dict[int, int] = {}
         shape = (count, len(canonical_landmarks["landmarks"]), 2)
         landmarks = np.lib.format.open_memmap(making / LANDMARKS, "w+", np.float32, shape)
-        with (
-            CaptureStore(making / KEPT, making) as kept,
-            (making / "transforms.json").open("w", encoding="utf-8") as transforms,
-        ):
-            head = {"camera_model": "OPENCV", "class_name": class_name, "landmarks_path": LANDMARKS}
-            transforms.write(f'{json.dumps(head, ensure_ascii=False)[:-1]}, "frames": [')
-            for key, capture, frame in frames:
+
+        def accepted(kept: CaptureStore) -> Iterator[Frame]:
+            for key, capture, fitted in photographs:
                 place = len(errors)
                 name = f"{place:0{digits}d}.png"
                 files = kept.files(key)
-                if frame is not None:
+                if fitted is not None:
                     files = CaptureFiles(making / "images" / name, making / "mattes" / name)
                 for source, target in ((capture.image, files.image), (capture.matte, files.matte)):
                     if source is not None:
                         link(source, target)
                 kept.append(key, capture.whole_record(), files)
-                if frame is None:
+                if fitted is None:
                     continue
-                identity = identities.setdefault(frame.identity, len(identities))
-                # One frame a line: indented, a matrix would take a line for every number.
-                transforms.write(",\n" if place else "\n")
-                entry = frame.entry(identity, name, size, capture)
-                transforms.write(json.dumps(entry, ensure_ascii=False, allow_nan=False))
-                landmarks[place] = frame.landmarks
-                errors.append(frame.reprojection_rmse / frame.extent)
+                landmarks[place] = fitted.landmarks
+                errors.append(fitted.reprojection_rmse / fitted.extent)
                 if capture.record["notes"]:
-                    notes[printable(frame.source)] = capture.record["notes"]
-            transforms.write("\n]}\n")
+                    notes[printable(fitted.source)] = capture.record["notes"]
+                identity = identities.setdefault(fitted.identity, len(identities))
+                yield fitted.frame(identity, name, size, capture)
+
+        with CaptureStore(making / KEPT, making) as kept:
+            head = {"class_name": class_name, "landmarks_path": LANDMARKS}
+            write_transforms(making, accepted(kept), head)
         landmarks.flush()
         write_json(making / "canonical_landmarks.json", canonical_landmarks)
         report = PrepareReport(

@@ -21,7 +21,8 @@ from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
 from nerfgen_ns.datamanagers.data_record import CANONICAL_LANDMARKS, fingerprint_of, write_record
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
-from nerfgen_ns.dataset_format.transforms import read_frames, rows_of_frames, transforms_path
+from nerfgen_ns.dataset_format.frame import Frame
+from nerfgen_ns.dataset_format.transforms import read_transforms, row_of_identity, write_transforms
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.model.camera_optimizer import CameraOptimizerConfig
 from nerfgen_ns.runs.pack import read_pack, read_thumbnails
@@ -99,7 +100,7 @@ def fill_run_folder(
 
     For the rest see `write_code_run`.
     """
-    identities = max(rows_of_frames(read_frames(transforms_path(prepared)))) + 1
+    identities = len(row_of_identity(read_transforms(prepared).frames))
     if identities != len(codes):
         raise UsageError(f"{prepared}: shows {identities} identities, but there are {len(codes)} codes")
     shutil.move(prepared, folder / DATA)
@@ -183,28 +184,14 @@ def unpack(path: Path, output_dir: Path) -> Path:
 def _write_thumbnails(
     run: Run, thumbnails: UInt8[np.ndarray, "photographs size size 3"], folder: Path
 ) -> None:
-    cameras, size = run.record.outputs().cameras, thumbnails.shape[1]
-    rows, frames = run.record.rows.tolist(), []
-    for number, thumbnail in enumerate(thumbnails):
-        name, matrix = f"images/{number:06d}.png", torch.eye(4)
-        matrix[:3] = cameras.camera_to_worlds[number]
-        scale = size / cameras[number].width.item()
+    size = thumbnails.shape[1]
+    cameras = run.record.outputs(float(run.record.cameras.width[0]) / size).cameras
+    frames = []
+    for number, (row, thumbnail) in enumerate(zip(run.record.rows.tolist(), thumbnails, strict=True)):
+        name = f"images/{number:06d}.png"
         write_image(folder / name, thumbnail)
-        intrinsics = {
-            key: scale * getattr(cameras[number], attribute).item()
-            for key, attribute in (("fl_x", "fx"), ("fl_y", "fy"), ("cx", "cx"), ("cy", "cy"))
-        }
-        frames.append(
-            {
-                "file_path": name,
-                "transform_matrix": matrix.tolist(),
-                **intrinsics,
-                "w": size,
-                "h": size,
-                "identity": rows[number],
-            }
-        )
-    write_json(folder / "transforms.json", {"camera_model": "OPENCV", "frames": frames})
+        frames.append(Frame.of_camera(name, cameras[number : number + 1], identity=row))
+    write_transforms(folder, frames)
 
 
 def write_rendered_photographs(
@@ -222,17 +209,6 @@ def write_rendered_photographs(
         progress: called with the number of photographs done and their total.
     """
     camera = usual_camera(run)
-    matrix = torch.eye(4)
-    matrix[:3] = camera.camera_to_worlds[0]
-    shared = {
-        "transform_matrix": matrix.tolist(),
-        "fl_x": float(camera.fx),
-        "fl_y": float(camera.fy),
-        "cx": float(camera.cx),
-        "cy": float(camera.cy),
-        "w": int(camera.width),
-        "h": int(camera.height),
-    }
     digits = max(4, len(str(len(codes) - 1)))
     frames = []
     for identity in range(len(codes)):
@@ -241,12 +217,11 @@ def write_rendered_photographs(
         write_image(folder / "images" / name, to_bytes(outputs["rgb"]))
         write_image(folder / "mattes" / name, to_bytes(outputs["accumulation"])[..., 0])
         frames.append(
-            {"file_path": f"images/{name}", "mask_path": f"mattes/{name}", "identity": identity, **shared}
+            Frame.of_camera(f"images/{name}", camera, mask_path=f"mattes/{name}", identity=identity)
         )
         if progress is not None:
             progress(identity + 1, len(codes))
     class_name, landmarks = run.record.class_name, run.record.canonical_landmarks
-    head = {"camera_model": "OPENCV", **({"class_name": class_name} if class_name else {})}
-    write_json(folder / "transforms.json", {**head, "frames": frames})
+    write_transforms(folder, frames, {"class_name": class_name} if class_name else None)
     if landmarks is not None:
         write_json(folder / CANONICAL_LANDMARKS, landmarks)

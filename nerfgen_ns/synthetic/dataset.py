@@ -1,5 +1,6 @@
 """Writing an embedded class as a prepared folder, with the truth: camera, matte, depth and labels."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,15 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from nerfgen_ns.cameras.projection import project
+from nerfgen_ns.dataset_format.frame import Frame
+from nerfgen_ns.dataset_format.transforms import read_head, transforms_path, write_transforms
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.synthetic import ClassName
 from nerfgen_ns.synthetic.classes import CLASSES
 from nerfgen_ns.synthetic.render import Camera, render, visible
 from nerfgen_ns.synthetic.solids import Solid
-from nerfgen_ns.utils.files import read_json, replace_folder, write_json
+from nerfgen_ns.utils.files import replace_folder, write_json
 
 VERSION = 1
 """Raised when the same options would give other pictures: folders made before are then not taken for new."""
@@ -66,9 +70,8 @@ def _is_whole(folder: Path, class_name: ClassName, options: dict[str, Any]) -> b
     """Whether the folder holds this class and these options; False where there is none, or an empty one."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    transforms = folder / "transforms.json"
-    if transforms.is_file():
-        found = read_json(transforms)
+    if transforms_path(folder).is_file():
+        found = read_head(folder)
         if found.get("synthetic") == options and found.get("class_name") == class_name:
             return True
     raise UsageError(f"{folder}: already holds something else; choose another --output-dir or remove it")
@@ -80,7 +83,7 @@ def _write_folder(folder: Path, class_name: ClassName, options: dict[str, Any], 
     with_truth = views > 1 or embedded.solid_background is None
     for name in ("images", *(("mattes", "depth", "semantics") if with_truth else ())):
         (folder / name).mkdir()
-    frames: list[dict[str, Any]] = []
+    frames: list[Frame] = []
     shapes = []
     numbers = range(first, first + options["identities"])
     for identity in track(numbers, description=f"Rendering {class_name}", disable=not progress):
@@ -93,11 +96,16 @@ def _write_folder(folder: Path, class_name: ClassName, options: dict[str, Any], 
             role = "train" if views == 1 else "query" if view == 0 else "target"
             camera = embedded.sample_camera(random, options["size"])
             frame = _write_frame(folder, name, solid, camera, with_truth)
-            frames.append({"identity": identity, "role": role} | frame)
+            frames.append(replace(frame, identity=identity, role=role))
     canonical = np.mean(shapes, axis=0)
-    for frame, shape in zip(frames, np.repeat(shapes, views, axis=0), strict=True):
-        frame["reprojection_rmse"] = _reprojection_rmse(frame, canonical)
-        frame["landmarks3d"] = np.round(shape, 6).tolist()
+    frames = [
+        replace(
+            frame,
+            reprojection_rmse=_reprojection_rmse(frame, canonical),
+            landmarks3d=np.round(shape, 6),
+        )
+        for frame, shape in zip(frames, np.repeat(shapes, views, axis=0), strict=True)
+    ]
     write_json(
         folder / "canonical_landmarks.json",
         {
@@ -106,45 +114,34 @@ def _write_folder(folder: Path, class_name: ClassName, options: dict[str, Any], 
             "pairs": [list(pair) for pair in embedded.landmark_pairs],
         },
     )
-    write_json(
-        folder / "transforms.json",
-        {
-            "camera_model": "OPENCV", "class_name": class_name, "synthetic": options,
-            "semantic_labels": list(embedded.labels), "frames": frames,
-        },
-    )  # fmt: skip
+    head = {"class_name": class_name, "synthetic": options, "semantic_labels": list(embedded.labels)}
+    write_transforms(folder, frames, head)
 
 
-def _write_frame(folder: Path, name: str, solid: Solid, camera: Camera, with_truth: bool) -> dict[str, Any]:
-    """Render and write one view, with its truth if asked for; its entry in transforms.json."""
+def _write_frame(folder: Path, name: str, solid: Solid, camera: Camera, with_truth: bool) -> Frame:
+    """Render and write one view, with its truth if asked for; its frame."""
     picture = render(solid, camera)
-    paths = {"file_path": f"images/{name}.png"}
-    Image.fromarray(picture.image).save(folder / paths["file_path"])
+    image, matte, depth, labels = (
+        f"images/{name}.png", f"mattes/{name}.png", f"depth/{name}.npz", f"semantics/{name}.png"
+    )  # fmt: skip
+    Image.fromarray(picture.image).save(folder / image)
     if with_truth:
-        paths |= {
-            "mask_path": f"mattes/{name}.png", "depth_path": f"depth/{name}.npz",
-            "semantic_path": f"semantics/{name}.png",
-        }  # fmt: skip
-        Image.fromarray(picture.matte).save(folder / paths["mask_path"])
-        Image.fromarray(picture.labels).save(folder / paths["semantic_path"])
-        np.savez_compressed(folder / paths["depth_path"], depth=picture.depth.astype(np.float16))
+        Image.fromarray(picture.matte).save(folder / matte)
+        Image.fromarray(picture.labels).save(folder / labels)
+        np.savez_compressed(folder / depth, depth=picture.depth.astype(np.float16))
     pixels, _ = camera.project(solid.landmarks)
     seen = visible(solid, camera, solid.landmarks)
-    pose = camera.camera_to_world.tolist()
-    return {
-        **paths,
-        "transform_matrix": pose, "true_transform_matrix": pose,
-        "fl_x": camera.focal, "fl_y": camera.focal, "cx": camera.size / 2, "cy": camera.size / 2,
-        "w": camera.size, "h": camera.size,
-        "yaw": camera.yaw, "pitch": camera.pitch, "roll": camera.roll,
-        "landmarks": np.round(pixels, 4).tolist(), "landmarks_visible": seen.astype(int).tolist(),
-    }  # fmt: skip
+    pose = camera.camera_to_world
+    frame = Frame(
+        file_path=image, transform_matrix=pose, true_transform_matrix=pose,
+        fl_x=camera.focal, fl_y=camera.focal, cx=camera.size / 2, cy=camera.size / 2,
+        w=camera.size, h=camera.size, yaw=camera.yaw, pitch=camera.pitch, roll=camera.roll,
+        landmarks=np.round(pixels, 4), landmarks_visible=seen.astype(int),
+    )  # fmt: skip
+    return replace(frame, mask_path=matte, depth_path=depth, semantic_path=labels) if with_truth else frame
 
 
-def _reprojection_rmse(frame: dict[str, Any], canonical: np.ndarray) -> float:
+def _reprojection_rmse(frame: Frame, canonical: np.ndarray) -> float:
     """Pixels from the landmarks to the canonical ones as the true camera sees them: how it differs."""
-    camera = Camera(
-        frame["yaw"], frame["pitch"], frame["roll"], np.array(frame["transform_matrix"]), frame["w"]
-    )
-    offsets = camera.project(canonical)[0] - np.array(frame["landmarks"])
+    offsets = project(frame.camera, canonical)[0] - frame.landmarks
     return round(float(np.sqrt((offsets**2).sum(axis=1).mean())), 4)

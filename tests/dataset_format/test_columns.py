@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from nerfgen_ns.cameras.projection import rotation_matrices
-from nerfgen_ns.dataset_format.columns import camera_angles, frames_of, read_overview
+from nerfgen_ns.dataset_format.columns import camera_angles, read_overview
+from nerfgen_ns.dataset_format.transforms import stream_frames
 from nerfgen_ns.errors import UsageError
 
 HEADS = Path(__file__).resolve().parents[3] / "../shared/data/heads/train"
@@ -15,7 +16,8 @@ HEADS = Path(__file__).resolve().parents[3] / "../shared/data/heads/train"
 
 def frame(place: int, **more) -> dict:
     entry = {"file_path": f"images/{place:04d}.png", "transform_matrix": np.eye(4).tolist()}
-    return entry | {"fl_x": 200.0 + place, "w": 100, "h": 80} | more
+    entry |= {"fl_x": 200.0 + place, "fl_y": 200.0, "cx": 50.0, "cy": 40.0, "w": 100, "h": 80}
+    return entry | more
 
 
 def write(path: Path, frames: list[dict], a_frame_a_line: bool) -> Path:
@@ -68,14 +70,23 @@ def test_an_overview_is_read_in_either_layout(tmp_path, a_frame_a_line):
     np.testing.assert_allclose(overview.focal, [2.0, 2.01])
     np.testing.assert_array_equal(overview.identity, [7, 1])
     np.testing.assert_array_equal(overview.error, [1.5, np.nan])
-    assert list(frames_of(path)) == list(enumerate(frames))
-    assert list(frames_of(path, {1})) == [(1, frames[1])]
+    assert [(place, one.to_json()) for place, one in stream_frames(path)] == list(enumerate(frames))
+    assert [(place, one.to_json()) for place, one in stream_frames(path, {1})] == [(1, frames[1])]
 
 
-@pytest.mark.parametrize("broken", [{"transform_matrix": [[1, 2]]}, {"fl_x": None}, {"w": 0, "h": 0}])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"transform_matrix": [[1, 2]]},
+        {"fl_x": None},
+        {"w": 0, "h": 0},
+        {"identity": "anna"},
+        {"file_path": "../1.png"},
+    ],
+)
 def test_a_frame_that_is_none_is_named(tmp_path, broken):
     write(tmp_path / "transforms.json", [frame(0), frame(1) | broken], True)
-    with pytest.raises(UsageError, match=r"transforms\.json: frame 1 "):
+    with pytest.raises(UsageError, match=r"transforms\.json: frame (1|images/0001\.png): "):
         read_overview(tmp_path)
 
 
@@ -83,5 +94,5 @@ def test_a_folder_that_is_not_prepared_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"transforms\.json"):
         read_overview(tmp_path)
     (tmp_path / "transforms.json").write_text("[1, 2]")
-    with pytest.raises(UsageError, match="no list of frames"):
+    with pytest.raises(UsageError, match=r"transforms\.json: holds no"):
         read_overview(tmp_path)

@@ -41,7 +41,7 @@ def test_further_views_of_training_identities_are_all_judged(
 def test_new_identities_are_judged_on_their_targets(new_heads: Path, training: TrainingFolder) -> None:
     assert kinds(new_heads, training) == [("new identities", identity) for identity in (3, 3, 4, 4)]
     folder = open_test_folder(new_heads, "test")
-    assert [folder.frames[number]["role"] for number in queries_of(folder, 4)] == ["query"]
+    assert [folder.frames[number].role for number in queries_of(folder, 4)] == ["query"]
 
 
 def test_photographs_without_identity_are_objects_of_their_own(

@@ -21,7 +21,7 @@ def without(key: str) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
 def test_frames_stand_beside_their_photographs(seen_heads: Path, changed: Changed) -> None:
     folder = open_test_folder(changed(seen_heads, lambda frames: frames[::-1]), "test", 2)
     for number, frame in enumerate(folder.frames):
-        assert str(folder.dataset.image_filenames[number]) == frame["file_path"]
+        assert str(folder.dataset.image_filenames[number]) == frame.file_path
     assert folder.dataset.get_numpy_image(0).shape == (16, 16, 3)
     assert folder.depth(0).shape == folder.semantics(0).shape == (16, 16)
     matte = folder.matte(0)
@@ -100,7 +100,7 @@ def test_landmarks_that_are_not_visible_are_left_out(seen_heads: Path, changed: 
     folder = open_test_folder(changed(seen_heads, hide), "test")
     points = folder.landmarks3d(0)
     assert np.isnan(points[0]).all() and np.isfinite(points[1:]).all()
-    np.testing.assert_array_equal(points[1:], np.array(folder.frames[0]["landmarks3d"])[1:])
+    np.testing.assert_array_equal(points[1:], folder.frames[0].landmarks3d[1:])
 
 
 def test_landmarks_of_another_number_are_named(seen_heads: Path, changed: Changed) -> None:

@@ -13,7 +13,7 @@ from nerfstudio.cameras.cameras import Cameras
 
 from nerfgen_ns.cameras.trajectories import look_at_origin
 from nerfgen_ns.datamanagers.dataset import open_dataset
-from nerfgen_ns.dataset_format.transforms import row_of_identity
+from nerfgen_ns.dataset_format.transforms import read_transforms, row_of_identity
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.evaluation.views_with_truth import evaluate_views
 from nerfgen_ns.metrics.depth import depth_correlation, shrink_depth, z_depth
@@ -64,8 +64,8 @@ def test_a_smaller_depth_map_holds_depths_of_the_larger_one_alone() -> None:
 
 
 def test_identities_own_the_rows_of_their_order(make_prepared: Any) -> None:
-    folder = make_prepared([(8, 8)] * 4, identities=[7, 3, 7, 20])
-    assert row_of_identity(folder) == {3: 0, 7: 1, 20: 2}
+    frames = read_transforms(make_prepared([(8, 8)] * 4, identities=[7, 3, 7, 20])).frames
+    assert row_of_identity(frames) == {3: 0, 7: 1, 20: 2}
 
 
 def truth_as_run(folder: Path, test_folder: Path, downscale_factor: int) -> Any:

@@ -10,6 +10,7 @@ import torch
 from nerfgen_ns.cameras.projection import Cameras, project
 from nerfgen_ns.cameras.se3 import move_cameras, rotation_matrices
 from nerfgen_ns.datamanagers.dataset import open_dataset
+from nerfgen_ns.dataset_format.transforms import read_transforms
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.inversion.refit import files_to_copy, prepare_from_run
 from nerfgen_ns.model.camera_optimizer import CameraOptimizer, CameraOptimizerConfig
@@ -160,17 +161,6 @@ def test_data_that_has_changed_since_is_refused(make_prepared, tmp_path):
         prepare_from_run(config, tmp_path / "refined")
 
 
-@pytest.mark.parametrize("name", ["../x.png", "../../x.png", "a/../../x.png", "/tmp/x.png", "", 7])
-@pytest.mark.parametrize("key", ["mask_path", "depth_path", "file_path"])
-def test_a_file_that_leads_out_of_the_folder_is_refused_and_nothing_is_written(
-    make_prepared, tmp_path, key, name
-):
-    transforms = read_json(make_prepared([(24, 24)] * 2) / "transforms.json")
-    transforms["frames"][1][key] = name
-    with pytest.raises(UsageError, match=f'transforms.json: frame 1: "{key}"'):
-        files_to_copy(tmp_path / "prepared/transforms.json", transforms)
-
-
 def test_the_files_of_a_frame_are_those_of_the_folder(make_prepared, tmp_path):
     data = make_prepared([(24, 24)] * 2)
     with_landmarks(data)
@@ -178,7 +168,8 @@ def test_the_files_of_a_frame_are_those_of_the_folder(make_prepared, tmp_path):
     transforms["frames"][0]["file_path"] = "./images/0000.png"
     expected = {f"{folder}/000{number}.png" for folder in ("images", "mattes") for number in (0, 1)}
     expected |= {"landmarks.npy", "canonical_landmarks.json"}
-    assert set(files_to_copy(data / "transforms.json", transforms)) == expected
+    (data / "transforms.json").write_text(json.dumps(transforms))
+    assert set(files_to_copy(read_transforms(data))) == expected
 
 
 def test_a_foreign_name_overwrites_nothing_outside(make_prepared, tmp_path):

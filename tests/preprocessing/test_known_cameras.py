@@ -97,7 +97,7 @@ def test_an_image_without_a_pose_is_named(tmp_path):
         ({"fl_x": [80, 0, 80, 80]}, r"transforms\.json: frame 1 \(images/1\.png\): focal length 0"),
         ({"fl_x": [80, 80, -1, 80]}, r"frame 2 \(images/2\.png\): focal length -1"),
         ({"fl_x": [80, 80, "x", 80]}, r"frame 2 .*no number"),
-        ({"cx": [32, 32, 32, float("nan")]}, r"frame 3 .*intrinsics"),
+        ({"cx": [32, 32, 32, float("nan")]}, r"frame 3 .*cx"),
         ({"transform_matrix": [POSES[0].tolist()] * 3 + [[[1]]]}, r"frame 3 .*not 4 × 4"),
         (
             {"file_path": ["images/0.png", "images/9.png"] * 2},

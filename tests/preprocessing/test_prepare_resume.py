@@ -12,7 +12,7 @@ import pytest
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing import prepared_folder as folders
 from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare
-from nerfgen_ns.preprocessing.prepared_folder import Frame, PreparedFolder
+from nerfgen_ns.preprocessing.prepared_folder import FittedPhotograph, PreparedFolder
 from nerfgen_ns.utils import console as progress
 from tests.helpers.prepared_contents import COUNT, contents
 
@@ -142,10 +142,11 @@ def test_names_of_images_have_digits_enough_to_sort(call, tmp_path, count, names
     ((key, capture),) = list(PreparedFolder(tmp_path / "out").captures().items())[:1]
     pose = np.eye(4)
     pose[2, 3] = 3.0
-    frame = Frame("0.png", 0, pose, 60.0, np.zeros(2), np.zeros((2, 2)), np.zeros(0), 0.1, 10.0)
+    zeros = np.zeros(2), np.zeros((2, 2)), np.zeros(0)
+    fitted = FittedPhotograph("0.png", 0, pose, 60.0, *zeros, 0.1, 10.0)
     canonical = {"landmarks": [[0.0, 0.0, 0.0]] * 2}
     with folder.locked():
-        folder.write("faces", 32, [(key, capture, frame)], count, [], canonical, "fingerprint")
+        folder.write("faces", 32, [(key, capture, fitted)], count, [], canonical, "fingerprint")
     assert [path.name for path in (tmp_path / "other/images").iterdir()] == [names]
 
 

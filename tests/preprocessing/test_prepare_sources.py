@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from nerfgen_ns.cameras.projection import project
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
 from nerfgen_ns.dataset_format.columns import open_landmarks
+from nerfgen_ns.dataset_format.transforms import stream_frames
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing import workers as capture_pool
 from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare, prepare_shard
@@ -101,7 +103,7 @@ def test_five_landmarks_in_a_csv_file_make_cameras_near_the_true_ones(heads, pho
 
 
 def test_reprojections_of_the_stored_shape_have_the_stored_error(heads, photographs, tmp_path):
-    from nerfgen_ns.preprocessing.report.page import ClassShape, _camera, project
+    from nerfgen_ns.preprocessing.report.page import ClassShape
 
     _, frames = heads
     value = {image_of(frame): frame["landmarks"] for frame in frames}
@@ -110,11 +112,11 @@ def test_reprojections_of_the_stored_shape_have_the_stored_error(heads, photogra
     prepare(options(photographs, tmp_path, landmarks=path))
     shape = ClassShape.of(read_json(tmp_path / "out/canonical_landmarks.json"))
     landmarks = open_landmarks(tmp_path / "out")
-    for place, frame in enumerate(frames_of(tmp_path / "out")):
-        points = shape.mean + np.tensordot(frame["coefficients"], shape.basis, axes=1)
-        offsets = project(_camera(frame), points)[0] - landmarks[place]
+    for place, frame in stream_frames(tmp_path / "out"):
+        points = shape.mean + np.tensordot(frame.coefficients, shape.basis, axes=1)
+        offsets = project(frame.camera, points)[0] - landmarks[place]
         rmse = np.sqrt((offsets**2).sum(axis=1).mean())
-        assert rmse == pytest.approx(frame["reprojection_rmse"], abs=0.01)
+        assert rmse == pytest.approx(frame.reprojection_rmse, abs=0.01)
     errors, gauge = rotation_errors(tmp_path / "out", frames)
     assert np.median(errors) < 3 and gauge < 7
 

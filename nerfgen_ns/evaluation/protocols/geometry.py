@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
-from nerfgen_ns.cameras.alignment import photograph_camera
-from nerfgen_ns.errors import UsageError
 from nerfgen_ns.evaluation.folders import TestFolder, TrainingFolder
 from nerfgen_ns.evaluation.protocol import (
     Evaluation,
@@ -103,7 +102,6 @@ def _normal_error(folder: TestFolder, render: Render) -> float:
     return normal_error(normals_of_colors(render.normals), true_normals, render.matte)
 
 
-TRUE_CAMERA = "true_transform_matrix"
 NAMES = {
     "rotation error, degrees, median": ("camera rotation error, median", "°"),
     "rotation error, degrees, 90th percentile": ("camera rotation error, 90th percentile", "°"),
@@ -115,7 +113,7 @@ SAME = 1e-6
 
 def with_true_camera(folder: TestFolder) -> list[int]:
     """The photographs whose true camera is known."""
-    return [number for number in folder.chosen if TRUE_CAMERA in folder.frames[number]]
+    return [number for number in folder.chosen if folder.frames[number].true_transform_matrix is not None]
 
 
 def camera_figures(run: Run, training: TrainingFolder, folder: TestFolder) -> list[Figure]:
@@ -123,9 +121,6 @@ def camera_figures(run: Run, training: TrainingFolder, folder: TestFolder) -> li
 
     A photograph that trained is judged by the camera that the run knows, corrected where training did so; any
     other by the `transform_matrix` of the folder. A cropped photograph that trained is known by its `source`.
-
-    Raises:
-        UsageError: a true camera is no matrix.
     """
     own = _training_cameras(run, training)
     fitted: dict[str, list[Float[np.ndarray, "4 4"]]] = {}
@@ -135,8 +130,8 @@ def camera_figures(run: Run, training: TrainingFolder, folder: TestFolder) -> li
         file = folder.dataset.image_filenames[number]
         camera = own.get(str(file.resolve()), own.get(file.name))
         whose = "the test folder's cameras" if camera is None else "the run's cameras"
-        fitted.setdefault(whose, []).append(photograph_camera(frame)[0] if camera is None else camera)
-        true.setdefault(whose, []).append(_true_camera(folder, number))
+        fitted.setdefault(whose, []).append(frame.photograph_camera()[0] if camera is None else camera)
+        true.setdefault(whose, []).append(frame.true_camera)
     figures = []
     for whose in fitted:
         cameras, truth = np.stack(fitted[whose]), np.stack(true[whose])
@@ -152,19 +147,6 @@ def camera_figures(run: Run, training: TrainingFolder, folder: TestFolder) -> li
     return figures
 
 
-def _true_camera(folder: TestFolder, number: int) -> Float[np.ndarray, "4 4"]:
-    frame = folder.frames[number]
-    try:
-        camera = np.array(frame[TRUE_CAMERA], dtype=np.float64)
-    except (TypeError, ValueError):
-        camera = np.empty(0)
-    if camera.shape != (4, 4) or not np.isfinite(camera).all():
-        raise UsageError(
-            f'{folder.transforms}: frame {frame["file_path"]}: "{TRUE_CAMERA}" is no 4 × 4 matrix'
-        )
-    return camera
-
-
 def _training_cameras(run: Run, training: TrainingFolder) -> dict[str, Float[np.ndarray, "4 4"]]:
     """The cameras of the photographs that trained, by their file and by that which they were cropped from."""
     folder = training.trained
@@ -175,8 +157,8 @@ def _training_cameras(run: Run, training: TrainingFolder) -> dict[str, Float[np.
     for number in folder.chosen:
         frame = folder.frames[number]
         matrix = np.vstack([matrices[number].double().numpy(), [0.0, 0.0, 0.0, 1.0]])
-        camera, _ = photograph_camera({**frame, "transform_matrix": matrix, "fl_x": 1.0})
-        for file in (str(folder.dataset.image_filenames[number].resolve()), frame.get("source")):
+        camera, _ = replace(frame, transform_matrix=matrix).photograph_camera()
+        for file in (str(folder.dataset.image_filenames[number].resolve()), frame.source):
             if file is not None:
-                cameras[str(file) if "/" in str(file) else Path(file).name] = camera
+                cameras[file if "/" in file else Path(file).name] = camera
     return cameras

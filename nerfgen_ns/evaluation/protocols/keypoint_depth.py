@@ -115,7 +115,7 @@ def _mean_shape(
 ) -> tuple[Float[np.ndarray, "landmarks 3"], str]:
     """One shape for all: the class's canonical landmarks, or the mean of the training or test landmarks."""
     frames = [folder_renders.folder.frames[render.view.number] for render in own]
-    test = np.array([frame["landmarks3d"] for frame in frames], dtype=np.float64)
+    test = np.array([frame.landmarks3d for frame in frames])
     trained = folder_renders.training.trained
     path = trained.transforms.parent / "canonical_landmarks.json"
     if path.is_file():
@@ -123,7 +123,7 @@ def _mean_shape(
         if canonical.shape == test.shape[1:]:
             return canonical, "the canonical landmarks of the training data"
     if trained.missing("landmarks3d", trained.chosen) is None:
-        known = [np.array(trained.frames[number]["landmarks3d"]) for number in trained.chosen]
+        known = [np.array(trained.frames[number].landmarks3d) for number in trained.chosen]
         if all(landmarks.shape == test.shape[1:] for landmarks in known):
             return np.mean(known, axis=0), "the mean landmarks of the training data"
     return test.mean(axis=0), "the mean of the test folder's own landmarks"

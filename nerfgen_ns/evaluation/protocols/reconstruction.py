@@ -124,7 +124,7 @@ class NovelViews:
             return "its photographs are those that trained; give other views of them"
         if not folder.has_identities or folder.codes is not None:
             return 'its frames have no "identity": nothing says which of them show one object'
-        identities = {folder.frames[number]["identity"] for number in folder.chosen}
+        identities = {folder.frames[number].identity for number in folder.chosen}
         return (
             f"none of its {len(identities)} identities trained, and none has frames of both roles; "
             'give "role": "query" to the frames to fit and "target" to those to judge'

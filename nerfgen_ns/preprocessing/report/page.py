@@ -14,8 +14,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
-from nerfgen_ns.cameras.projection import Cameras, project
-from nerfgen_ns.dataset_format.columns import Overview, frames_of, open_landmarks, read_overview
+from nerfgen_ns.cameras.projection import project
+from nerfgen_ns.dataset_format.columns import Overview, open_landmarks, read_overview
+from nerfgen_ns.dataset_format.frame import Frame
+from nerfgen_ns.dataset_format.transforms import stream_frames, transforms_path
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing.report.crop_statistics import crop_statistics, open_image, same_photograph
 from nerfgen_ns.preprocessing.report.preflight import Concern, preflight
@@ -43,6 +45,13 @@ class ClassShape:
         """Read from the contents of canonical_landmarks.json."""
         mean = np.array(value["landmarks"], dtype=np.float64).reshape(-1, 3)
         return cls(mean, np.array(value.get("basis") or [], dtype=np.float64).reshape(-1, *mean.shape))
+
+    def points_of(self, frame: Frame) -> Float[np.ndarray, "m 3"]:
+        """The landmarks of a photograph's own shape."""
+        coefficients = frame.coefficients
+        if coefficients is None or len(coefficients) == 0:
+            return self.mean
+        return self.mean + np.tensordot(coefficients, self.basis, axes=1)
 
 
 @dataclass(frozen=True)
@@ -78,34 +87,25 @@ def _evenly(places: Sequence[int], most: int) -> list[int]:
     return [places[at] for at in np.linspace(0, len(places) - 1, most).round().astype(int)]
 
 
-def overlay(frame: dict[str, Any], shape: ClassShape | None) -> Overlay | None:
-    """Landmarks of a frame and where its camera projects the canonical ones; None without landmarks."""
-    landmarks = np.array(frame.get("landmarks") or [], dtype=np.float64)
-    if landmarks.size == 0:
+def overlay(
+    frame: Frame, landmarks: Float[np.ndarray, "m d"] | None, shape: ClassShape | None
+) -> Overlay | None:
+    """Landmarks and where the frame's camera projects the canonical ones; None without landmarks.
+
+    Args:
+        landmarks: in pixels, x and y first; NaN where one is missing.
+    """
+    if landmarks is None or landmarks.size == 0:
         return None
-    # What is missing is null or NaN in the file, and NaN here.
-    landmarks = landmarks.reshape(len(landmarks), -1)[:, :2]
+    landmarks = landmarks[:, :2]
     shown = np.unique(
         np.linspace(0, len(landmarks) - 1, min(len(landmarks), MOST_POINTS)).round().astype(int)
     )
     reprojections = np.full_like(landmarks, np.nan)
     if shape is not None and len(shape.mean) == len(landmarks):
-        coefficients = np.array(frame.get("coefficients") or np.zeros(len(shape.basis)), dtype=np.float64)
-        points = shape.mean + np.tensordot(coefficients, shape.basis, axes=1)
-        reprojections = project(_camera(frame), points)[0]
+        reprojections = project(frame.camera, shape.points_of(frame))[0]
     ends = np.stack([landmarks, reprojections], axis=1)[shown]
     return Overlay(landmarks=_path(ends[:, :1]), reprojections=_path(ends[:, 1:]), differences=_path(ends))
-
-
-def _camera(frame: dict[str, Any]) -> Cameras:
-    pose = np.array(frame["transform_matrix"], dtype=np.float64)
-    rotation = pose[:3, :3].T
-    return Cameras(
-        rotation[None],
-        -(rotation @ pose[:3, 3])[None],
-        np.array([frame["fl_x"]]),
-        np.array([[frame["cx"], frame["cy"]]]),
-    )
 
 
 def _path(strokes: Float[np.ndarray, "strokes points 2"]) -> str:
@@ -214,7 +214,7 @@ def inspect_folder(
     """
     overview = read_overview(folder)
     if len(overview) == 0:
-        raise UsageError(f"{folder / 'transforms.json'}: has no frames; prepare the folder again")
+        raise UsageError(f"{transforms_path(folder)}: has no frames; prepare the folder again")
     statistics = crop_statistics(folder, overview)
     same = same_photograph(statistics.thumbnails)
     mirrored = same_photograph(statistics.thumbnails, mirrored=True)
@@ -303,9 +303,7 @@ def _cards(folder: Path, inspection: Inspection, notes: dict[str, list[str]]) ->
     shape = ClassShape.of(canonical) if canonical else None
     landmarks = open_landmarks(folder)
 
-    def card(place: int, frame: dict[str, Any]) -> Card:
-        if landmarks is not None:
-            frame["landmarks"] = landmarks[place].tolist()
+    def card(place: int, frame: Frame) -> Card:
         source, matte = overview.source[place], overview.matte[place]
         remarks = list(notes.get(source, []))
         for tag, others in (
@@ -319,8 +317,8 @@ def _cards(folder: Path, inspection: Inspection, notes: dict[str, list[str]]) ->
             place=place,
             source=source,
             identity=int(overview.identity[place]),
-            width=frame["w"],
-            height=frame["h"],
+            width=frame.w,
+            height=frame.h,
             error=_number(overview.error[place]),
             yaw=yaw,
             pitch=pitch,
@@ -328,13 +326,13 @@ def _cards(folder: Path, inspection: Inspection, notes: dict[str, list[str]]) ->
             focal=float(overview.focal[place]),
             picture=picture(folder / overview.image[place]),
             tint=matte_tint(folder / matte) if matte else None,
-            overlay=overlay(frame, shape),
+            overlay=overlay(frame, frame.landmarks if landmarks is None else landmarks[place], shape),
             tags=tags[place],
             notes=remarks,
         )
 
     # Most of a card's time goes into reading and writing images, which threads do side by side.
-    places, frames = zip(*frames_of(folder / "transforms.json", pictured), strict=True)
+    places, frames = zip(*stream_frames(folder, pictured), strict=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         cards = list(threads.map(card, places, frames))
     return sorted(cards, key=lambda card: -1.0 if card.error is None else card.error, reverse=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nerfgen_ns.dataset_format.transforms import read_transforms
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing.report import page as report_page
 from nerfgen_ns.preprocessing.report.page import ClassShape, overlay, select_pictured, write_report_page
@@ -97,27 +99,30 @@ def test_the_page_holds_every_photograph_the_worst_first_and_asks_nothing_of_the
 
 
 def test_overlays_join_each_landmark_with_its_reprojection(tmp_path):
-    (frame, *_) = write_folder(tmp_path, 1)
-    frame["landmarks"] = (np.array(frame["landmarks"]) + np.array([3, 0])).tolist()
+    write_folder(tmp_path, 1)
+    (frame,) = read_transforms(tmp_path).frames
+    landmarks = frame.landmarks + np.array([3, 0])
     shape = ClassShape.of(json.loads((tmp_path / "canonical_landmarks.json").read_text()))
-    drawn = overlay(frame, shape)
+    drawn = overlay(frame, landmarks, shape)
     assert drawn is not None
     numbers = np.array(re.findall(r"-?[\d.]+", drawn.differences), dtype=float).reshape(-1, 2, 2)
     np.testing.assert_allclose(numbers[:, 0] - numbers[:, 1], np.tile([3, 0], (4, 1)), atol=0.02)
-    frame["landmarks"][1] = [float("nan"), None]
-    partly = overlay(frame, shape)
+    landmarks[1] = np.nan
+    partly = overlay(frame, landmarks, shape)
     assert partly is not None
     assert (partly.landmarks.count("M"), partly.reprojections.count("M")) == (3, 4)
     assert partly.differences.count("M") == 3
 
 
 def test_reprojections_are_those_of_the_photographs_own_shape(tmp_path):
-    (frame, *_) = write_folder(tmp_path, 1)
+    write_folder(tmp_path, 1)
+    (frame,) = read_transforms(tmp_path).frames
     value = json.loads((tmp_path / "canonical_landmarks.json").read_text())
-    rigid = overlay(frame, ClassShape.of(value))
+    rigid = overlay(frame, frame.landmarks, ClassShape.of(value))
     basis = np.zeros((1, 4, 3))
     basis[0, :, 1] = 1
-    own = overlay(frame | {"coefficients": [0.1]}, ClassShape.of(value | {"basis": basis.tolist()}))
+    bent = replace(frame, coefficients=np.array([0.1]))
+    own = overlay(bent, frame.landmarks, ClassShape.of(value | {"basis": basis.tolist()}))
     assert rigid is not None and own is not None
 
     def heights(path):
@@ -217,5 +222,5 @@ def test_a_missing_image_is_named_and_an_older_page_stays(tmp_path):
 
 def test_a_folder_without_frames_is_refused(tmp_path):
     save_frames(tmp_path, [])
-    with pytest.raises(UsageError, match="no frames"):
+    with pytest.raises(UsageError, match=r"transforms\.json: "):
         write_report_page(tmp_path)
