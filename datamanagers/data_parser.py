@@ -32,7 +32,7 @@ from nerfgen_ns.dataset_format.transforms import (
     transforms_path,
 )
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.utils.files import cache_folder, writable_cache_folder
+from nerfgen_ns.utils.files import cache_folder, read_json, writable_cache_folder
 
 
 @dataclass

@@ -63,6 +63,12 @@ def activate_density(raw: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     return 10.0 * F.softplus(raw - 2.0)
 
 
+def invert_density(density: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Return what the network puts out where the density, above 0, is this: undoes `activate_density`."""
+    scaled = density / 10.0
+    return 2.0 + scaled + (-torch.expm1(-scaled)).log()
+
+
 class ForegroundField(nn.Module):
     """σ(x|z) and c(x|z): a NeRF MLP on γ(x) with z concatenated at the input and again at the skip layer.
 

@@ -29,9 +29,10 @@ from nerfgen_ns.latents.latent_space import LatentSpace, interpolate
 from nerfgen_ns.runs.run import Run
 
 if TYPE_CHECKING:
+    from trimesh import Trimesh
+
     from nerfgen_ns.inversion.config import FitConfig
     from nerfgen_ns.inversion.inversion import Found
-    from nerfgen_ns.meshing.mesh import Mesh
 
 
 Code = Float[Tensor, "latent"]
@@ -152,8 +153,8 @@ class ClassModel:
         """The code at `share` of the way, in [0, 1], from one object to another."""
         return interpolate(first, second, share, kind, self.space.mean)
 
-    def mesh(self, code: Code, resolution: int = 128) -> Mesh:
-        """A closed surface of one object, with normals and colors, in the class frame.
+    def mesh(self, code: Code, resolution: int = 128) -> Trimesh:
+        """Return a closed surface of one object, with normals and vertex colors, in the class frame.
 
         Args:
             code: its latent code.

@@ -32,7 +32,7 @@ class Mesh:
     output_path: Path
     """The file: .ply, .obj or .glb for a mesh, .ply for points, .npz for voxels."""
     kind: Literal["mesh", "points", "voxels"] = "mesh"
-    """What to make. mesh: a closed surface, with smoothed normals and vertex colors; points: spread evenly
+    """What to make. mesh: a closed surface, with normals and vertex colors; points: spread evenly
     over that surface, with normals and colors; voxels: the arrays `occupancy` (n × n × n, bool, axes x, y,
     z), `color` (n × n × n × 3, bytes) and `box` (the least and the greatest corner of the grid)."""
     identity: int | None = None

@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
+from nerfgen_ns.datamanagers.data_record import CANONICAL_LANDMARKS
 from nerfgen_ns.dataset_format.frame import Frame
 from nerfgen_ns.dataset_format.transforms import (
     read_transforms,
@@ -29,6 +31,7 @@ from nerfgen_ns.preprocessing.photographs import RejectedError, is_photograph, r
 from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare
 from nerfgen_ns.preprocessing.report.prepare_report import Rejection, by_reason, printable
 from nerfgen_ns.runs.run import Run
+from nerfgen_ns.utils.files import write_json
 
 
 @dataclass(frozen=True)

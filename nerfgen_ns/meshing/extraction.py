@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,21 +24,17 @@ from nerfgen_ns.meshing.field import (
 from nerfgen_ns.meshing.mesh import (
     APART,
     MESH_SUFFIXES,
-    Faces,
-    Mesh,
-    Points,
-    Vertices,
     check_suffix,
-    face_normals,
     largest_part,
     triangulate,
-    unit,
-    vertex_normals,
     write_mesh,
 )
 from nerfgen_ns.meshing.texture import bake_texture
 from nerfgen_ns.model.model import NerfgenModel
 from nerfgen_ns.utils.files import replace_file
+
+if TYPE_CHECKING:
+    from trimesh import PointCloud, Trimesh
 
 
 def _class_box() -> Float[np.ndarray, "2 3"]:
@@ -97,8 +94,11 @@ def extract_mesh(
     cameras: Cameras | None = None,
     texture_size: int | None = None,
     progress: Progress | None = None,
-) -> Mesh:
-    """A closed surface of one object, with smoothed normals and colors.
+) -> Trimesh:
+    """Return a closed surface of one object, with `vertex_normals` and sRGB `visual.vertex_colors`.
+
+    It is in the class frame (y up, the front toward +z) and in its units. A texture takes the place of the
+    colors.
 
     Args:
         field: the object; see `object_field`.
@@ -114,10 +114,14 @@ def extract_mesh(
         UsageError: resolution, level or size of the texture are out of range.
         NerfgenError: the density is nowhere above the level.
     """
-    vertices, faces = _surface(field, resolution, level, keep_all, cameras, progress)
-    normals = vertex_normals(vertices, faces)
-    mesh = Mesh(vertices, faces, normals, surface_colors(field, vertices, normals, progress))
-    return mesh if texture_size is None else bake_texture(mesh, field, texture_size, progress)
+    from trimesh.visual.color import ColorVisuals
+
+    mesh = _surface(field, resolution, level, keep_all, cameras, progress)
+    if texture_size is not None:
+        return bake_texture(mesh, field, texture_size, progress)
+    colors = surface_colors(field, mesh.vertices, mesh.vertex_normals, progress)
+    mesh.visual = ColorVisuals(mesh, vertex_colors=colors)
+    return mesh
 
 
 def extract_points(
@@ -130,8 +134,8 @@ def extract_points(
     cameras: Cameras | None = None,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Points:
-    """Points spread evenly over the surface of one object, with normals and colors of their own.
+) -> PointCloud:
+    """Return points spread evenly over the surface of one object, with `colors` and `vertex_normals`.
 
     Args:
         count: number of points, `seed` chooses their places. For the other arguments see `extract_mesh`.
@@ -142,14 +146,18 @@ def extract_points(
     """
     if not 1 <= count <= MOST_POINTS:
         raise UsageError(f"{count} points: choose from 1 to {MOST_POINTS}")
-    vertices, faces = _surface(field, resolution, level, keep_all, cameras, progress)
-    random = np.random.default_rng(seed)
-    areas = np.linalg.norm(face_normals(vertices, faces), axis=1)
-    chosen = faces[random.choice(len(areas), size=count, p=areas / areas.sum())]
-    shares = random.dirichlet((1.0, 1.0, 1.0), size=count).astype(np.float32)
-    positions = np.einsum("pc,pcd->pd", shares, vertices[chosen])
-    normals = unit(np.einsum("pc,pcd->pd", shares, vertex_normals(vertices, faces)[chosen]))
-    return Points(positions, normals, surface_colors(field, positions, normals, progress))
+    from trimesh import PointCloud
+    from trimesh.sample import sample_surface
+    from trimesh.triangles import points_to_barycentric
+    from trimesh.util import unitize
+
+    mesh = _surface(field, resolution, level, keep_all, cameras, progress)
+    positions, face = sample_surface(mesh, count, seed=seed)
+    shares = points_to_barycentric(mesh.triangles[face], positions)
+    normals = unitize(np.einsum("pc,pcd->pd", shares, mesh.vertex_normals[mesh.faces[face]]))
+    points: Any = PointCloud(positions, surface_colors(field, positions, normals, progress))
+    points.vertex_normals = normals
+    return points
 
 
 def extract_voxels(
@@ -218,13 +226,13 @@ def _surface(
     keep_all: bool,
     cameras: Cameras | None,
     progress: Progress | None,
-) -> tuple[Vertices, Faces]:
+) -> Trimesh:
     _check(resolution, level)
     coordinates = torch.linspace(-1.0, 1.0, resolution + 1, device=field.device)
     lattice = solid_lattice(field, coordinates, level, cameras, progress).cpu().numpy()
     _check_found(bool((lattice[1:-1, 1:-1, 1:-1] > APART).any()), level)
-    vertices, faces = triangulate(lattice)
-    return (vertices, faces) if keep_all else largest_part(vertices, faces)
+    mesh = triangulate(lattice)
+    return mesh if keep_all else largest_part(mesh)
 
 
 def _check(resolution: int, level: float) -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from nerfgen_ns.fields.foreground import invert_density
 from nerfgen_ns.model.model import NerfgenModel
 from nerfgen_ns.rendering.ray_renderers import ImportanceRenderer
 from nerfgen_ns.rendering.volume_rendering import rendering_weights
@@ -94,10 +95,8 @@ def solidity(density: Float[Tensor, "*n"], level: float) -> Float[Tensor, "*n"]:
     flat outside and steep inside, so that linear interpolation finds the surface between lattice points. The
     bounds, alike on both sides, put it midway where it is sharper than the lattice.
     """
-    scaled = (density / 10.0).clamp(min=1e-9)
-    threshold = level / 10.0
-    excess = scaled + (-torch.expm1(-scaled)).log() - threshold - math.log(-math.expm1(-threshold))
-    return excess.clamp(-STEEPEST, STEEPEST)
+    surface = invert_density(density.new_tensor(level))
+    return (invert_density(density.clamp(min=1e-8)) - surface).clamp(-STEEPEST, STEEPEST)
 
 
 def solid_lattice(
@@ -228,8 +227,8 @@ def surface_colors(
     with torch.no_grad():
         for start in range(0, len(positions), chunk):
             own = slice(start, start + chunk)
-            origins = torch.from_numpy(positions[own]).to(bounds)
-            inwards = -torch.from_numpy(normals[own]).to(bounds)
+            origins = torch.tensor(positions[own]).to(bounds)
+            inwards = -torch.tensor(normals[own]).to(bounds)
             samples = origins[:, None] + inwards[:, None] * middles[:, None]
             density, color = field.density_and_color(samples.view(-1, 3))
             # The little that is added keeps the mean defined where a thin part lets the ray through.

@@ -69,7 +69,6 @@ def test_an_error_is_one_line_and_a_status(
     ("module", "arguments", "said"),
     [
         ("nerfgen_ns.synthetic", ["--output-dir", "out", "--identities", "0"], "nerfgen: out: cannot make 0"),
-        ("nerfgen_ns.runs", ["--load-config", "absent.yml"], "nerfgen: absent.yml: No such file"),
     ],
 )
 def test_modules_that_are_commands_end_with_one_line_too(

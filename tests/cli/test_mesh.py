@@ -43,7 +43,7 @@ def test_meshes_points_and_voxels_of_an_identity(
     expected = extract_mesh(object_field(run.model, run.codes[1]), 24, level=level, cameras=run.cameras)
     read = trimesh.load(mesh_path, process=False)
     np.testing.assert_array_equal(read.vertices, expected.vertices)
-    np.testing.assert_array_equal(read.visual.vertex_colors[:, :3], expected.colors)
+    np.testing.assert_array_equal(read.visual.vertex_colors[:, :3], expected.visual.vertex_colors[:, :3])
     assert read.is_watertight
 
     assert call(*shared, "--kind", "points", "--points", 50, "--output-path", points_path) == 0

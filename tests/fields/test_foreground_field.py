@@ -7,7 +7,13 @@ from torch import Tensor
 
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.fields.conditional_mlp import product_dtype
-from nerfgen_ns.fields.foreground import ForegroundField, ForegroundFieldConfig, LatentTerms, activate_density
+from nerfgen_ns.fields.foreground import (
+    ForegroundField,
+    ForegroundFieldConfig,
+    LatentTerms,
+    activate_density,
+    invert_density,
+)
 from nerfgen_ns.utils.machine import has_fast_bf16
 
 LATENT_DIM = 5
@@ -175,3 +181,8 @@ def test_a_field_without_points_gives_nothing_and_does_not_fail():
     assert density.shape == (0, 4) and colors.shape == (0, 4, 3)
     (density.sum() + colors.sum()).backward()
     assert all(not parameter.grad.any() for parameter in field.parameters())
+
+
+def test_the_activation_of_the_density_is_undone():
+    raw = torch.tensor([-8.0, -1.0, 0.0, 2.0, 30.0, 300.0])
+    torch.testing.assert_close(invert_density(activate_density(raw)), raw, rtol=1e-5, atol=1e-5)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-import trimesh
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.fields.foreground import activate_density
 from nerfgen_ns.meshing.extraction import extract_mesh, extract_points, extract_voxels
 from nerfgen_ns.meshing.field import ObjectField
+from nerfgen_ns.meshing.mesh import vertex_colors
 
 RADIUS = 0.6
 CENTER = torch.tensor([0.1, -0.05, 0.2])
@@ -42,23 +42,18 @@ def union(*solids: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return lambda positions: torch.stack([solid(positions) for solid in solids]).amax(dim=0)
 
 
-def as_trimesh(vertices: np.ndarray, faces: np.ndarray) -> trimesh.Trimesh:
-    return trimesh.Trimesh(vertices, faces)
-
-
 @pytest.mark.parametrize("resolution", [48, 128])
 def test_a_ball_has_its_volume_radius_normals_and_colors(resolution: int) -> None:
     mesh = extract_mesh(field_of(ball()), resolution, level=LEVEL)
-    solid = as_trimesh(mesh.vertices, mesh.faces)
-    assert solid.is_watertight and solid.is_winding_consistent
-    assert solid.euler_number == 2
-    assert solid.volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.005)
+    assert mesh.is_watertight and mesh.is_winding_consistent
+    assert mesh.euler_number == 2
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.005)
     outwards = mesh.vertices - CENTER.numpy()
     radii = np.linalg.norm(outwards, axis=1)
     assert np.abs(radii - RADIUS).max() < 0.002
-    assert (mesh.normals * outwards).sum(axis=1).min() > 0.995 * RADIUS
+    assert (mesh.vertex_normals * outwards).sum(axis=1).min() > 0.995 * RADIUS
     # Pixels mix the colors just below the surface.
-    assert np.abs(mesh.colors - (0.5 + 0.5 * mesh.vertices) * 255).max() < 0.03 * 255
+    assert np.abs(vertex_colors(mesh) - (0.5 + 0.5 * mesh.vertices) * 255).max() < 0.03 * 255
 
 
 def test_what_a_coarse_look_skips_changes_nothing() -> None:
@@ -101,20 +96,18 @@ def test_a_solid_that_touches_the_border_of_the_box_is_closed_there(resolution: 
     mesh = extract_mesh(
         field_of(lambda positions: 0.4 - positions[:, :2].norm(dim=-1)), resolution, level=LEVEL
     )
-    solid = as_trimesh(mesh.vertices, mesh.faces)
-    assert solid.is_watertight
-    assert solid.volume == pytest.approx(np.pi * 0.4**2 * 2.0, rel=0.02)
+    assert mesh.is_watertight
+    assert mesh.volume == pytest.approx(np.pi * 0.4**2 * 2.0, rel=0.02)
     assert np.abs(mesh.vertices).max() <= 1.0
     np.testing.assert_allclose(np.abs(mesh.vertices[:, 2]).max(), 1.0, atol=1e-3)
 
 
 def test_a_field_that_fills_the_box_gives_the_box() -> None:
     mesh = extract_mesh(field_of(lambda positions: torch.ones(len(positions))), 16, level=LEVEL)
-    solid = as_trimesh(mesh.vertices, mesh.faces)
-    assert solid.is_watertight
-    np.testing.assert_allclose(solid.bounds, [[-1.0] * 3, [1.0] * 3], atol=1e-3)
+    assert mesh.is_watertight
+    np.testing.assert_allclose(mesh.bounds, [[-1.0] * 3, [1.0] * 3], atol=1e-3)
     # Marching cubes bevels edges by a cell.
-    assert solid.volume == pytest.approx(8.0, rel=0.03)
+    assert mesh.volume == pytest.approx(8.0, rel=0.03)
 
 
 def test_crumbs_and_cavities_go_unless_they_are_asked_for() -> None:
@@ -125,10 +118,10 @@ def test_crumbs_and_cavities_go_unless_they_are_asked_for() -> None:
     field = field_of(union(hollow, crumb))
     mesh = extract_mesh(field, 64, level=LEVEL)
     everything = extract_mesh(field, 64, level=LEVEL, keep_all=True)
-    assert as_trimesh(mesh.vertices, mesh.faces).body_count == 1
-    assert as_trimesh(mesh.vertices, mesh.faces).volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.01)
-    assert as_trimesh(everything.vertices, everything.faces).body_count == 3
-    assert as_trimesh(everything.vertices, everything.faces).is_watertight
+    assert mesh.body_count == 1
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.01)
+    assert everything.body_count == 3
+    assert everything.is_watertight
     filled, hollowed = (
         extract_voxels(field, 64, level=LEVEL),
         extract_voxels(field, 64, level=LEVEL, keep_all=True),
@@ -146,8 +139,8 @@ def test_a_random_solid_is_watertight() -> None:
         return 0.02 * (positions @ waves.T + phases).sin().sum(dim=-1)
 
     mesh = extract_mesh(field_of(noise), 64, level=LEVEL, keep_all=True)
-    assert as_trimesh(mesh.vertices, mesh.faces).is_watertight
-    assert as_trimesh(mesh.vertices, mesh.faces).is_winding_consistent
+    assert mesh.is_watertight
+    assert mesh.is_winding_consistent
 
 
 def test_what_no_photograph_could_show_is_cut_off() -> None:
@@ -156,7 +149,7 @@ def test_what_no_photograph_could_show_is_cut_off() -> None:
     cameras = Cameras(poses, fx=focal, fy=focal, cx=size / 2, cy=size / 2, width=size, height=size)
     wall = field_of(lambda positions: 0.1 - positions[:, 2].abs())
     mesh = extract_mesh(wall, 64, level=LEVEL, cameras=cameras)
-    assert as_trimesh(mesh.vertices, mesh.faces).is_watertight
+    assert mesh.is_watertight
     # Half the width of what the farther of the two cameras sees, and the margin around a photograph.
     reach = (distance + 0.1) * (0.5 + 0.02) * size / focal
     np.testing.assert_allclose(np.abs(mesh.vertices[:, :2]).max(axis=0), reach, atol=0.02)
@@ -164,13 +157,13 @@ def test_what_no_photograph_could_show_is_cut_off() -> None:
 
 def test_points_lie_on_the_surface_evenly_with_their_normals_and_colors() -> None:
     points = extract_points(field_of(ball()), 2000, 48, level=LEVEL)
-    outwards = points.positions - CENTER.numpy()
+    outwards = points.vertices - CENTER.numpy()
     assert np.abs(np.linalg.norm(outwards, axis=1) - RADIUS).max() < 0.005
-    assert (points.normals * outwards).sum(axis=1).min() > 0.99 * RADIUS
+    assert (points.vertex_normals * outwards).sum(axis=1).min() > 0.99 * RADIUS
     assert np.abs(outwards.mean(axis=0)).max() < 0.05
-    assert np.abs(points.colors - (0.5 + 0.5 * points.positions) * 255).max() < 0.03 * 255
+    assert np.abs(points.colors[:, :3] - (0.5 + 0.5 * points.vertices) * 255).max() < 0.03 * 255
     again = extract_points(field_of(ball()), 2000, 48, level=LEVEL)
-    np.testing.assert_array_equal(points.positions, again.positions)
+    np.testing.assert_array_equal(points.vertices, again.vertices)
 
 
 @pytest.mark.parametrize("resolution", [32, 128])

@@ -13,7 +13,7 @@ from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.fields.foreground import activate_density
 from nerfgen_ns.meshing.extraction import Voxels, extract_mesh, write_voxels
 from nerfgen_ns.meshing.field import ObjectField
-from nerfgen_ns.meshing.mesh import Mesh, Points, write_mesh, write_points
+from nerfgen_ns.meshing.mesh import vertex_colors, write_mesh, write_points
 
 RADIUS = 0.6
 LEVEL = float(activate_density(torch.zeros(())))
@@ -29,12 +29,12 @@ def ball_field() -> ObjectField:
 
 
 @pytest.fixture(scope="module")
-def mesh() -> Mesh:
+def mesh() -> trimesh.Trimesh:
     return extract_mesh(ball_field(), 16, level=LEVEL)
 
 
 @pytest.fixture(scope="module")
-def textured() -> Mesh:
+def textured() -> trimesh.Trimesh:
     return extract_mesh(ball_field(), 16, level=LEVEL, texture_size=512)
 
 
@@ -44,7 +44,7 @@ def reload(path: Path) -> trimesh.Trimesh:
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
-def test_a_file_holds_the_same_surface_and_colors(mesh: Mesh, tmp_path: Path, suffix: str) -> None:
+def test_a_file_holds_the_same_surface_and_colors(mesh: trimesh.Trimesh, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"object{suffix}"
     write_mesh(path, mesh)
     read = reload(path)
@@ -52,7 +52,7 @@ def test_a_file_holds_the_same_surface_and_colors(mesh: Mesh, tmp_path: Path, su
     np.testing.assert_array_equal(read.faces, mesh.faces)
     assert read.is_watertight
     colors = colors_of_glb(path) if suffix == ".glb" else read.visual.vertex_colors[:, :3]
-    np.testing.assert_allclose(colors, mesh.colors, atol=0.05)
+    np.testing.assert_allclose(colors, vertex_colors(mesh), atol=0.05)
     assert {file.name for file in tmp_path.iterdir()} == {path.name}
 
 
@@ -69,20 +69,28 @@ def colors_of_glb(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
-def test_a_file_opened_as_one_mesh_has_its_colors(mesh: Mesh, tmp_path: Path, suffix: str) -> None:
+def test_a_file_opened_as_one_mesh_has_its_colors(mesh: trimesh.Trimesh, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"object{suffix}"
     write_mesh(path, mesh)
     read = trimesh.load(path, force="mesh", process=False, maintain_order=suffix == ".ply")
-    colors = read.visual.vertex_colors[:, :3] / 255.0
-    # glTF's are linear light, of which trimesh keeps 8 bits.
-    expected = srgb_to_linear(mesh.colors / 255.0) if suffix == ".glb" else mesh.colors / 255.0
+    colors, expected = read.visual.vertex_colors[:, :3] / 255.0, vertex_colors(mesh) / 255.0
+    if suffix == ".glb":
+        expected = srgb_to_linear(expected)
     np.testing.assert_allclose(colors, expected, atol=0.6 / 255.0)
     assert np.ptp(colors, axis=0).min() > 0.5
 
 
+def test_a_textured_glb_has_a_matte_material(textured: trimesh.Trimesh, tmp_path: Path) -> None:
+    path = tmp_path / "object.glb"
+    write_mesh(path, textured)
+    material = trimesh.load(path, force="mesh").visual.material
+    assert (material.metallicFactor, material.roughnessFactor) == (0.0, 1.0)
+    assert material.baseColorTexture is not None
+
+
 @pytest.mark.parametrize("suffix", [".obj", ".glb"])
 def test_a_texture_shows_the_field_s_color_all_over_each_face(
-    textured: Mesh, tmp_path: Path, suffix: str
+    textured: trimesh.Trimesh, tmp_path: Path, suffix: str
 ) -> None:
     path = tmp_path / f"object{suffix}"
     write_mesh(path, textured)
@@ -113,7 +121,7 @@ def bilinear(image: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
-def test_a_file_holds_the_smoothed_normals(mesh: Mesh, tmp_path: Path, suffix: str) -> None:
+def test_a_file_holds_the_normals(mesh: trimesh.Trimesh, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"object{suffix}"
     write_mesh(path, mesh)
     if suffix == ".ply":
@@ -124,17 +132,17 @@ def test_a_file_holds_the_smoothed_normals(mesh: Mesh, tmp_path: Path, suffix: s
         normals = np.array([line.split()[1:] for line in lines if line.startswith("vn ")], dtype=float)
     else:
         normals = reload(path).vertex_normals
-    np.testing.assert_allclose(normals, mesh.normals, atol=1e-6)
+    np.testing.assert_allclose(normals, mesh.vertex_normals, atol=1e-6)
 
 
-def test_a_textured_obj_brings_its_material_and_its_image(textured: Mesh, tmp_path: Path) -> None:
+def test_a_textured_obj_brings_its_material_and_its_image(textured: trimesh.Trimesh, tmp_path: Path) -> None:
     write_mesh(tmp_path / "head.obj", textured)
     assert {path.name for path in tmp_path.iterdir()} == {"head.obj", "head.mtl", "head.png"}
 
 
 @pytest.mark.parametrize("stem", ["my head", "a  b#c", "tab\there", "-s", "Žofie ü", "head.v2", "50%"])
 def test_a_textured_obj_of_any_name_finds_its_material_and_image(
-    textured: Mesh, tmp_path: Path, stem: str
+    textured: trimesh.Trimesh, tmp_path: Path, stem: str
 ) -> None:
     path = tmp_path / f"{stem}.obj"
     write_mesh(path, textured)
@@ -145,11 +153,16 @@ def test_a_textured_obj_of_any_name_finds_its_material_and_image(
     (image,) = (line for line in material.read_text().splitlines() if line.startswith("map_Kd "))
     assert len(image.split()) == 2 and (tmp_path / image.split()[1]).is_file()
     assert not image.split()[1].startswith("-")
-    assert "usemtl object" in path.read_text()
+    assert (
+        f"usemtl {material.stem}\n" in path.read_text()
+        and f"newmtl {material.stem}\n" in material.read_text()
+    )
     assert reload(path).visual.material.image.size == (512, 512)
 
 
-def test_names_that_differ_in_a_space_do_not_share_a_texture(textured: Mesh, tmp_path: Path) -> None:
+def test_names_that_differ_in_a_space_do_not_share_a_texture(
+    textured: trimesh.Trimesh, tmp_path: Path
+) -> None:
     for stem in ("my head", "my_head", "my  head"):
         write_mesh(tmp_path / f"{stem}.obj", textured)
     assert len(list(tmp_path.glob("*.png"))) == len(list(tmp_path.glob("*.mtl"))) == 3
@@ -157,12 +170,12 @@ def test_names_that_differ_in_a_space_do_not_share_a_texture(textured: Mesh, tmp
 
 def test_points_and_voxels_come_back_as_they_were(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    normals = np.eye(3, dtype=np.float32)
-    points = Points(random.random((3, 3), np.float32), normals, random.integers(0, 256, (3, 3), np.uint8))
+    points = trimesh.PointCloud(random.random((3, 3), np.float32), random.integers(0, 256, (3, 3), np.uint8))
+    points.vertex_normals = np.eye(3)
     write_points(tmp_path / "points.ply", points)
     read = trimesh.load(tmp_path / "points.ply")
-    np.testing.assert_array_equal(read.vertices, points.positions)
-    np.testing.assert_array_equal(read.colors[:, :3], points.colors)
+    np.testing.assert_array_equal(read.vertices, points.vertices)
+    np.testing.assert_array_equal(read.colors, points.colors)
     assert b"property float nz" in (tmp_path / "points.ply").read_bytes()
 
     voxels = Voxels(random.random((4, 4, 4)) > 0.5, random.integers(0, 256, (4, 4, 4, 3), np.uint8))
@@ -173,7 +186,9 @@ def test_points_and_voxels_come_back_as_they_were(tmp_path: Path) -> None:
             np.testing.assert_array_equal(arrays[name], getattr(voxels, name))
 
 
-def test_another_suffix_is_refused_and_nothing_is_written(mesh: Mesh, textured: Mesh, tmp_path: Path) -> None:
+def test_another_suffix_is_refused_and_nothing_is_written(
+    mesh: trimesh.Trimesh, textured: trimesh.Trimesh, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=r"must end in \.ply, \.obj or \.glb"):
         write_mesh(tmp_path / "object.stl", mesh)
     with pytest.raises(UsageError, match=r"must end in \.obj or \.glb"):
@@ -182,14 +197,14 @@ def test_another_suffix_is_refused_and_nothing_is_written(mesh: Mesh, textured: 
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
-def test_an_unwritable_output_is_one_line(mesh: Mesh, tmp_path: Path, suffix: str) -> None:
+def test_an_unwritable_output_is_one_line(mesh: trimesh.Trimesh, tmp_path: Path, suffix: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NerfgenError, match="cannot be written"):
         write_mesh(tmp_path / "file" / f"object{suffix}", mesh)
 
 
 def test_an_interrupted_write_leaves_the_old_file(
-    mesh: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mesh: trimesh.Trimesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "object.ply"
     write_mesh(path, mesh)

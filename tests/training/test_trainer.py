@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from nerfstudio.utils.eval_utils import eval_setup
 from PIL import Image
 
 from nerfgen_ns.errors import UsageError
@@ -213,14 +214,15 @@ def test_a_file_that_is_no_checkpoint_ends_the_command_with_one_line(config, tmp
 
 @pytest.mark.parametrize(("content", "status"), [(None, 2), ([], 2), (["step-000000007.ckpt"], 1)])
 def test_a_run_is_shown_only_with_a_whole_checkpoint(config, capsys, content, status):
-    """nerfstudio's commands for finished runs set `load_dir` on the configuration that they have read."""
+    """nerfstudio's commands for finished runs ask for the folder of its checkpoints first."""
+    config.save_config()
     folder = config.get_checkpoint_dir()
     if content is not None:
         folder.mkdir(parents=True)
         for name in content:
             (folder / name).write_bytes(b"cut off")
     with pytest.raises(SystemExit) as exit_:
-        config.load_dir = folder
+        eval_setup(config.get_base_dir() / "config.yml")
     assert exit_.value.code == status
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and str(folder) in lines[0]

@@ -5,8 +5,7 @@ landmarks, unit normal coefficients and the prior of poses; by Levenberg and Mar
 identities of a chunk side by side. The poses are eliminated first, which leaves k unknowns an identity.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -28,29 +27,29 @@ LONGEST_TURN = 0.3
 """Radians that a camera may turn in one step."""
 
 
-def cost(
+def _cost(
     observations: Observations,
     model: CanonicalModel,
     posterior: Posterior,
     residual: Float[np.ndarray, "n d m"],
-    stretch_precision: float | None,
+    stretch_precision: float,
 ) -> Float[np.ndarray, "g"]:
-    """@COST"""
+    """−2 log of the posterior density of each identity, but for a constant."""
     trust = observations.confidence * model.independence
     squared = (residual[:, :2] ** 2).sum(axis=1) / model.noise**2
-    value = ((TAILS + 2) * trust * np.log1p(squared / TAILS)).sum(axis=1)
+    cost = ((TAILS + 2) * trust * np.log1p(squared / TAILS)).sum(axis=1)
     if residual.shape[1] == 3:
         squared = residual[:, 2] ** 2 / model.depth_noise**2
-        value += (DEPTH_TRUST * (TAILS + 1) * trust * np.log1p(squared / TAILS)).sum(axis=1)
+        cost += (DEPTH_TRUST * (TAILS + 1) * trust * np.log1p(squared / TAILS)).sum(axis=1)
     if model.prior is not None:
         turns = model.prior.turns(posterior.rotation)
         places = model.prior.displacements(posterior.rotation, posterior.translation)
-        value += ((turns @ model.prior.turn_precision) * turns).sum(axis=1)
-        value += ((places @ model.prior.place_precision) * places).sum(axis=1)
+        cost += ((turns @ model.prior.turn_precision) * turns).sum(axis=1)
+        cost += ((places @ model.prior.place_precision) * places).sum(axis=1)
     if stretch_precision:
-        value += stretch_precision * posterior.stretch**2
-    value = np.where(posterior.translation[:, 2] < 0, value, np.inf)
-    by_identity = _by_group(value, observations.group, len(posterior.coefficients))
+        cost += stretch_precision * posterior.stretch**2
+    cost = np.where(posterior.translation[:, 2] < 0, cost, np.inf)
+    by_identity = _by_group(cost, observations.group, len(posterior.coefficients))
     return by_identity + (posterior.coefficients**2).sum(axis=1)
 
 
@@ -76,7 +75,7 @@ def find_posterior(
     damping = np.full(len(start.coefficients), 1e-3)
     linearized = linearize(observations, model, posterior, free)
     for _ in range(steps):
-        value = _cost(observations, model, posterior, linearized.residual, precision)
+        cost = _cost(observations, model, posterior, linearized.residual, precision)
         system = _normal_equations(linearized, observations, model, posterior, precision, motions)
         step, coefficient_step, _ = _solve(system, posterior, group, damping, motions)
         length = np.linalg.norm(step[:, :3], axis=1, keepdims=True)
@@ -107,10 +106,21 @@ def find_posterior(
             )
             linearized = linearize(observations, model, posterior, free)
         damping = np.where(better, damping * 0.1, damping * 10).clip(1e-9, 1e9)
-        moved = np.where(better, (value - tried_cost) / (1 + np.abs(value)), 1.0)
+        moved = np.where(better, (cost - tried_cost) / (1 + np.abs(cost)), 1.0)
         if (moved < AT_REST).all() or damping.min() > 1e8:
             break
     return posterior, linearized
+
+
+def improbability(
+    observations: Observations,
+    model: CanonicalModel,
+    posterior: Posterior,
+    linearized: Linearized,
+    stretch_precision: float | None = None,
+) -> Float[np.ndarray, "g"]:
+    """−2 log of the posterior density of each identity, but for a constant."""
+    return _cost(observations, model, posterior, linearized.residual, stretch_precision or 0.0)
 
 
 def with_covariance(
@@ -214,148 +224,3 @@ def _by_group(
     total = np.zeros((count, *values.shape[1:]))
     np.add.at(total, group, values)
     return total
-
-
-CHUNK = 64
-"""Photographs worked on at a time: their arrays then stay in the processor's cache."""
-
-
-def chunks(group: Int[np.ndarray, "n"], size: int = CHUNK) -> Iterator[Int[np.ndarray, "p"]]:
-    """Places of about `size` photographs at a time, those of one identity together."""
-    order = np.argsort(group, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(group[order])) + 1, len(order))
-    first = 0
-    while first < len(order):
-        last = int(ends[min(int(np.searchsorted(ends, first + size)), len(ends) - 1)])
-        yield order[first:last]
-        first = last
-
-
-@dataclass
-class Statistics:
-    """What photographs say about the model, as sums over them."""
-
-    normal: Float[np.ndarray, "m 9 e"]
-    gradient: Float[np.ndarray, "m k+1 3"]
-    noise: Float[np.ndarray, "m"]
-    depth_noise: Float[np.ndarray, "m"]
-    seen: Float[np.ndarray, "m"]
-    stretching: Float[np.ndarray, "9 9"]
-    stretched: Float[np.ndarray, "9"]
-    """Normal equations of a linear map of a rigid shape, in response to which the poses move."""
-    whitened: list[Float[np.ndarray, "p 2m"]]
-
-    @classmethod
-    def of(
-        cls, linearized: Linearized, observations: Observations, posterior: Posterior, model: CanonicalModel
-    ) -> "Statistics":
-        """The statistics of a chunk, whose posterior has its covariance."""
-        assert posterior.covariance is not None
-        n, _, rows, landmarks = linearized.design.shape
-        modes = len(model.basis)
-        by_point, weight, residual = linearized.by_point(), linearized.weight, linearized.residual
-        uncertain = posterior.covariance
-        coefficients = np.ones((n, modes + 1))
-        coefficients[:, 1:] = posterior.coefficients[observations.group]
-        second = coefficients[:, :, None] * coefficients[:, None]
-        second[:, 1:, 1:] += uncertain[:, -modes:, -modes:] if modes else 0.0
-        weighted = by_point * weight[:, :, None]
-        curvature = (weighted[:, :, :, None] * by_point[:, :, None]).sum(axis=1)
-        normal = curvature.reshape(n, 9, landmarks).transpose(2, 1, 0) @ second.reshape(n, -1)
-        # E[residual · coefficient]: what of it comes of their common uncertainty is not the model's.
-        spread = uncertain @ linearized.design.reshape(n, -1, rows * landmarks)
-        share = residual[:, None] * coefficients[:, :, None, None]
-        if modes:
-            share[:, 1:] -= spread[:, -modes:].reshape(n, modes, rows, landmarks)
-        gradient = np.einsum("nrjm,nkrm->mkj", weighted, share, optimize=True)
-        stretching, stretched = np.zeros((9, 9)), np.zeros(9)
-        if not modes:
-            points = model.canonical - model.canonical.mean(axis=0)
-            maps = by_point[:, :, :, None] * points.T
-            maps = maps.reshape(n, rows, 9, landmarks).transpose(0, 2, 1, 3).reshape(n, 9, -1)
-            pulled = maps * weight.reshape(n, 1, -1)
-            answered = pulled @ linearized.design.reshape(n, -1, rows * landmarks).transpose(0, 2, 1)
-            effect = pulled @ maps.transpose(0, 2, 1) - answered @ uncertain @ answered.transpose(0, 2, 1)
-            stretching = effect.sum(axis=0)
-            stretched = (pulled @ residual.reshape(n, -1, 1)).sum(axis=0)[:, 0]
-        variance = (linearized.design * spread.reshape(linearized.design.shape)).sum(axis=1)
-        confidence, squared = observations.confidence, residual**2 + variance
-        tails = (TAILS + 2) / (TAILS + (residual[:, :2] ** 2).sum(axis=1) / model.noise**2)
-        noise = (confidence * tails * squared[:, :2].sum(axis=1)).sum(axis=0) / 2
-        depth_noise = np.zeros(landmarks)
-        if rows == 3:
-            tails_of_depth = (TAILS + 1) / (TAILS + residual[:, 2] ** 2 / model.depth_noise**2)
-            depth_noise = (confidence * tails_of_depth * squared[:, 2]).sum(axis=0)
-        whitened = residual[:, :2] * np.sqrt(confidence * tails)[:, None] / model.noise
-        return cls(
-            normal,
-            gradient,
-            noise,
-            depth_noise,
-            confidence.sum(axis=0),
-            stretching,
-            stretched,
-            [whitened.reshape(n, -1)],
-        )
-
-    @classmethod
-    def sum(cls, parts: "list[Statistics]") -> "Statistics":
-        """The statistics of all photographs, from those of the chunks."""
-        first, *others = parts
-        total = cls(*(value.copy() for value in vars(first).values()))
-        for part in others:
-            for name, value in vars(part).items():
-                setattr(total, name, getattr(total, name) + value)
-        return total
-
-
-def expect(
-    observations: Observations,
-    model: CanonicalModel,
-    posterior: Posterior,
-    stretch_precision: float | None,
-    steps: int = 1,
-) -> tuple[Posterior, Statistics]:
-    """The posterior after some steps from where it was, and the statistics there."""
-    size = model.basis.shape[0] + (6 if stretch_precision is None else 7)
-    result = Posterior(
-        posterior.rotation.copy(),
-        posterior.translation.copy(),
-        posterior.stretch.copy(),
-        posterior.coefficients.copy(),
-        np.zeros((len(observations), size, size)),
-    )
-    parts = []
-    for places in chunks(observations.group):
-        part = observations.part(places)
-        identities = np.unique(observations.group[places])
-        start = posterior.part(places, identities)
-        found, linearized = find_posterior(part, model, start, steps, stretch_precision)
-        found = with_covariance(part, model, found, linearized, stretch_precision)
-        for name in ("rotation", "translation", "stretch", "covariance"):
-            getattr(result, name)[places] = getattr(found, name)
-        result.coefficients[identities] = found.coefficients
-        parts.append(Statistics.of(linearized, part, found, model))
-    return result, Statistics.sum(parts)
-
-
-def gathered(observations: Observations, model: CanonicalModel, posterior: Posterior) -> Statistics:
-    """The statistics where the posterior, which has its covariance, is now."""
-    assert posterior.covariance is not None
-    stretch_free = posterior.covariance.shape[1] == 7 + len(model.basis)
-    parts = []
-    for places in chunks(observations.group):
-        here = posterior.part(places, np.unique(observations.group[places]))
-        part = observations.part(places)
-        parts.append(Statistics.of(linearize(part, model, here, stretch_free), part, here, model))
-    return Statistics.sum(parts)
-
-
-def independence(statistics: Statistics) -> float:
-    """The residuals' effective number of dimensions over their number: (tr C)² / tr C², over r."""
-    whitened = np.concatenate(statistics.whitened)
-    n, size = len(whitened), 2 * np.count_nonzero(statistics.seen) - 6  # a pose takes six of them
-    products = (whitened @ whitened.T) ** 2
-    trace = np.sqrt(np.diagonal(products)).mean()
-    squares = (products.sum() - np.trace(products)) / max(n * (n - 1), 1)
-    return float(np.clip(trace**2 / max(squares, 1e-30) / size, 1 / size, 1.0))

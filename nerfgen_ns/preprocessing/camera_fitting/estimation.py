@@ -18,12 +18,13 @@ from nerfgen_ns.preprocessing.camera_fitting.canonical_model import (
     linearize,
 )
 from nerfgen_ns.preprocessing.camera_fitting.class_frame import estimate_prior, into_class_frame
-from nerfgen_ns.preprocessing.camera_fitting.e_step import expect, independence
 from nerfgen_ns.preprocessing.camera_fitting.initialization import factorize, mirrored_in_depth
 from nerfgen_ns.preprocessing.camera_fitting.m_step import (
     completed,
     estimate,
+    expect,
     grown,
+    independence,
     unexplained,
 )
 from nerfgen_ns.preprocessing.landmarks.models import LandmarkScheme

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from nerfgen_ns.cameras.projection import Cameras, project
 from nerfgen_ns.preprocessing.camera_fitting.canonical_model import CanonicalModel, Observations, Posterior
-from nerfgen_ns.preprocessing.camera_fitting.e_step import chunks, find_posterior
+from nerfgen_ns.preprocessing.camera_fitting.e_step import find_posterior, improbability
 from nerfgen_ns.preprocessing.camera_fitting.estimation import (
     MOST_LANDMARKS,
     STRETCH,
@@ -15,6 +15,7 @@ from nerfgen_ns.preprocessing.camera_fitting.estimation import (
     estimate_model,
 )
 from nerfgen_ns.preprocessing.camera_fitting.initialization import placed_by, pose
+from nerfgen_ns.preprocessing.camera_fitting.m_step import chunks
 from nerfgen_ns.preprocessing.crops import Crop, crop_of_landmarks, crops_from_cameras, principal_point
 from nerfgen_ns.preprocessing.landmarks.files import FileLandmarks
 from nerfgen_ns.preprocessing.landmarks.models import LandmarkScheme
