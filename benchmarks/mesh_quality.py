@@ -26,6 +26,7 @@ from nerfgen_ns.meshing.field import object_field
 from nerfgen_ns.meshing.mesh import Mesh
 from nerfgen_ns.runs.run import Run, load_run
 from nerfgen_ns.utils.files import write_json
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 SUBPIXELS = 4
 
@@ -85,7 +86,7 @@ class MeshQuality:
 
     def _measure(self, run: Run, photographs: NerfgenDataset, level: float) -> dict[str, float]:
         cameras: Any = photographs.cameras
-        chosen = [place * len(photographs) // self.identities for place in range(self.identities)]
+        chosen = evenly_spaced(len(photographs), self.identities, "starts").tolist()
         seconds, overlaps, watertight, faces = [], [], [], []
         for photograph in chosen:
             matte = photographs.get_numpy_matte(photograph)

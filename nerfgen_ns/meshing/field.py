@@ -17,6 +17,7 @@ from torch import Tensor
 from nerfgen_ns.model.model import NerfgenModel
 from nerfgen_ns.rendering.ray_renderers import ImportanceRenderer
 from nerfgen_ns.rendering.volume_rendering import rendering_weights
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 CHUNK = 1 << 14
 """Positions evaluated at a time: their activations stay in the processor's cache."""
@@ -145,7 +146,7 @@ def in_view(positions: Float[Tensor, "n 3"], cameras: Cameras) -> Float[Tensor, 
 
     Negative: how far outside the nearest of all photographs. What stands in between is not asked.
     """
-    chosen = torch.linspace(0, len(cameras) - 1, min(len(cameras), MOST_CAMERAS)).round().long()
+    chosen = torch.from_numpy(evenly_spaced(len(cameras), MOST_CAMERAS))
     cameras = cameras[chosen].to(positions.device)
     best = torch.full_like(positions[:, 0], -1.0)
     for photograph in range(len(cameras)):
@@ -234,9 +235,7 @@ def surface_colors(
             density, color = field.density_and_color(samples.view(-1, 3))
             # The little that is added keeps the mean defined where a thin part lets the ray through.
             weights = rendering_weights(density.view(-1, SAMPLES) + 1e-3, lengths.expand(len(origins), -1))
-            mixed = (weights[..., None] * color.view(-1, SAMPLES, 3)).sum(dim=1) / weights.sum(dim=1)[
-                :, None
-            ]
+            mixed = (weights[..., None] * color.view(-1, SAMPLES, 3)).sum(dim=1) / weights.sum(dim=1)[:, None]
             colors[own] = _bytes(mixed)
             if progress is not None:
                 progress(min(start + chunk, len(positions)), len(positions))

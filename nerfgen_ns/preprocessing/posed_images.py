@@ -12,6 +12,7 @@ from nerfgen_ns.dataset_format.transforms import check_focal_lengths, check_pose
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing.photographs import SUFFIXES, upright_size
 from nerfgen_ns.utils.files import read_json
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 Axis = Literal["+x", "-x", "+y", "-y", "+z", "-z"]
 OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -314,8 +315,7 @@ def _some_views(known: KnownCameras, views: int) -> KnownCameras:
         rows_of.setdefault(name, []).append(row)
     rows: list[int] = []
     for own in rows_of.values():
-        chosen_views = np.arange(min(views, len(own))) * len(own) // min(views, len(own))
-        rows.extend(own[view] for view in chosen_views)
+        rows.extend(own[view] for view in evenly_spaced(len(own), views, "starts"))
 
     def chosen(values: list[Any]) -> list[Any]:
         return [values[row] for row in rows]

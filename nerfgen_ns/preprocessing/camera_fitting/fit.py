@@ -19,6 +19,7 @@ from nerfgen_ns.preprocessing.camera_fitting.m_step import chunks
 from nerfgen_ns.preprocessing.crops import Crop, crop_of_landmarks, crops_from_cameras, principal_point
 from nerfgen_ns.preprocessing.landmarks.files import FileLandmarks
 from nerfgen_ns.preprocessing.landmarks.models import LandmarkScheme
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 MOST_PHOTOGRAPHS = 384
 """More photographs than this do not make the model better by much: an even selection estimates it."""
@@ -205,7 +206,7 @@ def _selection(collection: Collection, group: Int[np.ndarray, "n"]) -> Int[np.nd
         raise ValueError("no photograph shows four landmarks or more")
     identities = np.unique(group[usable])
     wanted = max(1, int(len(identities) * min(1.0, MOST_PHOTOGRAPHS / usable.sum())))
-    chosen = identities[np.linspace(0, len(identities) - 1, wanted).round().astype(int)]
+    chosen = identities[evenly_spaced(len(identities), wanted)]
     return np.flatnonzero(usable & np.isin(group, chosen))
 
 
