@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from nerfgen_ns.cameras.projection import homogeneous
 from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
 from nerfgen_ns.dataset_format.transforms import NEEDED_BY_EVERY_FRAME, read_frames, transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
@@ -165,7 +166,7 @@ def _has_alpha(path: Path) -> bool:
 def _usual_camera(run: Run, size: int) -> dict:
     _, pitch = usual_angles(run.cameras)
     camera = turned_cameras(run.cameras, np.array([[0.0, pitch]]), size)
-    matrix = np.vstack([camera.camera_to_worlds[0].numpy(), [0.0, 0.0, 0.0, 1.0]])
+    matrix = homogeneous(camera.camera_to_worlds[0].numpy())
     focal = float(camera.fx)
     return {
         "transform_matrix": matrix.tolist(),

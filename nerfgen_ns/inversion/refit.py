@@ -13,14 +13,14 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from nerfgen_ns.cameras.projection import Cameras, project
+from nerfgen_ns.cameras.projection import homogeneous
 from nerfgen_ns.cameras.se3 import move_cameras
 from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.inversion import latent_space_of, looked_at_factor
-from nerfgen_ns.inversion.latent_fit import CameraSpread, Progress, Views, fit_codes
+from nerfgen_ns.inversion.latent_fit import PoseStd, Progress, Views, fit_codes
 from nerfgen_ns.preprocessing.report.page import ClassShape, write_report_page
 from nerfgen_ns.preprocessing.store import link
 from nerfgen_ns.runs.run import Run
@@ -68,7 +68,7 @@ def refit_cameras(
     assert cameras.metadata is not None
     objects = cameras.metadata["cam_idx"][:, 0].long()
     views = Views(PixelStore(dataset, every.numpy()), every, cameras, objects)
-    motions = fit_codes(run.model, space, views, config, CameraSpread(), progress).motions
+    motions = fit_codes(run.model, space, views, config, PoseStd(), progress).motions
     names = [str(name) for name in dataset.image_filenames]
     return names, move_cameras(matrices, motions.to(matrices))
 
@@ -201,7 +201,7 @@ def _corrected_cameras(
     correction = PoseCorrection(len(motions))
     correction.motions.weight.data.copy_(motions)
     cameras = correction.move_cameras(outputs.cameras.camera_to_worlds.double())
-    return [str(name) for name in outputs.image_filenames], _as_4x4(cameras.numpy())
+    return [str(name) for name in outputs.image_filenames], homogeneous(cameras.numpy())
 
 
 def _refitted_cameras(run: Run, stages: Stages | None) -> tuple[list[str], Float[np.ndarray, "n 4 4"]]:
@@ -210,11 +210,7 @@ def _refitted_cameras(run: Run, stages: Stages | None) -> tuple[list[str], Float
 
     with (stages or silent)("finding cameras") as progress:
         names, cameras = refit_cameras(run, progress=progress)
-    return names, _as_4x4(cameras.numpy())
-
-
-def _as_4x4(matrices: Float[np.ndarray, "n 3 4"]) -> Float[np.ndarray, "n 4 4"]:
-    return np.concatenate([matrices, np.tile([[[0.0, 0.0, 0.0, 1.0]]], (len(matrices), 1, 1))], axis=1)
+    return names, homogeneous(cameras.numpy())
 
 
 def _reproject(folder: Path, transforms: dict[str, Any]) -> Float[np.ndarray, "n"] | None:
@@ -226,16 +222,7 @@ def _reproject(folder: Path, transforms: dict[str, Any]) -> Float[np.ndarray, "n
     landmarks = np.load(folder / transforms["landmarks_path"], mmap_mode="r")
     errors = np.empty(len(landmarks))
     for place, frame in enumerate(transforms["frames"]):
-        coefficients = np.array(frame.get("coefficients") or np.zeros(len(shape.basis)))
-        points = shape.mean + np.tensordot(coefficients, shape.basis, axes=1)
-        rotation = np.array(frame["transform_matrix"])[:3, :3].T
-        camera = Cameras(
-            rotation[None],
-            -(rotation @ np.array(frame["transform_matrix"])[:3, 3])[None],
-            np.array([frame["fl_x"]]),
-            np.array([[frame["cx"], frame["cy"]]]),
-        )
-        distances = np.square(project(camera, points)[0] - landmarks[place, :, :2]).sum(axis=-1)
+        distances = np.square(shape.project(frame) - landmarks[place, :, :2]).sum(axis=-1)
         errors[place] = np.sqrt(np.nanmean(distances))
         frame["reprojection_rmse"] = round(float(errors[place]), 4)
     return errors

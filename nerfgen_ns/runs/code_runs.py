@@ -16,6 +16,7 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from nerfgen_ns.cameras.projection import homogeneous
 from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
 from nerfgen_ns.dataset_format.transforms import read_frames, rows_of_frames, transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
@@ -175,10 +176,8 @@ def write_rendered_photographs(
         progress: called with the number of photographs done and their total.
     """
     camera = usual_camera(run)
-    matrix = torch.eye(4)
-    matrix[:3] = camera.camera_to_worlds[0]
     shared = {
-        "transform_matrix": matrix.tolist(),
+        "transform_matrix": homogeneous(camera.camera_to_worlds[0].cpu().numpy()).tolist(),
         "fl_x": float(camera.fx),
         "fl_y": float(camera.fy),
         "cx": float(camera.cx),

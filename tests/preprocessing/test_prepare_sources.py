@@ -101,7 +101,7 @@ def test_five_landmarks_in_a_csv_file_make_cameras_near_the_true_ones(heads, pho
 
 
 def test_reprojections_of_the_stored_shape_have_the_stored_error(heads, photographs, tmp_path):
-    from nerfgen_ns.preprocessing.report.page import ClassShape, _camera, project
+    from nerfgen_ns.preprocessing.report.page import ClassShape
 
     _, frames = heads
     value = {image_of(frame): frame["landmarks"] for frame in frames}
@@ -111,8 +111,7 @@ def test_reprojections_of_the_stored_shape_have_the_stored_error(heads, photogra
     shape = ClassShape.of(read_json(tmp_path / "out/canonical_landmarks.json"))
     landmarks = open_landmarks(tmp_path / "out")
     for place, frame in enumerate(frames_of(tmp_path / "out")):
-        points = shape.mean + np.tensordot(frame["coefficients"], shape.basis, axes=1)
-        offsets = project(_camera(frame), points)[0] - landmarks[place]
+        offsets = shape.project(frame) - landmarks[place]
         rmse = np.sqrt((offsets**2).sum(axis=1).mean())
         assert rmse == pytest.approx(frame["reprojection_rmse"], abs=0.01)
     errors, gauge = rotation_errors(tmp_path / "out", frames)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfgen_ns.cameras.alignment import photograph_camera
+from nerfgen_ns.cameras.projection import homogeneous
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.evaluation.folders import TestFolder, TrainingFolder
 from nerfgen_ns.evaluation.protocol import (
@@ -174,7 +175,7 @@ def _training_cameras(run: Run, training: TrainingFolder) -> dict[str, Float[np.
     cameras = {}
     for number in folder.chosen:
         frame = folder.frames[number]
-        matrix = np.vstack([matrices[number].double().numpy(), [0.0, 0.0, 0.0, 1.0]])
+        matrix = homogeneous(matrices[number].double().numpy())
         camera, _ = photograph_camera({**frame, "transform_matrix": matrix, "fl_x": 1.0})
         for file in (str(folder.dataset.image_filenames[number].resolve()), frame.get("source")):
             if file is not None:

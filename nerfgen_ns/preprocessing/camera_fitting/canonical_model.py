@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-
-from nerfgen_ns.cameras.projection import rotation_vectors
+from scipy.spatial.transform import Rotation
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 NOISE = 0.03
@@ -30,7 +29,7 @@ class PosePrior:
 
     def turns(self, rotation: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 3"]:
         """Rotation vectors in the camera frame that take the mean rotation to each camera's."""
-        return rotation_vectors(rotation @ self.rotation.T)
+        return Rotation.from_matrix(rotation @ self.rotation.T).as_rotvec()
 
     def displacements(
         self, rotation: Float[np.ndarray, "n 3 3"], translation: Float[np.ndarray, "n 3"]

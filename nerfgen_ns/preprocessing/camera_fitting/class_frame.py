@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
 
-from nerfgen_ns.cameras.projection import rotation_matrices, rotation_vectors
 from nerfgen_ns.preprocessing.camera_fitting.canonical_model import (
     CanonicalModel,
     PosePrior,
@@ -194,7 +194,7 @@ def _compensated(
     center: Float[np.ndarray, "3"],
 ) -> Posterior:
     """Cameras that see things turned about the center, and shifted, as they were seen before."""
-    rotation = posterior.rotation @ rotation_matrices(turns)
+    rotation = posterior.rotation @ Rotation.from_rotvec(turns).as_matrix()
     translation = posterior.translation + (posterior.rotation - rotation) @ center
     translation += (rotation @ shifts[..., None])[..., 0]
     return replace(posterior, rotation=rotation, translation=translation)
@@ -206,10 +206,10 @@ def estimate_prior(posterior: Posterior, before: PosePrior | None, scheme: Landm
     left, _, right = np.linalg.svd(posterior.rotation.mean(axis=0))
     mean = left @ np.diag([1, 1, np.linalg.det(left @ right)]) @ right
     if mirror:
-        mean = rotation_matrices(rotation_vectors(mean[None]) * [1.0, 0.0, 0.0])[0]
+        mean = Rotation.from_rotvec(Rotation.from_matrix(mean).as_rotvec() * [1.0, 0.0, 0.0]).as_matrix()
     rotation, translation = posterior.rotation, posterior.translation
     n = len(rotation)
-    turns = rotation_vectors(rotation @ mean.T)
+    turns = Rotation.from_matrix(rotation @ mean.T).as_rotvec()
     places = [1, 2] if mirror else [0, 1, 2]
     precision = np.eye(3) if before is None or not before.place_precision.any() else before.place_precision
     pivot, place = np.zeros(3), np.zeros(3)

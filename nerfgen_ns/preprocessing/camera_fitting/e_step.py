@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
 
-from nerfgen_ns.cameras.projection import rotation_matrices
 from nerfgen_ns.preprocessing.camera_fitting.canonical_model import (
     DEPTH_TRUST,
     TAILS,
@@ -81,7 +81,7 @@ def find_posterior(
         length = np.linalg.norm(step[:, :3], axis=1, keepdims=True)
         step[:, :3] *= np.minimum(1.0, LONGEST_TURN / np.maximum(length, 1e-12))
         tried = Posterior(
-            rotation_matrices(step[:, :3]) @ posterior.rotation,
+            Rotation.from_rotvec(step[:, :3]).as_matrix() @ posterior.rotation,
             posterior.translation + step[:, 3:6],
             posterior.stretch + (step[:, 6] if free else 0.0),
             posterior.coefficients + coefficient_step,

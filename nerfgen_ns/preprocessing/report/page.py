@@ -45,6 +45,16 @@ class ClassShape:
         mean = np.array(value["landmarks"], dtype=np.float64).reshape(-1, 3)
         return cls(mean, np.array(value.get("basis") or [], dtype=np.float64).reshape(-1, *mean.shape))
 
+    def project(self, frame: dict[str, Any]) -> Float[np.ndarray, "m 2"]:
+        """Pixels where a frame's camera sees the landmarks of the frame's `coefficients`."""
+        coefficients = np.array(frame.get("coefficients") or np.zeros(len(self.basis)), dtype=np.float64)
+        camera = Cameras.from_camera_to_world(
+            np.array([frame["transform_matrix"]], dtype=np.float64),
+            np.array([frame["fl_x"]]),
+            np.array([[frame["cx"], frame["cy"]]]),
+        )
+        return project(camera, self.mean + np.tensordot(coefficients, self.basis, axes=1))[0]
+
 
 @dataclass(frozen=True)
 class Overlay:
@@ -87,22 +97,9 @@ def overlay(frame: dict[str, Any], shape: ClassShape | None) -> Overlay | None:
     shown = evenly_spaced(len(landmarks), MOST_POINTS)
     reprojections = np.full_like(landmarks, np.nan)
     if shape is not None and len(shape.mean) == len(landmarks):
-        coefficients = np.array(frame.get("coefficients") or np.zeros(len(shape.basis)), dtype=np.float64)
-        points = shape.mean + np.tensordot(coefficients, shape.basis, axes=1)
-        reprojections = project(_camera(frame), points)[0]
+        reprojections = shape.project(frame)
     ends = np.stack([landmarks, reprojections], axis=1)[shown]
     return Overlay(landmarks=_path(ends[:, :1]), reprojections=_path(ends[:, 1:]), differences=_path(ends))
-
-
-def _camera(frame: dict[str, Any]) -> Cameras:
-    pose = np.array(frame["transform_matrix"], dtype=np.float64)
-    rotation = pose[:3, :3].T
-    return Cameras(
-        rotation[None],
-        -(rotation @ pose[:3, 3])[None],
-        np.array([frame["fl_x"]]),
-        np.array([[frame["cx"], frame["cy"]]]),
-    )
 
 
 def _path(strokes: Float[np.ndarray, "strokes points 2"]) -> str:
