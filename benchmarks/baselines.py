@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from benchmarks.mean_surface import MeanSurface, PinholeCamera, mean_landmarks, surface_of_landmarks, warp
+from benchmarks.mean_surface import MeanSurface, mean_landmarks, surface_of_landmarks, warp
+from nerfgen_ns.cameras.projection import Cameras
 from nerfgen_ns.dataset_format.transforms import read_transforms
 from nerfgen_ns.evaluation.views_with_truth import Figures, Rendered, Renderer, ViewWithTruth, mean_scores
 
@@ -125,7 +125,8 @@ def warped_photograph(photographs: Sequence[ViewWithTruth], surface: MeanSurface
 
     def render(view: ViewWithTruth) -> Rendered:
         own = by_identity[view.identity]
-        rgb, depth = warp(own.image.numpy(), surface, pinhole(own.camera), pinhole(view.camera))
+        source, target = (Cameras.from_nerfstudio([seen.camera]) for seen in (own, view))
+        rgb, depth = warp(own.image.numpy(), surface, source, target)
         depth_map = torch.from_numpy(depth.astype(np.float32))
         return Rendered(torch.from_numpy(rgb.astype(np.float32)), _filled(depth_map))
 
@@ -142,17 +143,8 @@ def fitted_surface(data: Path, photographs: Sequence[ViewWithTruth]) -> MeanSurf
     landmarks = np.array([frame.landmarks2d for frame in shown])
     stored = np.array([[frame.w, frame.h] for frame in shown])
     judged = np.array([[view.image.shape[1], view.image.shape[0]] for view in photographs])
-    cameras = [pinhole(view.camera) for view in photographs]
+    cameras = Cameras.from_nerfstudio(view.camera for view in photographs)
     return surface_of_landmarks(mean_landmarks(cameras, landmarks * (judged / stored)[:, None]))
-
-
-def pinhole(camera: Cameras) -> PinholeCamera:
-    """One of nerfstudio's cameras, of shape (1,)."""
-    return PinholeCamera(
-        camera.camera_to_worlds[0].double().numpy(),
-        np.array([float(camera.fx), float(camera.fy)]),
-        np.array([float(camera.cx), float(camera.cy)]),
-    )
 
 
 def _filled(depth: Float[Tensor, "height width"] | None) -> Float[Tensor, "height width"] | None:

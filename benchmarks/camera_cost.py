@@ -40,6 +40,7 @@ from nerfgen_ns.cameras.alignment import (
     rotation_errors,
     with_focal_length,
 )
+from nerfgen_ns.cameras.projection import homogeneous
 from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.dataset_format.frame import Frame
 from nerfgen_ns.dataset_format.transforms import read_transforms
@@ -245,8 +246,7 @@ def novel_views(run: Run, pairs: PairedCameras, test: Path, size: int) -> dict[s
 
 def moved_camera(camera: Cameras, similarity: Similarity) -> Cameras:
     """A camera of shape (1,) with its own intrinsics in the other frame."""
-    matrix = np.eye(4)
-    matrix[:3] = camera.camera_to_worlds[0].double().numpy()
+    matrix = homogeneous(camera.camera_to_worlds[0].double().numpy())
     moved = camera[...]
     moved.camera_to_worlds = torch.from_numpy(similarity.move_cameras(matrix)[None, :3]).float()
     return moved

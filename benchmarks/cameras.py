@@ -20,9 +20,11 @@ from jaxtyping import Float
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from scipy.spatial.transform import Rotation
 
 from benchmarks.machine import RECORD, record_of_run
 from nerfgen_ns.cameras.alignment import camera_errors
+from nerfgen_ns.cameras.projection import Cameras, project
 from nerfgen_ns.dataset_format.transforms import read_transforms
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.preprocessing.camera_fitting.fit import Collection, CollectionFit, fit_collection
@@ -142,19 +144,18 @@ def _scale(count: int) -> tuple[float, float]:
     shape = np.concatenate([half, half * [-1, 1, 1]]) + SCHEME_68.center
     partners = np.concatenate([np.arange(34, 68), np.arange(34)])
     scheme = LandmarkScheme(68, partners, SCHEME_68.center, SCHEME_68.radius)
-    yaw = generator.normal(size=count) * np.radians(20)
+    cameras = Cameras(
+        Rotation.from_euler("y", generator.normal(size=count) * 20, degrees=True).as_matrix(),
+        np.tile([0.0, 0.0, -2.7], (count, 1)),
+        np.full(count, 268.8),
+        np.full((count, 2), 64.0),
+    )
     landmarks = np.full((count, 68, 3), np.nan, np.float32)
     for first in range(0, count, 1000):
         part = slice(first, first + 1000)
-        varied = shape + generator.normal(size=(len(yaw[part]), 68, 3)) * 0.003
-        cosine, sine = np.cos(yaw[part])[:, None], np.sin(yaw[part])[:, None]
-        x = cosine * varied[..., 0] + sine * varied[..., 2]
-        depth = 2.7 - (cosine * varied[..., 2] - sine * varied[..., 0])
-        landmarks[part, :, 0] = 64 + 268.8 * x / depth
-        landmarks[part, :, 1] = 64 - 268.8 * varied[..., 1] / depth
-    collection = Collection(
-        landmarks, np.ones((count, 68), np.float32), np.full(count, 268.8), np.full((count, 2), 64.0)
-    )
+        varied = shape + generator.normal(size=(len(cameras[part]), 68, 3)) * 0.003
+        landmarks[part, :, :2] = project(cameras[part], varied)
+    collection = Collection(landmarks, np.ones((count, 68), np.float32), cameras.focal, cameras.center)
     start = time.perf_counter()
     fit_collection(collection, scheme)
     return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -19,29 +19,28 @@ from nerfstudio.cameras.cameras import Cameras
 from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
+from trimesh import Trimesh
 
+from nerfgen_ns.cameras.projection import Cameras as PinholeCameras
+from nerfgen_ns.cameras.projection import project
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset, open_dataset
 from nerfgen_ns.meshing.extraction import SURFACE_LEVEL, extract_mesh
 from nerfgen_ns.meshing.field import object_field
-from nerfgen_ns.meshing.mesh import Mesh
 from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.files import write_json
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 SUBPIXELS = 4
 
 
-def silhouette(mesh: Mesh, camera: Cameras) -> Bool[np.ndarray, "height width"]:
+def silhouette(mesh: Trimesh, camera: Cameras) -> Bool[np.ndarray, "height width"]:
     """The pixels of one camera, of shape (1,), that a mesh covers by half or more; it lies in front of it."""
-    pose = camera.camera_to_worlds[0].numpy()
-    x, y, z = ((mesh.vertices - pose[:, 3]) @ pose[:, :3]).T
-    columns = float(camera.cx) - float(camera.fx) * x / z
-    rows = float(camera.cy) + float(camera.fy) * y / z
     size = (int(camera.width), int(camera.height))
     image = Image.new("L", (size[0] * SUBPIXELS, size[1] * SUBPIXELS))
     draw = ImageDraw.Draw(image)
     # Pillow counts from the middle of the first pixel.
-    corners = np.stack([columns, rows], axis=-1) * SUBPIXELS - 0.5
+    corners = project(PinholeCameras.from_nerfstudio([camera]), mesh.vertices)[0] * SUBPIXELS - 0.5
     for triangle in corners[mesh.faces].reshape(-1, 6).tolist():
         draw.polygon(triangle, fill=255)
     return np.asarray(image.reduce(SUBPIXELS)) >= 128
@@ -86,7 +85,7 @@ class MeshQuality:
 
     def _measure(self, run: Run, photographs: NerfgenDataset, level: float) -> dict[str, float]:
         cameras: Any = photographs.cameras
-        chosen = [place * len(photographs) // self.identities for place in range(self.identities)]
+        chosen = evenly_spaced(len(photographs), self.identities, "starts").tolist()
         seconds, overlaps, watertight, faces = [], [], [], []
         for photograph in chosen:
             matte = photographs.get_numpy_matte(photograph)

@@ -32,6 +32,7 @@ from nerfgen_ns.preprocessing.photographs import RejectedError, read_photograph
 from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare
 from nerfgen_ns.preprocessing.report.prepare_report import PrepareReport
 from nerfgen_ns.utils.files import write_json
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 WIDTH, HEIGHT = 4000, 3000
 NARROWEST, WIDEST = 90, 2000
@@ -168,7 +169,8 @@ class PhotographsBenchmark:
         generator = np.random.default_rng(self.seed)
         portraits = list_photographs(self.portraits)
         count = min(len(portraits), max(100, self.placed, self.hard))
-        portraits = [portraits[place] for place in np.linspace(0, len(portraits) - 1, count).astype(int)]
+        chosen = evenly_spaced(len(portraits), count, "ends_rounded_down")
+        portraits = [portraits[place] for place in chosen]
         folders = [self.output_dir / name for name in ("tidy", "placed", "hard")]
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)

@@ -21,8 +21,9 @@ import tyro
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from scipy.spatial.transform import Rotation
 
-from nerfgen_ns.cameras.projection import Cameras, observe, rotation_matrices
+from nerfgen_ns.cameras.projection import Cameras, observe
 from nerfgen_ns.preprocessing import prepare as stages
 from nerfgen_ns.preprocessing.landmarks.models import (
     LANDMARK_CENTER,
@@ -48,7 +49,7 @@ class MadeUpCapture:
         digest = hashlib.sha256(photograph.name.encode()).digest()
         random = np.random.default_rng(list(digest[:8]))
         camera = Cameras(
-            rotation_matrices(random.uniform(-1, 1, (1, 3)) * [0.2, 0.6, 0.1]),
+            Rotation.from_rotvec(random.uniform(-1, 1, (1, 3)) * [0.2, 0.6, 0.1]).as_matrix(),
             np.array([[0.0, 0.0, -DISTANCE]]),
             np.array([FOCAL * SIZE]),
             np.full((1, 2), SIZE / 2),

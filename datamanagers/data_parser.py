@@ -33,6 +33,7 @@ from nerfgen_ns.dataset_format.transforms import (
 )
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.utils.files import cache_folder, read_json, writable_cache_folder
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 
 @dataclass
@@ -157,7 +158,7 @@ def evenly_spread(count: int, fraction: float) -> Int[np.ndarray, "chosen"]:
     Of a fraction above 0 it is at least one number, and never all of them.
     """
     chosen = min(max(round(count * fraction), 1), count - 1) if fraction > 0 else 0
-    return ((2 * np.arange(chosen) + 1) * count) // max(2 * chosen, 1)
+    return evenly_spaced(count, chosen, "middles")
 
 
 def select_frames(outputs: DataparserOutputs, frames: Int[np.ndarray, "chosen"]) -> DataparserOutputs:

@@ -24,6 +24,7 @@ from torch import Tensor
 from nerfgen_ns.dataset_format.transforms import read_transforms, rows_of_frames, transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.utils.files import read_json, replace_file, write_json
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 if TYPE_CHECKING:
     from nerfgen_ns.datamanagers.dataset import NerfgenDataset
@@ -94,7 +95,7 @@ def fingerprint_of(dataset: NerfgenDataset) -> Fingerprint:
     assert dataset.cameras.metadata is not None
     rows = dataset.cameras.metadata["cam_idx"].flatten().numpy().astype(np.int64)
     shown, first = np.unique(rows, return_index=True)
-    chosen = np.unique(np.linspace(0, len(shown) - 1, min(len(shown), MOST_THUMBNAILS)).round().astype(int))
+    chosen = evenly_spaced(len(shown), MOST_THUMBNAILS)
     thumbnails = [
         np.asarray(
             Image.fromarray(dataset.get_numpy_image(int(number))).resize(

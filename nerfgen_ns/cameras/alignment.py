@@ -7,9 +7,7 @@ camera that is turned as much looks the same. Aligning one identity by its own c
 Cameras are camera-to-world matrices, nerfstudio/OpenGL: they look along −z.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -117,23 +115,6 @@ def with_focal_length(
     depth = np.array([_depth(np.zeros(3), camera) for camera in cameras])
     moved[:, :3, 3] += cameras[:, :3, 2] * (depth * (wanted / focal - 1))[:, None]
     return moved
-
-
-def photograph_camera(frame: Mapping[str, Any]) -> tuple[Float[np.ndarray, "4 4"], float]:
-    """Camera-to-world and focal length, in its pixels, of the photograph that a frame was cropped from.
-
-    Cropping turns and scales the image (`photograph_to_crop` in transforms.json); that is taken back. A frame
-    without a crop is its photograph.
-    """
-    camera, focal = np.array(frame["transform_matrix"], dtype=np.float64), float(frame["fl_x"])
-    if "photograph_to_crop" not in frame:
-        return camera, focal
-    linear = np.array(frame["photograph_to_crop"])[:, :2]
-    scale = float(np.hypot(*linear[:, 0]))
-    # Pixels count downwards and the camera's y upwards: the same turn has the opposite sign.
-    roll = np.eye(4)
-    roll[:2, :2] = linear / scale * [[1, -1], [-1, 1]]
-    return camera @ roll, focal / scale
 
 
 def _median_rotation(turns: Rotation) -> Rotation:

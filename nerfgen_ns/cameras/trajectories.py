@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 
@@ -51,12 +52,9 @@ def look_at_origin(angles: Float[np.ndarray, "views 2"], distance: float) -> Flo
         angles: yaw (positive when the camera stands at +x), pitch (positive when it stands above); degrees.
         distance: from the origin, units of the class frame.
     """
-    yaw, pitch = torch.deg2rad(torch.as_tensor(angles, dtype=torch.float32)).unbind(-1)
-    zero = torch.zeros_like(yaw)
-    right = torch.stack([yaw.cos(), zero, -yaw.sin()], dim=-1)
-    back = torch.stack([yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()], dim=-1)
-    up = torch.cross(back, right, dim=-1)
-    return torch.stack([right, up, back, distance * back], dim=-1)
+    turned = Rotation.from_euler("YX", angles * [1.0, -1.0], degrees=True).as_matrix()
+    rotation = torch.from_numpy(turned).float()
+    return torch.cat([rotation, distance * rotation[..., 2:]], dim=-1)
 
 
 def turned_cameras(photographs: Cameras, angles: Float[np.ndarray, "views 2"], size: int) -> Cameras:

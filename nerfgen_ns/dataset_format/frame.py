@@ -207,12 +207,8 @@ class Frame:
     @property
     def camera(self) -> projection.Cameras:
         """Its camera, as one of a collection; `fl_x` is its focal length."""
-        rotation = self.transform_matrix[:3, :3].T
-        return projection.Cameras(
-            rotation[None],
-            -(rotation @ self.transform_matrix[:3, 3])[None],
-            np.array([self.fl_x]),
-            np.array([[self.cx, self.cy]]),
+        return projection.Cameras.from_camera_to_world(
+            self.transform_matrix[None], np.array([self.fl_x]), np.array([[self.cx, self.cy]])
         )
 
     @property

@@ -20,6 +20,7 @@ from nerfgen_ns.evaluation.renders import Render
 from nerfgen_ns.metrics.images import SSIM_WINDOW, foreground_psnr, psnr, ssim
 from nerfgen_ns.metrics.perceptual import SMALLEST, Lpips
 from nerfgen_ns.utils.images import depth_picture, to_bytes
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 Image3 = UInt8[np.ndarray, "height width 3"]
 PICTURED = 8
@@ -39,7 +40,7 @@ def ranked(
         unit: of the score.
     """
     order = np.argsort(np.nan_to_num(np.array(values, dtype=np.float64), nan=-np.inf), kind="stable")
-    places = np.unique(np.linspace(0, len(order) - 1, min(PICTURED, len(order))).round().astype(int))
+    places = evenly_spaced(len(order), PICTURED)
     for place in order[places].tolist():
         value, view = values[place], renders[place].view
         score = f"{name} {value:.3g} {unit}".strip() if math.isfinite(value) else f"{name} –"

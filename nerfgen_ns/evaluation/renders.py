@@ -27,6 +27,7 @@ from nerfgen_ns.preprocessing.report.prepare_report import Rejection
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.files import replace_file
 from nerfgen_ns.utils.images import to_bytes, write_image
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 Kind = Literal["training photographs", "seen identities", "new identities", "new photographs"]
 """Photographs that the run was trained on, each shown by its row; other views of those identities; views of
@@ -85,8 +86,7 @@ def views_of(folder: TestFolder, training: TrainingFolder, most: int | None = No
 
 def evenly(these: Sequence[Anything], most: int | None) -> list[Anything]:
     """At most so many of these, evenly spread; None: all."""
-    count = min(most or len(these), len(these))
-    return [these[place * len(these) // count] for place in range(count)]
+    return [these[place] for place in evenly_spaced(len(these), most or len(these), "starts")]
 
 
 def queries_of(folder: TestFolder, identity: int | str) -> list[int]:

@@ -14,7 +14,7 @@ from nerfgen_ns.cameras.se3 import move_cameras, move_rays
 from nerfgen_ns.cameras.trajectories import look_at_origin, usual_angles
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.latent_fit import (
-    CameraSpread,
+    PoseStd,
     Progress,
     Views,
     ViewSampler,
@@ -32,7 +32,7 @@ COMPARED_RAYS = 400
 CANDIDATES = 4
 """Cameras of each photograph that are refined, with a code each."""
 REFINING_STEPS = 100
-SPREAD = CameraSpread(turn=0.15, shift=0.1)
+POSE_STD = PoseStd(rotvec=0.15, translation=0.1)
 """How far the nearest camera of the grid may be off."""
 
 
@@ -69,7 +69,7 @@ def search_cameras(
     cameras.camera_to_worlds = grid[best.flatten()].to(cameras.camera_to_worlds)
     candidates = Views(views.store, views.photographs[chosen], cameras, torch.arange(len(chosen)))
     refining = replace(config, steps=REFINING_STEPS)
-    fitted = fit_codes(model, space, candidates, refining, SPREAD, progress)
+    fitted = fit_codes(model, space, candidates, refining, POSE_STD, progress)
     errors = view_errors(model, candidates, codes_at(space, fitted.amounts), fitted.motions)
     winners = errors.view(-1, count).argmin(dim=1) + torch.arange(0, len(errors), count)
     moved = move_cameras(cameras.camera_to_worlds, fitted.motions.to(cameras.camera_to_worlds))

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nerfgen_ns.cameras.projection import homogeneous
 from nerfgen_ns.cameras.se3 import move_cameras
 from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
@@ -22,7 +23,7 @@ from nerfgen_ns.errors import UsageError
 from nerfgen_ns.inversion.camera_search import search_cameras
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.inputs import Photograph, gather, write_folder
-from nerfgen_ns.inversion.latent_fit import CameraSpread, Progress, Views, codes_at, fit_codes, tune
+from nerfgen_ns.inversion.latent_fit import PoseStd, Progress, Views, codes_at, fit_codes, tune
 from nerfgen_ns.latents.code_files import write_codes
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.metrics.images import foreground_psnr, psnr
@@ -95,8 +96,8 @@ def find(run: Run, images: Sequence[Path], config: FitConfig, work: Path, stages
             matrices[searched] = search_cameras(run.model, space, lost, run.cameras, config, progress)
         views.cameras.camera_to_worlds = matrices
     with stages("fitting codes") as progress:
-        spread = CameraSpread() if config.refine_cameras else None
-        fitted = fit_codes(run.model, space, views, config, spread, progress)
+        pose_std = PoseStd() if config.refine_cameras else None
+        fitted = fit_codes(run.model, space, views, config, pose_std, progress)
     codes = codes_at(space, fitted.amounts)
     matrices = move_cameras(matrices, fitted.motions.to(matrices))
     views.cameras.camera_to_worlds = matrices
@@ -105,9 +106,10 @@ def find(run: Run, images: Sequence[Path], config: FitConfig, work: Path, stages
         with stages("tuning networks") as progress:
             state = tune(run.model, views, codes, config, progress)
     seconds = time.perf_counter() - begin
+    transform_matrices = homogeneous(matrices.double().numpy()).round(9)
     placed = [
-        replace(photograph, frame=replace(photograph.frame, transform_matrix=_as_4x4(matrix)))
-        for photograph, matrix in zip(photographs, matrices, strict=True)
+        replace(photograph, frame=replace(photograph.frame, transform_matrix=matrix))
+        for photograph, matrix in zip(photographs, transform_matrices, strict=True)
     ]
     return Found(
         placed, gathered.rejected, codes, fitted.amounts.norm(dim=1), state, seconds, gathered.left_out
@@ -138,10 +140,6 @@ def latent_space_of(run: Run) -> LatentSpace:
 def looked_at_factor(run: Run, config: FitConfig) -> int:
     """How many times smaller than stored the photographs are looked at."""
     return config.downscale_factor or int(run.downscale_factor)
-
-
-def _as_4x4(matrix: Float[Tensor, "3 4"]) -> Float[np.ndarray, "4 4"]:
-    return np.vstack([matrix.double().numpy().round(9), [0.0, 0.0, 0.0, 1.0]])
 
 
 MOST_SHOWN = 12

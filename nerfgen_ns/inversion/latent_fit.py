@@ -15,7 +15,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from nerfgen_ns.cameras.se3 import move_rays, rotation_matrices
+from nerfgen_ns.cameras.se3 import motion_matrices, move_rays
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSampler, ImagewisePixelSamplerConfig
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
 from nerfgen_ns.datamanagers.ray_generator import PixelRays
@@ -25,18 +25,18 @@ from nerfgen_ns.model.model import NerfgenModel
 
 
 @dataclass(frozen=True)
-class CameraSpread:
+class PoseStd:
     """How far cameras are expected to be off: standard deviations around the class frame's axes."""
 
-    turn: float = 0.05
-    """Of the turn around each axis through the origin, radians."""
-    shift: float = 0.03
-    """Of the shift along each axis, units of the class frame."""
+    rotvec: float = 0.05
+    """Of the rotation around each axis through the origin, radians."""
+    translation: float = 0.03
+    """Of the translation along each axis, units of the class frame."""
 
-    def rigid_motions(self, amounts: Float[Tensor, "n 6"]) -> Float[Tensor, "n 3 4"]:
-        """Motions of the world from amounts in standard deviations: three shifts, then three turns."""
-        shifts, turns = self.shift * amounts[:, :3], self.turn * amounts[:, 3:]
-        return torch.cat([rotation_matrices(turns), shifts[..., None]], dim=-1)
+    def motion_matrices(self, whitened: Float[Tensor, "n 6"]) -> Float[Tensor, "n 3 4"]:
+        """Motions of the world from pose deltas in units of these standard deviations."""
+        std = whitened.new_tensor(3 * [self.rotvec] + 3 * [self.translation])
+        return motion_matrices(std * whitened)
 
 
 BACKGROUND_REDRAW = 1.0
@@ -139,7 +139,7 @@ def fit_codes(
     space: LatentSpace,
     views: Views,
     config: FitConfig,
-    spread: CameraSpread | None = None,
+    pose_std: PoseStd | None = None,
     progress: Progress | None = None,
 ) -> Fitted:
     """Fit the code of every object, all together, from the table's mean, with the networks frozen.
@@ -153,7 +153,7 @@ def fit_codes(
         space: the latent space of its table.
         views: the photographs.
         config: all but `one_object`, `search_cameras`, `tune_steps` and `downscale_factor` count here.
-        spread: how far the cameras may be off; if None they stand still.
+        pose_std: how far the cameras may be off; if None they stand still.
         progress: called with the number of steps done and their total.
     """
     torch.manual_seed(config.seed)
@@ -169,7 +169,7 @@ def fit_codes(
             if progress is not None:
                 progress(before + step, total)
 
-        found = _fit_part(model, space, part, config, spread, advance)
+        found = _fit_part(model, space, part, config, pose_std, advance)
         amounts[views.objects[chosen].unique().to(device)] = found.amounts
         motions[chosen.to(device)] = found.motions
     return Fitted(amounts, motions)
@@ -217,37 +217,38 @@ def _fit_part(
     space: LatentSpace,
     views: Views,
     config: FitConfig,
-    spread: CameraSpread | None,
+    pose_std: PoseStd | None,
     advance: Callable[[int], None],
 ) -> Fitted:
     device = model.device
     sampler = ViewSampler(views, config.rays, device)
     objects = views.objects.to(device)
     amounts = torch.zeros(views.count_objects, len(space.deviations), device=device, requires_grad=True)
-    moves = torch.zeros(len(views), 6, device=device, requires_grad=spread is not None)
-    parameters = [amounts] if spread is None else [amounts, moves]
+    # In units of `pose_std`, as the codes are in those of the table.
+    pose_delta = torch.zeros(len(views), 6, device=device, requires_grad=pose_std is not None)
+    parameters = [amounts] if pose_std is None else [amounts, pose_delta]
     optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.99), eps=1e-15)
     prior = config.prior_weight / amounts.shape[1] / len(views)
-    averages = [torch.zeros_like(value, requires_grad=False) for value in (amounts, moves)]
+    averages = [torch.zeros_like(value, requires_grad=False) for value in (amounts, pose_delta)]
     with frozen(model):
         for step in range(config.steps):
             set_learning_rate(optimizer, config.learning_rate, step, config.steps)
             ray_bundle, batch, view_of_ray = sampler()
-            if spread is not None:
-                ray_bundle = move_rays(ray_bundle, spread.rigid_motions(moves)[view_of_ray])
+            if pose_std is not None:
+                ray_bundle = move_rays(ray_bundle, pose_std.motion_matrices(pose_delta)[view_of_ray])
             noisy = amounts + config.code_noise * torch.randn_like(amounts)
             codes = codes_at(space, noisy)[objects][view_of_ray]
             outputs = model.render(ray_bundle, codes)
             loss = photograph_loss(model, outputs, batch, config)
-            loss = loss + prior * (amounts.square().sum() + moves.square().sum())
+            loss = loss + prior * (amounts.square().sum() + pose_delta.square().sum())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            for average, value in zip(averages, (amounts, moves), strict=True):
+            for average, value in zip(averages, (amounts, pose_delta), strict=True):
                 average.lerp_(value.detach(), 1.0 - AVERAGED)
             advance(step + 1)
     found, moved = (average / (1.0 - AVERAGED**config.steps) for average in averages)
-    return Fitted(found, (spread or CameraSpread()).rigid_motions(moved))
+    return Fitted(found, (pose_std or PoseStd()).motion_matrices(moved))
 
 
 def _parts(views: Views, most: int) -> Iterator[Int[Tensor, "chosen"]]:

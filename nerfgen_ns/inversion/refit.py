@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from nerfgen_ns.cameras.projection import project
+from nerfgen_ns.cameras.projection import homogeneous, project
 from nerfgen_ns.cameras.se3 import move_cameras
 from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
@@ -28,7 +28,7 @@ from nerfgen_ns.dataset_format.transforms import (
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.inversion import latent_space_of, looked_at_factor
-from nerfgen_ns.inversion.latent_fit import CameraSpread, Progress, Views, fit_codes
+from nerfgen_ns.inversion.latent_fit import PoseStd, Progress, Views, fit_codes
 from nerfgen_ns.model.camera_optimizer import CameraOptimizer
 from nerfgen_ns.preprocessing.report.page import ClassShape, write_report_page
 from nerfgen_ns.preprocessing.store import link
@@ -76,7 +76,7 @@ def refit_cameras(
     assert cameras.metadata is not None
     objects = cameras.metadata["cam_idx"][:, 0].long()
     views = Views(PixelStore(dataset, every.numpy()), every, cameras, objects)
-    motions = fit_codes(run.model, space, views, config, CameraSpread(), progress).motions
+    motions = fit_codes(run.model, space, views, config, PoseStd(), progress).motions
     names = [str(name) for name in dataset.image_filenames]
     return names, move_cameras(matrices, motions.to(matrices))
 
@@ -185,7 +185,7 @@ def _is_from_run(folder: Path) -> bool:
 def _refined_cameras(run: Run, optimizer: CameraOptimizer) -> tuple[list[str], Float[np.ndarray, "n 4 4"]]:
     """Image files in the order of the run's photographs, and the cameras that it has learned."""
     cameras = optimizer.move_cameras(run.record.cameras.camera_to_worlds.double().to(run.model.device))
-    return [str(name) for name in run.record.images], _as_4x4(cameras.cpu().numpy())
+    return [str(name) for name in run.record.images], homogeneous(cameras.cpu().numpy())
 
 
 def _refitted_cameras(run: Run, stages: Stages | None) -> tuple[list[str], Float[np.ndarray, "n 4 4"]]:
@@ -194,11 +194,7 @@ def _refitted_cameras(run: Run, stages: Stages | None) -> tuple[list[str], Float
 
     with (stages or silent)("finding cameras") as progress:
         names, cameras = refit_cameras(run, progress=progress)
-    return names, _as_4x4(cameras.numpy())
-
-
-def _as_4x4(matrices: Float[np.ndarray, "n 3 4"]) -> Float[np.ndarray, "n 4 4"]:
-    return np.concatenate([matrices, np.tile([[[0.0, 0.0, 0.0, 1.0]]], (len(matrices), 1, 1))], axis=1)
+    return names, homogeneous(cameras.numpy())
 
 
 def _reprojection_errors(before: Transforms, frames: Sequence[Frame]) -> Float[np.ndarray, "n"] | None:

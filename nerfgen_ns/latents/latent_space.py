@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nerfgen_ns.errors import UsageError
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 Kind = Literal["linear", "spherical"]
 MOST_ROWS_COMPARED = 1024
@@ -170,7 +171,7 @@ def usual_distance(table: Float[Tensor, "identities latent"]) -> float:
     if len(table) < 2:
         return math.nan
     count = min(len(table), MOST_ROWS_COMPARED, max(MOST_COMPARISONS // len(table), 16))
-    rows = torch.arange(count, device=table.device) * len(table) // count
+    rows = torch.from_numpy(evenly_spaced(len(table), count, "starts")).to(table.device)
     distances = torch.cdist(table[rows], table, compute_mode="donot_use_mm_for_euclid_dist")
     distances[torch.arange(count), rows] = math.inf
     return float(distances.amin(dim=1).median())

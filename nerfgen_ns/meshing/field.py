@@ -14,10 +14,12 @@ from jaxtyping import Bool, Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from nerfgen_ns.cameras.projection import project_tensors
 from nerfgen_ns.fields.foreground import invert_density
 from nerfgen_ns.model.model import NerfgenModel
 from nerfgen_ns.rendering.ray_renderers import ImportanceRenderer
 from nerfgen_ns.rendering.volume_rendering import rendering_weights
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 CHUNK = 1 << 14
 """Positions evaluated at a time: their activations stay in the processor's cache."""
@@ -144,17 +146,15 @@ def in_view(positions: Float[Tensor, "n 3"], cameras: Cameras) -> Float[Tensor, 
 
     Negative: how far outside the nearest of all photographs. What stands in between is not asked.
     """
-    chosen = torch.linspace(0, len(cameras) - 1, min(len(cameras), MOST_CAMERAS)).round().long()
+    chosen = torch.from_numpy(evenly_spaced(len(cameras), MOST_CAMERAS))
     cameras = cameras[chosen].to(positions.device)
     best = torch.full_like(positions[:, 0], -1.0)
     for photograph in range(len(cameras)):
-        own = cameras[photograph]
-        pose = own.camera_to_worlds
-        x, y, z = ((positions - pose[:, 3]) @ pose[:, :3]).unbind(-1)
-        depth = (-z).clamp(min=1e-6)
-        column, row = own.cx + own.fx * x / depth, own.cy - own.fy * y / depth
-        sides = torch.stack([column, own.width - column, row, own.height - row])
-        best = torch.maximum(best, torch.where(z < 0, sides.amin(dim=0) / own.width, -1.0))
+        own = cameras[photograph : photograph + 1]
+        pixels, depth = project_tensors(own, positions)
+        size = torch.cat([own.width, own.height], dim=-1)
+        inside = torch.cat([pixels, size - pixels], dim=-1).amin(dim=-1) / own.width[0]
+        best = torch.maximum(best, torch.where(depth > 0, inside, -1.0))
     return best
 
 

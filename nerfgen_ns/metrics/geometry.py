@@ -13,6 +13,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nerfgen_ns.cameras.alignment import camera_errors
+from nerfgen_ns.cameras.projection import project_tensors
 from nerfgen_ns.metrics.depth import z_depth
 from nerfgen_ns.metrics.images import mask_iou, psnr
 
@@ -123,7 +124,7 @@ def view_agreement(
         second_camera: of shape (1,).
     """
     rays = first_camera.to(first["depth"].device).generate_rays(camera_indices=0, keep_shape=True)
-    place, depth = project(rays.origins + rays.directions * first["depth"], second_camera)
+    place, depth = project_tensors(second_camera, rays.origins + rays.directions * first["depth"])
     shown = second["accumulation"]
     surface = shown * z_depth(second["depth"][..., 0], second_camera)[..., None]
     seen = _look_up(torch.cat([second["foreground"], surface, shown], dim=-1), place)
@@ -136,18 +137,6 @@ def view_agreement(
     own = first["foreground"][both] / first["accumulation"][both]
     pixels = int(foreground.sum())
     return Agreement(float(psnr(seen[..., :3][both], own)), int(both.sum()) / pixels if pixels else math.nan)
-
-
-def project(
-    points: Float[Tensor, "height width 3"], camera: Cameras
-) -> tuple[Float[Tensor, "height width 2"], Float[Tensor, "height width"]]:
-    """The pixels, their centers at +0.5, where a camera of shape (1,) sees points, and their z-depths."""
-    matrix = camera.camera_to_worlds[0].to(points)
-    local = (points - matrix[:, 3]) @ matrix[:, :3]
-    depth = -local[..., 2]
-    scale = torch.stack([camera.fx[0, 0], -camera.fy[0, 0]]).to(points)
-    center = torch.stack([camera.cx[0, 0], camera.cy[0, 0]]).to(points)
-    return center + scale * local[..., :2] / depth[..., None], depth
 
 
 def _look_up(

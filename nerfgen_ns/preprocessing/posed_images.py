@@ -8,10 +8,13 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from nerfgen_ns.cameras.alignment import Similarity
+from nerfgen_ns.cameras.projection import Cameras, project, z_depths
 from nerfgen_ns.dataset_format.cameras_of_files import check_focal_length, check_intrinsics, check_poses
 from nerfgen_ns.dataset_format.posed_frames import has_posed_frames, read_posed_frames
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing.photographs import SUFFIXES, upright_size
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 Axis = Literal["+x", "-x", "+y", "-y", "+z", "-z"]
 OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -241,25 +244,21 @@ def in_class_frame(known: KnownCameras, convention: WorldConvention | None = Non
     """
     convention = convention or known.convention
     rotation = convention.to_class()
-    poses = known.poses.copy()
-    centers = poses[:, :3, 3]
-    # In the camera frame the origin lies at −Rᵀt; it looks along −z.
-    origin = -np.einsum("nji,nj->ni", poses[:, :3, :3], centers)
-    fl_x, fl_y, cx, cy, width, height = known.intrinsics.T
-    distance = -origin[:, 2]
-    u, v = cx + fl_x * origin[:, 0] / distance, cy - fl_y * origin[:, 1] / distance
-    seen = (distance > 0) & (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
+    focal, size = known.intrinsics[:, :2], known.intrinsics[:, 4:]
+    cameras = Cameras.from_camera_to_world(known.poses, focal, known.intrinsics[:, 2:4])
+    origin = np.zeros((1, 3))
+    pixels = project(cameras, origin)[:, 0]
+    seen = (z_depths(cameras, origin)[:, 0] > 0) & ((pixels >= 0) & (pixels <= size)).all(axis=1)
     if seen.mean() < 0.5:
         raise UsageError(
             f"{known.where(int(np.argmin(seen)))} and {int((~seen).sum()) - 1} more cameras do not see the "
             "world's origin, where the object has to be; move the world"
         )
     # A sphere that touches the borders of the image has this radius: what is seen whole lies within.
-    half = np.minimum(width / fl_x, height / fl_y) / 2
-    visible = np.linalg.norm(centers, axis=1) * half / np.sqrt(1 + half**2)
+    half = (size / focal).min(axis=1) / 2
+    visible = np.linalg.norm(known.poses[:, :3, 3], axis=1) * half / np.sqrt(1 + half**2)
     scale = convention.scale or 1 / float(np.median(visible[seen]))
-    poses[:, :3, :3] = rotation @ poses[:, :3, :3]
-    poses[:, :3, 3] = scale * centers @ rotation.T
+    poses = Similarity(scale, rotation, np.zeros(3)).move_cameras(known.poses)
     return KnownCameras(
         convention, known.images, known.objects, known.mattes, poses, known.intrinsics, known.distortion,
         known.places,
@@ -274,8 +273,7 @@ def _some_views(known: KnownCameras, views: int) -> KnownCameras:
         rows_of.setdefault(name, []).append(row)
     rows: list[int] = []
     for own in rows_of.values():
-        chosen_views = np.arange(min(views, len(own))) * len(own) // min(views, len(own))
-        rows.extend(own[view] for view in chosen_views)
+        rows.extend(own[view] for view in evenly_spaced(len(own), views, "starts"))
 
     def chosen(values: list[Any]) -> list[Any]:
         return [values[row] for row in rows]

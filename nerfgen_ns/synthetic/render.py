@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from scipy.spatial.transform import Rotation
 
+from nerfgen_ns.cameras.projection import Cameras, project, z_depths
 from nerfgen_ns.synthetic.solids import BACKGROUND_LABEL, Solid
 
 FOCAL_PER_WIDTH = 2.1
@@ -51,11 +53,10 @@ class Camera:
         self, points: Float[np.ndarray, "m 3"]
     ) -> tuple[Float[np.ndarray, "m 2"], Float[np.ndarray, "m"]]:
         """Pixels and z-depths of points of the world."""
-        local = (points - self.camera_to_world[:3, 3]) @ self.camera_to_world[:3, :3]
-        depth = -local[:, 2]
-        u = self.size / 2 + self.focal * local[:, 0] / depth
-        v = self.size / 2 - self.focal * local[:, 1] / depth
-        return np.stack([u, v], axis=1), depth
+        cameras = Cameras.from_camera_to_world(
+            self.camera_to_world[None], np.array([self.focal]), np.full((1, 2), self.size / 2)
+        )
+        return project(cameras, points)[0], z_depths(cameras, points)[0]
 
 
 def look_at_camera(
@@ -67,13 +68,10 @@ def look_at_camera(
     target: tuple[float, float] = (0.0, 0.0),
 ) -> Camera:
     """A camera turned by yaw, pitch, roll (degrees) that looks at `target` = (right, up) of the origin."""
-    a, b, c = np.radians([yaw, pitch, roll])
-    turn_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
-    turn_x = np.array([[1, 0, 0], [0, np.cos(b), np.sin(b)], [0, -np.sin(b), np.cos(b)]])
-    turn_z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
+    turn = Rotation.from_euler("YX", [yaw, -pitch], degrees=True)
     pose = np.eye(4)
-    pose[:3, :3] = turn_y @ turn_x @ turn_z
-    pose[:3, 3] = turn_y @ turn_x @ np.array([target[0], target[1], distance])
+    pose[:3, :3] = (turn * Rotation.from_euler("Z", roll, degrees=True)).as_matrix()
+    pose[:3, 3] = turn.apply([*target, distance])
     return Camera(yaw, pitch, roll, pose, size)
 
 

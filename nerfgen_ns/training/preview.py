@@ -14,6 +14,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.model.class_view import ClassView
+from nerfgen_ns.utils.spacing import evenly_spaced
 from nerfgen_ns.visualization.contact_sheets import identity_sheet
 
 EVENT = "Panels/identities"
@@ -57,5 +58,4 @@ def shown_identities(photographs: NerfgenDataset) -> list[int]:
     """Rows of the latent table, evenly spread over the photographs that train: the same in every panel."""
     assert photographs.cameras.metadata is not None
     rows = photographs.cameras.metadata["cam_idx"].flatten()[photographs.metadata["training_images"]].unique()
-    places = torch.linspace(0, len(rows) - 1, min(IDENTITIES, len(rows))).long()
-    return rows[places].tolist()
+    return rows[evenly_spaced(len(rows), IDENTITIES, "ends_rounded_down")].tolist()

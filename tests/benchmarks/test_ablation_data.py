@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.ablation.data import first_photographs
 from benchmarks.cameras import SCHEME_68
-from benchmarks.mean_surface import PinholeCamera
 from nerfgen_ns.cameras.alignment import rotation_errors
+from nerfgen_ns.cameras.projection import Cameras, homogeneous, project
 from nerfgen_ns.cameras.trajectories import look_at_origin
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.evaluation.views_with_truth import read_views
@@ -25,13 +25,13 @@ def seen_from_known_cameras(tmp_path: Path) -> Path:
     shape = (shape + shape[partners] * [-1, 1, 1]) / 2
     matrices = look_at_origin(random.normal(size=(24, 2)) * [20, 8], 2.7).double().numpy()
     frames = []
-    for place, matrix in enumerate(matrices):
-        camera = PinholeCamera(matrix, np.array([268.8, 268.8]), np.array([64.0, 64.0]))
+    cameras = Cameras.from_camera_to_world(matrices, np.full(24, 268.8), np.full((24, 2), 64.0))
+    for place, landmarks in enumerate(project(cameras, shape)):
         frames.append(
             {
                 "file_path": f"images/{place}.png",
-                "transform_matrix": np.vstack([matrix, [0, 0, 0, 1]]).tolist(),
-                "landmarks2d": camera.project(shape)[:, :2].tolist(),
+                "transform_matrix": homogeneous(matrices[place]).tolist(),
+                "landmarks2d": landmarks.tolist(),
                 "identity": place,
             }
         )

@@ -14,9 +14,9 @@ from benchmarks.baselines import (
     measure_baselines,
     nearest_in_pose,
     own_photograph,
-    pinhole,
     warped_photograph,
 )
+from nerfgen_ns.cameras.projection import Cameras, project
 from nerfgen_ns.evaluation.views_with_truth import ViewWithTruth, read_views, score
 
 
@@ -29,10 +29,12 @@ def photographs(small_heads: Path) -> list[ViewWithTruth]:
 def with_landmarks(small_heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The four heads, each frame with the places where its camera sees the same eight points."""
     points = np.random.default_rng(0).uniform([-0.2, -0.3, 0.1], [0.2, 0.2, 0.3], (8, 3))
-    cameras = {view.path.name: pinhole(view.camera) for view in read_views(small_heads / "train")}
+    cameras = {
+        view.path.name: Cameras.from_nerfstudio([view.camera]) for view in read_views(small_heads / "train")
+    }
     transforms = json.loads((small_heads / "train" / "transforms.json").read_text())
     for frame in transforms["frames"]:
-        frame["landmarks2d"] = cameras[Path(frame["file_path"]).name].project(points)[:, :2].tolist()
+        frame["landmarks2d"] = project(cameras[Path(frame["file_path"]).name], points)[0].tolist()
         for key in ("file_path", "mask_path", "depth_path", "semantic_path"):
             if key in frame:
                 frame[key] = str(small_heads / "train" / frame[key])

@@ -1,5 +1,7 @@
 """Errors of cameras after the gauge, and the two alignments, on cameras with known answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -9,10 +11,10 @@ from nerfgen_ns.cameras.alignment import (
     align_collection,
     align_identity,
     camera_errors,
-    photograph_camera,
     rotation_errors,
     with_focal_length,
 )
+from nerfgen_ns.dataset_format.frame import Frame
 
 GAUGE = Similarity(
     0.7, Rotation.from_euler("yxz", [20, -10, 5], degrees=True).as_matrix(), np.array([0.2, -0.1, 0.3])
@@ -131,13 +133,19 @@ def test_a_crop_is_taken_back():
             break
     else:
         pytest.fail("no roll shows what the crop shows")
-    frame = {
-        "transform_matrix": cropped.tolist(),
-        "fl_x": focal * scale,
-        "photograph_to_crop": np.column_stack([linear, [3.0, 4.0]]).tolist(),
-    }
-    found, found_focal = photograph_camera(frame)
+    frame = Frame(
+        file_path="crop.png",
+        transform_matrix=cropped,
+        fl_x=focal * scale,
+        fl_y=focal * scale,
+        cx=8.0,
+        cy=8.0,
+        w=16,
+        h=16,
+        photograph_to_crop=np.column_stack([linear, [3.0, 4.0]]),
+    )
+    found, found_focal = frame.photograph_camera()
     np.testing.assert_allclose(found, camera, atol=1e-9)
     assert found_focal == pytest.approx(focal)
-    del frame["photograph_to_crop"]
-    np.testing.assert_array_equal(photograph_camera(frame)[0], cropped)
+    uncropped = replace(frame, photograph_to_crop=None)
+    np.testing.assert_array_equal(uncropped.photograph_camera()[0], cropped)

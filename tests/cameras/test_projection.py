@@ -1,8 +1,10 @@
 import numpy as np
-import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras as NerfstudioCameras
 from scipy.spatial.transform import Rotation
 
-from nerfgen_ns.cameras.projection import Cameras, observe, project, rotation_matrices, rotation_vectors
+from nerfgen_ns.cameras.projection import Cameras, homogeneous, observe, project, project_tensors, z_depths
+from nerfgen_ns.cameras.trajectories import look_at_origin
 
 
 def test_projection_follows_the_pixel_convention():
@@ -34,26 +36,30 @@ def test_relative_depth_grows_away_from_the_camera_in_pixels():
     np.testing.assert_allclose(depth, [-50.0, 50.0])
 
 
-def test_rotation_matrices_agree_with_scipy_also_near_zero():
-    vectors = np.random.default_rng(0).normal(size=(50, 3)) * np.logspace(-12, 0, 50)[:, None]
-    np.testing.assert_allclose(
-        rotation_matrices(vectors), Rotation.from_rotvec(vectors).as_matrix(), atol=1e-14
+def test_camera_matrices_become_cameras_and_come_back():
+    matrices = homogeneous(
+        np.concatenate(
+            [Rotation.random(4, random_state=1).as_matrix(), np.arange(12.0).reshape(4, 3, 1)], axis=2
+        )
     )
+    np.testing.assert_array_equal(matrices[:, 3], np.tile([0, 0, 0, 1], (4, 1)))
+    for given in (matrices, matrices[:, :3]):
+        cameras = Cameras.from_camera_to_world(given, np.full(4, 9.0), np.zeros((4, 2)))
+        np.testing.assert_allclose(cameras.camera_to_world(), matrices, atol=1e-14)
 
 
-def test_rotation_vectors_are_the_inverse_of_rotation_matrices():
-    vectors = np.random.default_rng(1).normal(size=(50, 3)) * np.logspace(-9, 0, 50)[:, None]
-    np.testing.assert_allclose(rotation_vectors(rotation_matrices(vectors)), vectors, atol=1e-12)
-
-
-@pytest.mark.parametrize("below", [0.0, 1e-12, 1e-9, 1e-6, 1e-3])
-@pytest.mark.parametrize("axis", [(1, 0, 0), (0, -1, 0), (0, 0, 1), (1, -2, 3), (-1, 1e-9, 0), (0, 3, -4)])
-def test_rotation_vectors_of_half_a_turn_are_half_a_turn_about_the_axis(axis, below):
-    unit = np.array(axis) / np.linalg.norm(axis)
-    rotations = np.stack(
-        [2 * np.outer(unit, unit) - np.eye(3), rotation_matrices((np.pi - below) * unit[None])[0]]
+def test_projection_is_that_of_the_camera_matrix_for_arrays_and_tensors():
+    points = np.random.default_rng(0).uniform(-0.5, 0.5, (20, 3))
+    matrix = homogeneous(look_at_origin(np.array([[25.0, 10.0]]), 3.0).double().numpy())
+    seen_by = NerfstudioCameras(
+        torch.from_numpy(matrix[:, :3]).float(), fx=130.0, fy=120.0, cx=33.0, cy=31.0, width=64, height=64
     )
-    for rotation, angle in zip(rotations, (np.pi, np.pi - below), strict=True):
-        (vector,) = rotation_vectors(rotation[None])
-        np.testing.assert_allclose(np.linalg.norm(vector), angle, atol=1e-12)
-        np.testing.assert_allclose(rotation_matrices(vector[None])[0], rotation, atol=1e-12)
+    local = np.linalg.inv(matrix[0]) @ np.column_stack([points, np.ones(20)])[..., None]
+    intrinsics = np.array([[130.0, 0, 33.0], [0, 120.0, 31.0], [0, 0, 1]])
+    pixels = (intrinsics @ (local[:, :3] * [[1], [-1], [-1]]))[..., 0]
+    cameras = Cameras.from_nerfstudio([seen_by])
+    np.testing.assert_allclose(z_depths(cameras, points)[0], pixels[:, 2], atol=1e-6)
+    np.testing.assert_allclose(project(cameras, points)[0], pixels[:, :2] / pixels[:, 2:], atol=1e-4)
+    place, depth = project_tensors(seen_by, torch.from_numpy(points).float().view(4, 5, 3))
+    np.testing.assert_allclose(depth.view(-1), pixels[:, 2], atol=1e-5)
+    np.testing.assert_allclose(place.view(-1, 2), pixels[:, :2] / pixels[:, 2:], atol=1e-3)

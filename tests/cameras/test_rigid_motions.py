@@ -2,16 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from scipy.spatial.transform import Rotation
 
-from nerfgen_ns.cameras.se3 import move_cameras, move_rays, rotation_matrices
+from nerfgen_ns.cameras.se3 import motion_matrices, move_cameras, move_rays, rotation_matrices
 
 
 def random_motions(count: int) -> torch.Tensor:
-    return torch.cat([rotation_matrices(torch.randn(count, 3)), torch.randn(count, 3, 1)], dim=-1)
+    return motion_matrices(torch.randn(count, 6))
 
 
 def test_rotation_matrices_are_rotations_about_their_vectors() -> None:
@@ -39,11 +40,18 @@ HALF_TURNS = [
 ]
 
 
+RANDOM = np.random.default_rng(0)
+SMALL = torch.from_numpy(RANDOM.normal(size=(50, 3)) * np.logspace(-12, 0, 50)[:, None])
+LARGE = torch.from_numpy(RANDOM.normal(size=(20, 3)) * 6.0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_half_a_turn_is_as_scipy_has_it(dtype: torch.dtype) -> None:
-    vectors = torch.stack(HALF_TURNS)
+@pytest.mark.parametrize("vectors", [torch.stack(HALF_TURNS), SMALL, LARGE])
+def test_rotations_of_any_angle_are_as_scipy_has_them(vectors: torch.Tensor, dtype: torch.dtype) -> None:
+    vectors = vectors.to(dtype).double()
     expected = torch.from_numpy(Rotation.from_rotvec(vectors.numpy()).as_matrix()).to(dtype)
-    torch.testing.assert_close(rotation_matrices(vectors.to(dtype)), expected, atol=2e-6, rtol=0.0)
+    atol = 5e-6 if dtype == torch.float32 else 1e-14
+    torch.testing.assert_close(rotation_matrices(vectors.to(dtype)), expected, atol=atol, rtol=0.0)
 
 
 def test_gradients_are_right_at_zero_at_half_a_turn_and_between() -> None:
@@ -57,7 +65,7 @@ def test_gradients_are_right_at_zero_at_half_a_turn_and_between() -> None:
 
 def test_cameras_are_turned_about_the_origin_and_then_shifted() -> None:
     quarter = rotation_matrices(torch.tensor([0.0, math.pi / 2, 0.0]))
-    motion = torch.cat([quarter, torch.tensor([[0.0], [1.0], [0.0]])], dim=-1)
+    motion = motion_matrices(torch.tensor([0.0, math.pi / 2, 0.0, 0.0, 1.0, 0.0]))
     camera = torch.eye(3, 4)
     camera[:, 3] = torch.tensor([0.0, 0.0, 2.0])
     moved = move_cameras(camera[None], motion[None])[0]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from nerfgen_ns.cameras.projection import rotation_matrices
 from nerfgen_ns.dataset_format.columns import camera_angles, read_overview
 from nerfgen_ns.dataset_format.transforms import stream_frames
 from nerfgen_ns.errors import UsageError
@@ -32,12 +32,8 @@ def write(path: Path, frames: list[dict], a_frame_a_line: bool) -> Path:
 
 def test_angles_of_known_cameras():
     angles = np.array([[0, 0, 0], [30, 0, 0], [0, 20, 0], [0, 0, 10], [-170, 40, -25], [90, -60, 179]], float)
-    yaw, pitch, roll = np.radians(angles).T
-    zero = np.zeros_like(yaw)
-    about_y = rotation_matrices(np.stack([zero, yaw, zero], axis=1))
-    about_x = rotation_matrices(np.stack([-pitch, zero, zero], axis=1))
-    about_z = rotation_matrices(np.stack([zero, zero, roll], axis=1))
-    np.testing.assert_allclose(camera_angles(about_y @ about_x @ about_z), angles, atol=1e-9)
+    rotation = Rotation.from_euler("YXZ", angles * [1, -1, 1], degrees=True).as_matrix()
+    np.testing.assert_allclose(camera_angles(rotation), angles, atol=1e-9)
 
 
 def test_angles_are_those_that_rendered_heads_are_labeled_with():

@@ -245,8 +245,6 @@ KEYS = {
     "reprojection_rmse",
 }  # fmt: skip
 ALLOWED = {
-    ("nerfgen_ns/cameras/alignment.py", "transform_matrix"),
-    ("nerfgen_ns/cameras/alignment.py", "fl_x"),
     ("nerfgen_ns/evaluation/folders.py", "semantic_path"),  # the field that tells of labels
     ("nerfgen_ns/inversion/refit.py", "reprojection_rmse"),  # a figure of the report
 }

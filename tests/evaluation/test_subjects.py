@@ -88,9 +88,7 @@ def test_at_most_so_many_are_taken_evenly(seen_heads: Path, training: TrainingFo
 
 
 def test_photographs_set_aside_are_new_and_their_rows_mean_nothing(heads: Path) -> None:
-    dataparser = SimpleNamespace(eval_fraction=0.34)
-    config = SimpleNamespace(pipeline=SimpleNamespace(datamanager=SimpleNamespace(dataparser=dataparser)))
-    own: Any = SimpleNamespace(photographs=heads, record=record_of(heads), config=config)
+    own: Any = SimpleNamespace(photographs=heads, record=record_of(heads), eval_fraction=0.34)
     training = open_training_folder(own, 1)
     assert training.rows == {0: 0, 2: 2}
     assert training.set_aside is not None

@@ -52,12 +52,17 @@ def truth_as_run(heads: Path, test_folder: Path, inside_out: bool = False) -> An
             "normals": 0.5 + 0.5 * normals,
         }
 
-    dataparser = SimpleNamespace(eval_fraction=0.0)
-    config = SimpleNamespace(pipeline=SimpleNamespace(datamanager=SimpleNamespace(dataparser=dataparser)))
     model = SimpleNamespace(camera_optimizer=None)
     record = record_of(heads)
     return SimpleNamespace(
-        photographs=heads, data=heads, record=record, render=render, config=config, model=model, asked=asked
+        photographs=heads,
+        data=heads,
+        record=record,
+        render=render,
+        eval_fraction=0.0,
+        model=model,
+        asked=asked,
+        code=lambda row: row,
     )
 
 

@@ -87,7 +87,7 @@ def truth_as_run(folder: Path, test_folder: Path, downscale_factor: int) -> Any:
             "accumulation": matte,
         }
 
-    return SimpleNamespace(data=folder, record=record_of(folder), render=render)
+    return SimpleNamespace(data=folder, record=record_of(folder), render=render, code=lambda row: row)
 
 
 @pytest.mark.parametrize("downscale_factor", [1, 2])
@@ -123,7 +123,7 @@ def load_stub(folder: Path, asked: list[int]) -> Any:
             name: torch.rand(*shape, size) for name, size in (("rgb", 3), ("depth", 1), ("accumulation", 1))
         }
 
-    return SimpleNamespace(data=folder, record=record_of(folder), render=render)
+    return SimpleNamespace(data=folder, record=record_of(folder), render=render, code=lambda row: row)
 
 
 def test_an_unknown_identity_is_named(heads: Path, tmp_path: Path) -> None:

@@ -35,12 +35,8 @@ POSES = [look_at_origin(yaw, pitch) for yaw, pitch in [(0.3, 0.2), (1.2, 0.5), (
 
 
 def pixels_of(pose, points, intrinsics=(FOCAL, FOCAL, SIZE / 2, SIZE / 2)):
-    rotation = pose[:3, :3].T
-    focal, _, cx, cy = intrinsics
-    cameras = Cameras(
-        rotation[None], -(rotation @ pose[:3, 3])[None], np.array([focal]), np.array([[cx, cy]])
-    )
-    return project(cameras, points)[0]
+    numbers = np.array([intrinsics])
+    return project(Cameras.from_camera_to_world(pose[None], numbers[:, :2], numbers[:, 2:]), points)[0]
 
 
 def picture_of(pose, alpha):

@@ -15,7 +15,7 @@ from nerfgen_ns.inversion import latent_fit as code_fit
 from nerfgen_ns.inversion.camera_search import camera_grid, search_cameras, view_errors
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.latent_fit import (
-    CameraSpread,
+    PoseStd,
     Views,
     ViewSampler,
     codes_at,
@@ -123,9 +123,9 @@ def test_cameras_that_are_off_come_nearer_when_they_are_refined(
     space = LatentSpace.of(run.codes)
     views = photograph(run.codes[:1])
     true = views.cameras.camera_to_worlds.clone()
-    off = CameraSpread().rigid_motions(torch.tensor([[1.0, 0.0, 0.0, 0.0, 1.5, 0.0]]))
+    off = PoseStd().motion_matrices(torch.tensor([[0.0, 1.5, 0.0, 1.0, 0.0, 0.0]]))
     views.cameras.camera_to_worlds = move_cameras(true, off)
-    fitted = fit_codes(run.model, space, views, CONFIG, CameraSpread())
+    fitted = fit_codes(run.model, space, views, CONFIG, PoseStd())
     refined = move_cameras(views.cameras.camera_to_worlds, fitted.motions)
     assert (refined - true).norm() < 0.7 * (views.cameras.camera_to_worlds - true).norm()
 

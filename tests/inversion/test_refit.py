@@ -59,11 +59,9 @@ def with_landmarks(folder: Path) -> None:
         frame["fl_y"] = frame["fl_x"]
         frame["coefficients"] = random.normal(size=2).tolist()
         frame["reprojection_rmse"] = 1.0
-        rotation = camera[:3, :3].T
-        seen = Cameras(
-            rotation[None], -(rotation @ camera[:3, 3])[None], np.array([frame["fl_x"]]),
-            np.array([[frame["cx"], frame["cy"]]]),
-        )  # fmt: skip
+        seen = Cameras.from_camera_to_world(
+            camera[None], np.array([frame["fl_x"]]), np.array([[frame["cx"], frame["cy"]]])
+        )
         landmarks.append(project(seen, mean + np.tensordot(frame["coefficients"], basis, axes=1))[0])
     np.save(folder / "landmarks.npy", np.array(landmarks, dtype=np.float32))
     canonical = {"landmarks": mean.tolist(), "basis": basis.tolist()}

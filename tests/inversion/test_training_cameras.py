@@ -11,7 +11,7 @@ from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.dataset_format.transforms import transforms_path
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.inversion.config import FitConfig
-from nerfgen_ns.inversion.latent_fit import CameraSpread
+from nerfgen_ns.inversion.latent_fit import PoseStd
 from nerfgen_ns.inversion.refit import refit_cameras
 from nerfgen_ns.runs.code_runs import write_rendered_photographs
 from nerfgen_ns.runs.loading import load_run
@@ -34,9 +34,9 @@ def run(trained_config: Path, tmp_path: Path) -> Run:
 
 def displaced(run: Run) -> torch.Tensor:
     """The cameras of the photographs moved, each in its own way; the files are left as they are."""
-    amounts = torch.tensor([[1.0, 0.0, 0.0, 0.0, 1.5, 0.0], [0.0, -1.0, 0.0, 1.0, 0.0, 0.0]])
+    whitened = torch.tensor([[0.0, 1.5, 0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0, -1.0, 0.0]])
     true = open_dataset(run.data).cameras.camera_to_worlds
-    return move_cameras(true, CameraSpread().rigid_motions(amounts))
+    return move_cameras(true, PoseStd().motion_matrices(whitened))
 
 
 def distances(run: Run, cameras: torch.Tensor) -> torch.Tensor:

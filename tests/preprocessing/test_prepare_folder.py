@@ -109,12 +109,8 @@ def test_the_prepared_folder_is_whole_and_consistent(prepared):
         np.testing.assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-6)
         assert np.linalg.det(pose[:3, :3]) == pytest.approx(1)
         assert 2 < np.linalg.norm(pose[:3, 3]) < 3.5 and pose[2, 3] > 0
-        rotation = pose[:3, :3].T
-        camera = Cameras(
-            rotation[None],
-            -(rotation @ pose[:3, 3])[None],
-            np.array([frame["fl_x"]]),
-            np.array([[frame["cx"], frame["cy"]]]),
+        camera = Cameras.from_camera_to_world(
+            pose[None], np.array([frame["fl_x"]]), np.array([[frame["cx"], frame["cy"]]])
         )
         (points,) = model.shapes(np.array([frame["coefficients"]]))
         distances = np.linalg.norm(project(camera, points)[0] - landmarks[place], axis=1)

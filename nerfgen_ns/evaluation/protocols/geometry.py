@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
+from nerfgen_ns.cameras.projection import homogeneous
 from nerfgen_ns.evaluation.folders import TestFolder, TrainingFolder
 from nerfgen_ns.evaluation.protocol import (
     Evaluation,
@@ -156,7 +157,7 @@ def _training_cameras(run: Run, training: TrainingFolder) -> dict[str, Float[np.
     cameras = {}
     for number in folder.chosen:
         frame = folder.frames[number]
-        matrix = np.vstack([matrices[number].double().numpy(), [0.0, 0.0, 0.0, 1.0]])
+        matrix = homogeneous(matrices[number].double().numpy())
         camera, _ = replace(frame, transform_matrix=matrix).photograph_camera()
         for file in (str(folder.dataset.image_filenames[number].resolve()), frame.source):
             if file is not None:

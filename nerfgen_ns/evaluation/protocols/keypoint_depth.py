@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from nerfgen_ns.cameras.projection import Cameras, project
+from nerfgen_ns.cameras.projection import Cameras, project, z_depths
 from nerfgen_ns.evaluation.protocol import Evaluation, Figure, Progress, ProtocolResult, finite_or_none
 from nerfgen_ns.evaluation.renders import KINDS, FolderRenders, Render
 from nerfgen_ns.metrics.depth import (
@@ -64,8 +64,8 @@ class KeypointDepth:
             if len(own) < FEWEST:
                 continue
             points = np.stack([landmarks[render.view] for render in own])
-            cameras = _cameras(own)
-            true = _depths(cameras, points)
+            cameras = Cameras.from_nerfstudio(render.camera for render in own)
+            true = z_depths(cameras, points)
             rendered = np.stack(
                 [
                     depths_at(_surface(render), pixels)
@@ -132,18 +132,3 @@ def _mean_shape(
 def _surface(render: Render) -> Float[np.ndarray, "height width"]:
     """The rendered depth where the render shows the object, and nothing elsewhere."""
     return np.where(render.accumulation.numpy() > 0.5, render.depth.numpy(), np.nan)
-
-
-def _cameras(renders: Sequence[Render]) -> Cameras:
-    """The renders' cameras, in pixels of the renders."""
-    poses = np.stack([render.camera.camera_to_worlds[0].double().numpy() for render in renders])
-    rotation = poses[:, :, :3].transpose(0, 2, 1)
-    translation = -np.einsum("nij,nj->ni", rotation, poses[:, :, 3])
-    intrinsics = np.array([[float(c.fx), float(c.cx), float(c.cy)] for c in (r.camera for r in renders)])
-    return Cameras(rotation, translation, intrinsics[:, 0], intrinsics[:, 1:])
-
-
-def _depths(cameras: Cameras, points: Float[np.ndarray, "images landmarks 3"]) -> Depths:
-    """True z-depths of landmarks, each image's own."""
-    seen = points @ cameras.rotation.transpose(0, 2, 1) + cameras.translation[:, None]
-    return -seen[..., 2]

@@ -21,6 +21,7 @@ from nerfgen_ns.metrics.samples import (
     kernel_inception_distance,
 )
 from nerfgen_ns.utils.images import contact_sheet, resize, to_bytes
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 FEW = 5000
 """Images below which KID stands first: with so few, FID is far too large."""
@@ -66,7 +67,9 @@ class Samples:
         folder = open_dataset(setting.run.photographs, setting.downscale_factor)
         number_photographs(folder.cameras)
         compared = min(len(folder), count)
-        photographs = [folder.get_numpy_image(place * len(folder) // compared) for place in range(compared)]
+        photographs = [
+            folder.get_numpy_image(int(number)) for number in evenly_spaced(len(folder), count, "starts")
+        ]
         samples = _render(setting, codes, folder, progress)
         size = f"{photographs[0].shape[1]} × {photographs[0].shape[0]}"
         pictured = contact_sheet(

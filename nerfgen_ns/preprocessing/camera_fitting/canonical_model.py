@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-
-from nerfgen_ns.cameras.projection import rotation_vectors
+from scipy.spatial.transform import Rotation
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 NOISE = 0.03
@@ -18,25 +17,25 @@ DEPTH_NOISE = 0.15
 class PosePrior:
     """How the cameras of a collection are spread, estimated from the collection itself.
 
-    Both parts are normal: a camera's turn from the mean rotation, and where in its frame it has the pivot,
-    the one point of the class that lies closest to one place in all photographs.
+    Both parts are normal: the rotation vector from the mean rotation to a camera's, and the position in the
+    camera frame of the pivot, the point of the class that moves least between the photographs.
     """
 
     rotation: Float[np.ndarray, "3 3"]
-    turn_precision: Float[np.ndarray, "3 3"]
+    rotation_precision: Float[np.ndarray, "3 3"]
     pivot: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
-    place: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
-    place_precision: Float[np.ndarray, "3 3"] = field(default_factory=lambda: np.zeros((3, 3)))
+    pivot_position: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
+    pivot_precision: Float[np.ndarray, "3 3"] = field(default_factory=lambda: np.zeros((3, 3)))
 
-    def turns(self, rotation: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 3"]:
-        """Rotation vectors in the camera frame that take the mean rotation to each camera's."""
-        return rotation_vectors(rotation @ self.rotation.T)
+    def rotvecs(self, rotation: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 3"]:
+        """Return the rotation vectors ω, in the camera frame, with R = exp([ω]×) · mean rotation."""
+        return Rotation.from_matrix(rotation @ self.rotation.T).as_rotvec()
 
-    def displacements(
+    def pivot_offsets(
         self, rotation: Float[np.ndarray, "n 3 3"], translation: Float[np.ndarray, "n 3"]
     ) -> Float[np.ndarray, "n 3"]:
-        """How far from its usual place each camera has the pivot, in its own frame."""
-        return translation + rotation @ self.pivot - self.place
+        """Return R · pivot + t − mean position of the pivot, in the frame of each camera."""
+        return translation + rotation @ self.pivot - self.pivot_position
 
 
 @dataclass
@@ -47,9 +46,9 @@ class CanonicalModel:
     basis: Float[np.ndarray, "k m 3"]
     parity: Float[np.ndarray, "k"]
     """1 for a mode that equals its mirror image, −1 for one that is its negative."""
-    noise: Float[np.ndarray, "m"]
+    noise_std: Float[np.ndarray, "m"]
     """Standard deviation of a landmark's coordinates, in units of the class frame."""
-    depth_noise: Float[np.ndarray, "m"]
+    depth_noise_std: Float[np.ndarray, "m"]
     """The same of the relative depth that a landmark model guesses."""
     independence: float = 1.0
     """How many independent landmarks there are for each: neighbors err alike and tell less than it seems."""
@@ -58,29 +57,29 @@ class CanonicalModel:
     @classmethod
     def rigid(cls, canonical: Float[np.ndarray, "m 3"]) -> "CanonicalModel":
         """A model of one shape for all, nothing being known of noise and poses."""
-        count = len(canonical)
+        num_landmarks = len(canonical)
         radius = np.sqrt(((canonical - canonical.mean(axis=0)) ** 2).sum(axis=1).mean())
         return cls(
             canonical=canonical,
-            basis=np.zeros((0, count, 3)),
+            basis=np.zeros((0, num_landmarks, 3)),
             parity=np.zeros(0),
-            noise=np.full(count, NOISE * radius),
-            depth_noise=np.full(count, DEPTH_NOISE * radius),
+            noise_std=np.full(num_landmarks, NOISE * radius),
+            depth_noise_std=np.full(num_landmarks, DEPTH_NOISE * radius),
         )
 
     def shapes(self, coefficients: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n m 3"]:
         """The canonical landmarks of identities with the given coefficients."""
         return self.canonical + np.tensordot(coefficients, self.basis, axes=1)
 
-    def part(self, which: Int[np.ndarray, "s"]) -> "CanonicalModel":
+    def part(self, index: Int[np.ndarray, "s"]) -> "CanonicalModel":
         """The model of some of the landmarks, which together tell as much as all of them."""
-        independence = min(1.0, self.independence * len(self.canonical) / len(which))
+        independence = min(1.0, self.independence * len(self.canonical) / len(index))
         return CanonicalModel(
-            self.canonical[which],
-            self.basis[:, which],
+            self.canonical[index],
+            self.basis[:, index],
             self.parity,
-            self.noise[which],
-            self.depth_noise[which],
+            self.noise_std[index],
+            self.depth_noise_std[index],
             independence,
             self.prior,
         )
@@ -88,7 +87,7 @@ class CanonicalModel:
     def as_dict(self) -> dict[str, Any]:
         """The model for `canonical_landmarks.json`: see `from_dict`."""
         value: dict[str, Any] = {"landmarks": self.canonical.round(6).tolist()}
-        for name in ("basis", "parity", "noise", "depth_noise"):
+        for name in ("basis", "parity", "noise_std", "depth_noise_std"):
             value[name] = getattr(self, name).round(6).tolist()
         value["independence"] = round(self.independence, 6)
         if self.prior is not None:
@@ -103,18 +102,18 @@ class CanonicalModel:
             KeyError, TypeError, ValueError: it is not such a model.
         """
         model = cls.rigid(_finite(value["landmarks"], (-1, 3)))
-        count = len(model.canonical)
+        num_landmarks = len(model.canonical)
         if "basis" in value:
-            modes = len(value["basis"])
-            model.basis = _finite(value["basis"], (modes, count, 3))
-            model.parity = _finite(value["parity"], (modes,))
-            model.noise = _finite(value["noise"], (count,))
-            model.depth_noise = _finite(value["depth_noise"], (count,))
+            num_modes = len(value["basis"])
+            model.basis = _finite(value["basis"], (num_modes, num_landmarks, 3))
+            model.parity = _finite(value["parity"], (num_modes,))
+            model.noise_std = _finite(value["noise_std"], (num_landmarks,))
+            model.depth_noise_std = _finite(value["depth_noise_std"], (num_landmarks,))
             model.independence = float(value["independence"])
-            if min(model.noise.min(), model.depth_noise.min(), model.independence) <= 0:
+            if min(model.noise_std.min(), model.depth_noise_std.min(), model.independence) <= 0:
                 raise ValueError("the noise is not positive")
         if "prior" in value:
-            shapes = {"rotation": (3, 3), "turn_precision": (3, 3), "place_precision": (3, 3)}
+            shapes = {"rotation": (3, 3), "rotation_precision": (3, 3), "pivot_precision": (3, 3)}
             model.prior = PosePrior(
                 **{
                     name: _finite(value["prior"][name], shapes.get(name, (3,)))
@@ -138,51 +137,54 @@ def mirrored(
     return shapes[..., partners, :] * MIRROR
 
 
-TAILS = 6.0
+DOF = 6.0
 """Degrees of freedom of the noise: landmarks that err by many times their noise count for less and less."""
-DEPTH_TRUST = 0.35
+DEPTH_WEIGHT = 0.35
 """Relative depth counts by this part: a landmark model errs in it for all landmarks alike."""
 
 
 @dataclass
 class Observations:
-    """Landmarks of n photographs, by angle: pixels from the principal point over the focal length, y up."""
+    """Landmarks of n photographs in normalized image coordinates.
 
-    slopes: Float[np.ndarray, "n 2 m"]
+    These are pixels from the principal point over the focal length, y up.
+    """
+
+    image_points: Float[np.ndarray, "n 2 m"]
     depth: Float[np.ndarray, "n m"] | None
     """Relative depth in the same unit, growing away from the camera."""
     confidence: Float[np.ndarray, "n m"]
-    group: Int[np.ndarray, "n"]
+    identity: Int[np.ndarray, "n"]
     """Identity of each photograph: 0, 1, 2 … without a gap."""
 
     def __len__(self) -> int:
-        return len(self.slopes)
+        return len(self.image_points)
 
-    def part(self, which: Int[np.ndarray, "p"] | slice) -> "Observations":
+    def part(self, index: Int[np.ndarray, "p"] | slice) -> "Observations":
         """Some of the photographs, their identities numbered anew."""
         return Observations(
-            self.slopes[which],
-            None if self.depth is None else self.depth[which],
-            self.confidence[which],
-            np.unique(self.group[which], return_inverse=True)[1],
+            self.image_points[index],
+            None if self.depth is None else self.depth[index],
+            self.confidence[index],
+            np.unique(self.identity[index], return_inverse=True)[1],
         )
 
-    def of_landmarks(self, which: Int[np.ndarray, "s"]) -> "Observations":
+    def select_landmarks(self, index: Int[np.ndarray, "s"]) -> "Observations":
         """Some of the landmarks of all photographs."""
         return Observations(
-            np.ascontiguousarray(self.slopes[..., which]),
-            None if self.depth is None else self.depth[:, which],
-            self.confidence[:, which],
-            self.group,
+            np.ascontiguousarray(self.image_points[..., index]),
+            None if self.depth is None else self.depth[:, index],
+            self.confidence[:, index],
+            self.identity,
         )
 
-    def refocused(self, factor: float) -> "Observations":
+    def with_focal_scale(self, factor: float) -> "Observations":
         """The same, focal lengths being `factor` times as long."""
         return Observations(
-            self.slopes / factor,
+            self.image_points / factor,
             None if self.depth is None else self.depth / factor,
             self.confidence,
-            self.group,
+            self.identity,
         )
 
 
@@ -192,18 +194,18 @@ class Posterior:
 
     rotation: Float[np.ndarray, "n 3 3"]
     translation: Float[np.ndarray, "n 3"]
-    stretch: Float[np.ndarray, "n"]
+    log_focal_scale: Float[np.ndarray, "n"]
     """Logarithm of the focal length over the one that the observations were divided by."""
     coefficients: Float[np.ndarray, "g k"]
     covariance: Float[np.ndarray, "n p+k p+k"] | None = None
-    """Of each photograph's motion (turn, translation and stretch if free) and its identity's coefficients."""
+    """Of each photograph's [rotvec, translation], its log focal scale if free, and its coefficients."""
 
     def part(self, photographs: Int[np.ndarray, "p"], identities: Int[np.ndarray, "i"]) -> "Posterior":
         """Some of the photographs, and the identities that they show."""
         return Posterior(
             self.rotation[photographs],
             self.translation[photographs],
-            self.stretch[photographs],
+            self.log_focal_scale[photographs],
             self.coefficients[identities],
             None if self.covariance is None else self.covariance[photographs],
         )
@@ -214,57 +216,66 @@ class Linearized:
     """Residuals of a chunk in class units, their derivatives and weights."""
 
     residual: Float[np.ndarray, "n d m"]
-    design: Float[np.ndarray, "n p+k d m"]
+    jacobian: Float[np.ndarray, "n p+k d m"]
     weight: Float[np.ndarray, "n d m"]
     rotation: Float[np.ndarray, "n 3 3"]
-    slope: Float[np.ndarray, "n 2 m"]
-    near: Float[np.ndarray, "n m"]
+    projected: Float[np.ndarray, "n 2 m"]
+    depth_ratio: Float[np.ndarray, "n m"]
     """Distance of the class's origin over that of each landmark."""
 
-    def by_point(self) -> Float[np.ndarray, "n d 3 m"]:
-        """Derivative of the prediction by a landmark's own position in the class frame."""
-        n, rows, count = self.residual.shape
-        derivative = np.empty((n, rows, 3, count))
+    def point_jacobian(self) -> Float[np.ndarray, "n d 3 m"]:
+        """Return the Jacobian of the prediction by a landmark's own position in the class frame."""
+        n, num_coordinates, num_landmarks = self.residual.shape
+        derivative = np.empty((n, num_coordinates, 3, num_landmarks))
         for row in range(2):
-            along = self.slope[:, None, row] * self.rotation[:, 2, :, None]
-            derivative[:, row] = self.near[:, None] * (self.rotation[:, row, :, None] + along)
-        if rows == 3:
+            along = self.projected[:, None, row] * self.rotation[:, 2, :, None]
+            derivative[:, row] = self.depth_ratio[:, None] * (self.rotation[:, row, :, None] + along)
+        if num_coordinates == 3:
             derivative[:, 2] = -self.rotation[:, 2, :, None]
         return derivative
 
 
 def linearize(
-    observations: Observations, model: CanonicalModel, posterior: Posterior, stretch_free: bool
+    observations: Observations, model: CanonicalModel, posterior: Posterior, free_focal: bool
 ) -> Linearized:
-    """Residuals and derivatives at the posterior's place."""
+    """Return residuals and their Jacobian at the posterior.
+
+    With q = R s, c = q + t and the depth −c₃, a landmark is predicted at c₁₂ / −c₃. The residual is this
+    prediction's error times −t₃, the distance of the class, so that it is in units of the class frame:
+
+        r = −t₃ (u · exp(−log_focal_scale) − c₁₂ / −c₃).
+
+    The Jacobian is that of the prediction by [rotvec, translation, log_focal_scale, coefficients], with the
+    factor −t₃ held fixed. Relative depth, where it is known, is a third coordinate, −c₃ minus its mean.
+    """
     rotation, distance = posterior.rotation, -posterior.translation[:, 2]
-    modes, count = model.basis.shape[:2]
-    n, motions = len(observations), 7 if stretch_free else 6
-    residual, turned, slope, near = _residual(observations, model, posterior, distance)
-    rows = residual.shape[1]
-    x, y, z = np.moveaxis(turned, -1, 0)
-    right, up = slope[:, 0], slope[:, 1]
-    turned_basis = rotation @ model.basis.reshape(-1, 3).T
-    turned_basis = turned_basis.reshape(n, 3, modes, count)
-    design = np.zeros((n, motions + modes, rows, count))
-    # A turn ω moves a point by ω × turned; what moves along the optical axis moves in the image by its slope.
-    design[:, :6, 0] = np.stack(
+    num_modes, num_landmarks = model.basis.shape[:2]
+    n, num_pose = len(observations), 7 if free_focal else 6
+    residual, rotated, projected, depth_ratio = _residual(observations, model, posterior, distance)
+    num_coordinates = residual.shape[1]
+    x, y, z = np.moveaxis(rotated, -1, 0)
+    right, up = projected[:, 0], projected[:, 1]
+    rotated_basis = rotation @ model.basis.reshape(-1, 3).T
+    rotated_basis = rotated_basis.reshape(n, 3, num_modes, num_landmarks)
+    jacobian = np.zeros((n, num_pose + num_modes, num_coordinates, num_landmarks))
+    # A rotation ω moves a point by ω × rotated; along the optical axis it moves by its projection.
+    jacobian[:, :6, 0] = np.stack(
         [right * y, z - right * x, -y, np.ones_like(x), np.zeros_like(x), right], axis=1
     )
-    design[:, :6, 1] = np.stack([up * y - z, -up * x, x, np.zeros_like(x), np.ones_like(x), up], axis=1)
+    jacobian[:, :6, 1] = np.stack([up * y - z, -up * x, x, np.zeros_like(x), np.ones_like(x), up], axis=1)
     for row in range(2):
-        design[:, motions:, row] = turned_basis[:, row] + slope[:, None, row] * turned_basis[:, 2]
-    design[:, :, :2] *= near[:, None, None]
-    if stretch_free:
-        design[:, 6, :2] = distance[:, None, None] * slope
-    if rows == 3:
+        jacobian[:, num_pose:, row] = rotated_basis[:, row] + projected[:, None, row] * rotated_basis[:, 2]
+    jacobian[:, :, :2] *= depth_ratio[:, None, None]
+    if free_focal:
+        jacobian[:, 6, :2] = distance[:, None, None] * projected
+    if num_coordinates == 3:
         share = _share(observations)[:, None]
-        depths = np.concatenate([np.stack([y, -x], axis=1), turned_basis[:, 2]], axis=1)
+        depths = np.concatenate([np.stack([y, -x], axis=1), rotated_basis[:, 2]], axis=1)
         depths = (depths * share).sum(axis=2, keepdims=True) - depths
-        design[:, :2, 2] = depths[:, :2]
-        design[:, motions:, 2] = depths[:, 2:]
+        jacobian[:, :2, 2] = depths[:, :2]
+        jacobian[:, num_pose:, 2] = depths[:, 2:]
     weight = _weights(observations, model, residual)
-    return Linearized(residual, design, weight, rotation, slope, near)
+    return Linearized(residual, jacobian, weight, rotation, projected, depth_ratio)
 
 
 def _share(observations: Observations) -> Float[np.ndarray, "n m"]:
@@ -278,28 +289,30 @@ def _residual(
     posterior: Posterior,
     unit: Float[np.ndarray, "n"],
 ) -> tuple[Float[np.ndarray, "n d m"], ...]:
-    shapes = model.shapes(posterior.coefficients)[observations.group]
-    turned = shapes @ posterior.rotation.transpose(0, 2, 1)
-    seen = turned + posterior.translation[:, None]
-    behind = -seen[..., 2]
-    slope = np.moveaxis(seen[..., :2], -1, 1) / behind[:, None]
-    observed = observations.slopes * np.exp(-posterior.stretch)[:, None, None]
-    residual = unit[:, None, None] * (observed - slope)
+    shapes = model.shapes(posterior.coefficients)[observations.identity]
+    rotated = shapes @ posterior.rotation.transpose(0, 2, 1)
+    in_camera = rotated + posterior.translation[:, None]
+    z_depth = -in_camera[..., 2]
+    projected = np.moveaxis(in_camera[..., :2], -1, 1) / z_depth[:, None]
+    observed = observations.image_points * np.exp(-posterior.log_focal_scale)[:, None, None]
+    residual = unit[:, None, None] * (observed - projected)
     if observations.depth is not None:
-        depth = unit[:, None] * observations.depth * np.exp(-posterior.stretch)[:, None] + turned[..., 2]
+        depth = (
+            unit[:, None] * observations.depth * np.exp(-posterior.log_focal_scale)[:, None] + rotated[..., 2]
+        )
         depth = depth - (depth * _share(observations)).sum(axis=1, keepdims=True)
         residual = np.concatenate([residual, depth[:, None]], axis=1)
-    return residual, turned, slope, -posterior.translation[:, 2, None] / behind
+    return residual, rotated, projected, -posterior.translation[:, 2, None] / z_depth
 
 
 def _weights(
     observations: Observations, model: CanonicalModel, residual: Float[np.ndarray, "n d m"]
 ) -> Float[np.ndarray, "n d m"]:
-    squared = (residual[:, :2] ** 2).sum(axis=1) / model.noise**2
-    trust = observations.confidence * model.independence
+    squared = (residual[:, :2] ** 2).sum(axis=1) / model.noise_std**2
+    confidence = observations.confidence * model.independence
     weight = np.empty_like(residual)
-    weight[:, :2] = (trust * (TAILS + 2) / (TAILS + squared) / model.noise**2)[:, None]
+    weight[:, :2] = (confidence * (DOF + 2) / (DOF + squared) / model.noise_std**2)[:, None]
     if residual.shape[1] == 3:
-        squared = residual[:, 2] ** 2 / model.depth_noise**2
-        weight[:, 2] = DEPTH_TRUST * trust * (TAILS + 1) / (TAILS + squared) / model.depth_noise**2
+        squared = residual[:, 2] ** 2 / model.depth_noise_std**2
+        weight[:, 2] = DEPTH_WEIGHT * confidence * (DOF + 1) / (DOF + squared) / model.depth_noise_std**2
     return weight

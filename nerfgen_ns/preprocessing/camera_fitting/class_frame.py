@@ -2,77 +2,77 @@
 
 One frame for all: x is the normal of the plane of symmetry, y is up as the cameras see it on average, z
 points to them; mean and radius are the scheme's. And one for each mode of the basis: a shape that changes
-while it turns looks like one that changes while its camera turns back. Modes are therefore freed of turns,
-shifts and scale, and then given what turn and shift go with their coefficients in the collection: how a thing
-is made and how it is photographed are independent of each other.
+while it rotates looks like one whose camera rotates back. Rotation, translation and scale are
+therefore removed from the modes. Then each mode gets the rotation and translation that correlate with its
+coefficient in the collection: shapes and camera poses are independent of each other.
 """
 
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
 
-from nerfgen_ns.cameras.projection import rotation_matrices, rotation_vectors
 from nerfgen_ns.preprocessing.camera_fitting.canonical_model import (
     CanonicalModel,
     PosePrior,
     Posterior,
     mirrored,
 )
-from nerfgen_ns.preprocessing.camera_fitting.e_step import pivot_motion
+from nerfgen_ns.preprocessing.camera_fitting.e_step import pivot_jacobian
 from nerfgen_ns.preprocessing.landmarks.models import LandmarkScheme
 
-TURN_OF_MODE = 0.5
+ROTATION_OF_MODE = 0.5
 """A mode's turn is expected to be this part of its own size, seen as an angle from the landmarks' mean."""
-SHIFT_OF_MODE = 0.1
-LEAST_TURN, LEAST_SHIFT = 0.02, 0.02
+TRANSLATION_OF_MODE = 0.1
+MIN_ROTATION_STD, MIN_TRANSLATION_STD = 0.02, 0.02
 """Collections are not believed to be spread less than this: radians, and parts of the landmarks' radius."""
 
 
 def into_class_frame(
-    model: CanonicalModel, posterior: Posterior, group: Int[np.ndarray, "n"], scheme: LandmarkScheme
+    model: CanonicalModel, posterior: Posterior, identity: Int[np.ndarray, "n"], scheme: LandmarkScheme
 ) -> tuple[CanonicalModel, Posterior]:
     """The same model and cameras in the class frame, the prior of the poses estimated there.
 
     The landmarks stay where they were seen, to first order in the coefficients: the next steps make it exact.
     """
-    model, posterior = _whitened(model, posterior, group, scheme)
-    model, posterior = _placed(model, posterior, scheme)
+    model, posterior = _whiten(model, posterior, identity, scheme)
+    model, posterior = _apply_conventions(model, posterior, scheme)
     if len(model.basis):
-        model, posterior = _without_motion(model, posterior, group, scheme)
+        model, posterior = _remove_rigid_motion(model, posterior, identity, scheme)
         model.prior = estimate_prior(posterior, model.prior, scheme)
-        model, posterior = _with_their_motion(model, posterior, group, scheme)
+        model, posterior = _add_correlated_motion(model, posterior, identity, scheme)
     model.prior = estimate_prior(posterior, model.prior, scheme)
     return model, posterior
 
 
-def _whitened(
-    model: CanonicalModel, posterior: Posterior, group: Int[np.ndarray, "n"], scheme: LandmarkScheme
+def _whiten(
+    model: CanonicalModel, posterior: Posterior, identity: Int[np.ndarray, "n"], scheme: LandmarkScheme
 ) -> tuple[CanonicalModel, Posterior]:
     """The basis in which coefficients have zero mean and unit covariance, largest modes first."""
-    modes = len(model.basis)
-    if not modes:
+    num_modes = len(model.basis)
+    if not num_modes:
         return model, posterior
     coefficients = posterior.coefficients
     assert posterior.covariance is not None
-    first = np.unique(group, return_index=True)[1]
+    first = np.unique(identity, return_index=True)[1]
     second = coefficients.T @ coefficients / len(coefficients)
-    second += posterior.covariance[first, -modes:, -modes:].mean(axis=0)
+    second += posterior.covariance[first, -num_modes:, -num_modes:].mean(axis=0)
     basis, sizes, parities = [], [], []
-    turned = []
+    rotated = []
     for parity in np.unique(model.parity):
         which = np.flatnonzero(model.parity == parity)
         spread = np.linalg.cholesky(second[np.ix_(which, which)] + 1e-9 * np.eye(len(which)))
         own = np.tensordot(spread.T, model.basis[which], axes=1)
         size, axes = np.linalg.eigh(np.einsum("kmd,lmd->kl", own, own))
         basis.append(np.tensordot(axes.T, own, axes=1))
-        turned.append(coefficients[:, which] @ np.linalg.solve(spread.T, axes))
+        rotated.append(coefficients[:, which] @ np.linalg.solve(spread.T, axes))
         sizes.append(size)
         parities.append(np.full(len(which), parity))
     order = np.argsort(-np.concatenate(sizes))
     basis_array = np.concatenate(basis)[order]
     parity_array = np.concatenate(parities)[order]
-    coefficients = np.concatenate(turned, axis=1)[:, order]
+    coefficients = np.concatenate(rotated, axis=1)[:, order]
     mean = coefficients.mean(axis=0)
     if scheme.mirror_partners is not None:
         mean = np.where(parity_array > 0, mean, 0.0)
@@ -83,7 +83,7 @@ def _whitened(
     )
 
 
-def _placed(
+def _apply_conventions(
     model: CanonicalModel, posterior: Posterior, scheme: LandmarkScheme
 ) -> tuple[CanonicalModel, Posterior]:
     points, rotation = model.canonical, posterior.rotation
@@ -106,44 +106,46 @@ def _placed(
     if partners is not None:
         placed = (placed + mirrored(placed, partners)) / 2
         basis = (basis + model.parity[:, None, None] * mirrored(basis, partners)) / 2
-    turned = rotation @ axes.T
+    rotated = rotation @ axes.T
     # R p + t = R A' (p' − center)/s + R mean + t, and cameras scale with the class.
-    translation = scale * (rotation @ mean + posterior.translation) - turned @ scheme.center
+    translation = scale * (rotation @ mean + posterior.translation) - rotated @ scheme.center
     return (
         replace(
             model,
             canonical=placed + scheme.center,
             basis=basis,
-            noise=model.noise * scale,
-            depth_noise=model.depth_noise * scale,
+            noise_std=model.noise_std * scale,
+            depth_noise_std=model.depth_noise_std * scale,
         ),
-        replace(posterior, rotation=turned, translation=translation),
+        replace(posterior, rotation=rotated, translation=translation),
     )
 
 
-def _without_motion(
-    model: CanonicalModel, posterior: Posterior, group: Int[np.ndarray, "n"], scheme: LandmarkScheme
+def _remove_rigid_motion(
+    model: CanonicalModel, posterior: Posterior, identity: Int[np.ndarray, "n"], scheme: LandmarkScheme
 ) -> tuple[CanonicalModel, Posterior]:
     """The basis without turns, shifts and scale, which go over to the cameras; steady landmarks decide."""
-    modes, count = model.basis.shape[:2]
+    num_modes, num_landmarks = model.basis.shape[:2]
     points = model.canonical - scheme.center
-    motions = np.stack(
+    num_pose = np.stack(
         [np.cross(axis, points).ravel() for axis in np.eye(3)]
-        + [np.tile(axis, (count, 1)).ravel() for axis in np.eye(3)]
+        + [np.tile(axis, (num_landmarks, 1)).ravel() for axis in np.eye(3)]
         + [points.ravel()]
     )
-    weight = np.repeat((model.noise**2 + (model.basis**2).sum(axis=(0, 2)) / 3) ** -2.0, 3)
+    weight = np.repeat((model.noise_std**2 + (model.basis**2).sum(axis=(0, 2)) / 3) ** -2.0, 3)
     weight /= weight.max()
-    weighted = motions * weight
+    weighted = num_pose * weight
     # Landmarks in one plane leave a motion open: the least one is taken.
-    held = np.linalg.lstsq(weighted @ motions.T, weighted @ model.basis.reshape(modes, -1).T, rcond=1e-9)[0]
-    basis = (model.basis.reshape(modes, -1) - held.T @ motions).reshape(model.basis.shape)
-    moved = posterior.coefficients[group] @ held.T
-    return replace(model, basis=basis), _compensated(posterior, moved[:, :3], moved[:, 3:6], scheme.center)
+    components = np.linalg.lstsq(
+        weighted @ num_pose.T, weighted @ model.basis.reshape(num_modes, -1).T, rcond=1e-9
+    )[0]
+    basis = (model.basis.reshape(num_modes, -1) - components.T @ num_pose).reshape(model.basis.shape)
+    moved = posterior.coefficients[identity] @ components.T
+    return replace(model, basis=basis), _compensate(posterior, moved[:, :3], moved[:, 3:6], scheme.center)
 
 
-def _with_their_motion(
-    model: CanonicalModel, posterior: Posterior, group: Int[np.ndarray, "n"], scheme: LandmarkScheme
+def _add_correlated_motion(
+    model: CanonicalModel, posterior: Posterior, identity: Int[np.ndarray, "n"], scheme: LandmarkScheme
 ) -> tuple[CanonicalModel, Posterior]:
     """The basis with the turns and shifts that coefficients and poses have in common in the collection.
 
@@ -152,97 +154,108 @@ def _with_their_motion(
     """
     prior = model.prior
     assert prior is not None
-    modes = len(model.basis)
-    coefficients = posterior.coefficients[group]
-    arm = prior.pivot - scheme.center
-    lever = np.array([[0, arm[2], -arm[1]], [-arm[2], 0, arm[0]], [arm[1], -arm[0], 0]])
+    num_modes = len(model.basis)
+    coefficients = posterior.coefficients[identity]
+    offset = prior.pivot - scheme.center
+    cross_offset = np.array(
+        [
+            [0, offset[2], -offset[1]],
+            [-offset[2], 0, offset[0]],
+            [offset[1], -offset[0], 0],
+        ]
+    )
     rotation = posterior.rotation
-    turn = np.concatenate([rotation, np.zeros_like(rotation)], axis=2)
-    shift = np.concatenate([rotation @ lever, rotation], axis=2)
-    normal, gradient = np.zeros((6 * modes, 6 * modes)), np.zeros(6 * modes)
+    rotation_effect = np.concatenate([rotation, np.zeros_like(rotation)], axis=2)
+    translation_effect = np.concatenate([rotation @ cross_offset, rotation], axis=2)
+    normal, gradient = np.zeros((6 * num_modes, 6 * num_modes)), np.zeros(6 * num_modes)
     for effect, precision, seen in (
-        (turn, prior.turn_precision, prior.turns(rotation)),
-        (shift, prior.place_precision, prior.displacements(rotation, posterior.translation)),
+        (rotation_effect, prior.rotation_precision, prior.rotvecs(rotation)),
+        (translation_effect, prior.pivot_precision, prior.pivot_offsets(rotation, posterior.translation)),
     ):
         design = (coefficients[:, None, :, None] * effect[:, :, None]).reshape(len(rotation), 3, -1)
-        weighted = (precision @ design).reshape(-1, 6 * modes)
-        normal += weighted.T @ design.reshape(-1, 6 * modes)
+        weighted = (precision @ design).reshape(-1, 6 * num_modes)
+        normal += weighted.T @ design.reshape(-1, 6 * num_modes)
         gradient += weighted.T @ seen.ravel()
     size = np.sqrt((model.basis**2).sum(axis=2).mean(axis=1)) + 1e-9
-    expected = np.repeat(size[:, None], 6, axis=1) * SHIFT_OF_MODE
-    expected[:, :3] = size[:, None] * TURN_OF_MODE / scheme.radius
-    normal[np.diag_indices(6 * modes)] += expected.ravel() ** -2
-    free = np.ones((modes, 6), bool)
+    expected = np.repeat(size[:, None], 6, axis=1) * TRANSLATION_OF_MODE
+    expected[:, :3] = size[:, None] * ROTATION_OF_MODE / scheme.radius
+    normal[np.diag_indices(6 * num_modes)] += expected.ravel() ** -2
+    free = np.ones((num_modes, 6), bool)
     if scheme.mirror_partners is not None:
         # Modes that equal their mirror image nod, and move up and down and to and fro; the others turn aside.
         free = (model.parity[:, None] > 0) == np.array([1, 0, 0, 0, 1, 1], bool)
-    places = np.flatnonzero(free)
-    motion = np.zeros(6 * modes)
-    motion[places] = np.linalg.solve(normal[np.ix_(places, places)], gradient[places])
-    turns, shifts = motion.reshape(modes, 6)[:, :3], motion.reshape(modes, 6)[:, 3:]
-    basis = model.basis + np.cross(turns[:, None], (model.canonical - scheme.center)[None]) + shifts[:, None]
+    index = np.flatnonzero(free)
+    motion = np.zeros(6 * num_modes)
+    motion[index] = np.linalg.solve(normal[np.ix_(index, index)], gradient[index])
+    rotvecs, translations = motion.reshape(num_modes, 6)[:, :3], motion.reshape(num_modes, 6)[:, 3:]
+    basis = (
+        model.basis
+        + np.cross(rotvecs[:, None], (model.canonical - scheme.center)[None])
+        + translations[:, None]
+    )
     return (
         replace(model, basis=basis),
-        _compensated(posterior, -coefficients @ turns, -coefficients @ shifts, scheme.center),
+        _compensate(posterior, -coefficients @ rotvecs, -coefficients @ translations, scheme.center),
     )
 
 
-def _compensated(
+def _compensate(
     posterior: Posterior,
-    turns: Float[np.ndarray, "n 3"],
-    shifts: Float[np.ndarray, "n 3"],
+    rotvecs: Float[np.ndarray, "n 3"],
+    translations: Float[np.ndarray, "n 3"],
     center: Float[np.ndarray, "3"],
 ) -> Posterior:
     """Cameras that see things turned about the center, and shifted, as they were seen before."""
-    rotation = posterior.rotation @ rotation_matrices(turns)
+    rotation = posterior.rotation @ Rotation.from_rotvec(rotvecs).as_matrix()
     translation = posterior.translation + (posterior.rotation - rotation) @ center
-    translation += (rotation @ shifts[..., None])[..., 0]
+    translation += (rotation @ translations[..., None])[..., 0]
     return replace(posterior, rotation=rotation, translation=translation)
 
 
 def estimate_prior(posterior: Posterior, before: PosePrior | None, scheme: LandmarkScheme) -> PosePrior:
     """Mean and spread of the poses, those of the mirror images included where there are any."""
     mirror = scheme.mirror_partners is not None
-    left, _, right = np.linalg.svd(posterior.rotation.mean(axis=0))
-    mean = left @ np.diag([1, 1, np.linalg.det(left @ right)]) @ right
+    mean_rotation = Rotation.from_matrix(posterior.rotation).mean()
     if mirror:
-        mean = rotation_matrices(rotation_vectors(mean[None]) * [1.0, 0.0, 0.0])[0]
+        mean_rotation = Rotation.from_rotvec(mean_rotation.as_rotvec() * [1.0, 0.0, 0.0])
+    mean = mean_rotation.as_matrix()
     rotation, translation = posterior.rotation, posterior.translation
     n = len(rotation)
-    turns = rotation_vectors(rotation @ mean.T)
-    places = [1, 2] if mirror else [0, 1, 2]
-    precision = np.eye(3) if before is None or not before.place_precision.any() else before.place_precision
-    pivot, place = np.zeros(3), np.zeros(3)
-    # Translation + rotation · pivot − place is to vanish: linear in both.
+    rotvecs = Rotation.from_matrix(rotation @ mean.T).as_rotvec()
+    axes = [1, 2] if mirror else [0, 1, 2]
+    precision = np.eye(3) if before is None or not before.pivot_precision.any() else before.pivot_precision
+    pivot, pivot_position = np.zeros(3), np.zeros(3)
+    # Translation + rotation · pivot − pivot position is to vanish: linear in both.
     for _ in range(3):
         design = np.concatenate(
-            [rotation[:, :, places], -np.tile(np.eye(3)[:, places], (n, 1, 1))], axis=2
-        ).reshape(-1, 2 * len(places))
+            [rotation[:, :, axes], -np.tile(np.eye(3)[:, axes], (n, 1, 1))], axis=2
+        ).reshape(-1, 2 * len(axes))
         weighted = (precision @ design.reshape(n, 3, -1)).reshape(design.shape)
         # Cameras that hardly turn leave the pivot open: it is then the landmarks' center.
-        ridge = np.repeat([1e-5, 1e-9], len(places)) * np.trace(weighted.T @ design)
-        target = np.zeros(2 * len(places))
-        target[: len(places)] = scheme.center[places]
+        ridge = np.repeat([1e-5, 1e-9], len(axes)) * np.trace(weighted.T @ design)
+        target = np.zeros(2 * len(axes))
+        target[: len(axes)] = scheme.center[axes]
         normal, gradient = weighted.T @ design, -weighted.T @ translation.ravel()
         if posterior.covariance is not None:
-            uncertain, pull = _uncertain_lever(rotation, posterior.covariance[:, :6, :6], precision)
-            normal[: len(places), : len(places)] += uncertain[np.ix_(places, places)]
-            gradient[: len(places)] -= pull[places]
+            uncertain, pull = _pivot_uncertainty(rotation, posterior.covariance[:, :6, :6], precision)
+            normal[: len(axes), : len(axes)] += uncertain[np.ix_(axes, axes)]
+            gradient[: len(axes)] -= pull[axes]
         answer = np.linalg.solve(normal + np.diag(ridge), gradient + ridge * target)
-        pivot[places], place[places] = answer[: len(places)], answer[len(places) :]
+        pivot[axes], pivot_position[axes] = answer[: len(axes)], answer[len(axes) :]
         spread = np.zeros((3, 3))
         if posterior.covariance is not None:
-            moves = pivot_motion(rotation, pivot)
+            moves = pivot_jacobian(rotation, pivot)
             spread = (moves @ posterior.covariance[:, :6, :6] @ moves.transpose(0, 2, 1)).mean(axis=0)
-        displacements = translation + rotation @ pivot - place
-        precision = _precision(displacements, spread, mirror, LEAST_SHIFT * scheme.radius)
+        pivot_offsets = translation + rotation @ pivot - pivot_position
+        precision = _precision(pivot_offsets, spread, mirror, MIN_TRANSLATION_STD * scheme.radius)
     spread = (
         np.zeros((3, 3)) if posterior.covariance is None else posterior.covariance[:, :3, :3].mean(axis=0)
     )
-    return PosePrior(mean, _precision(turns, spread, mirror, LEAST_TURN), pivot, place, precision)
+    rotation_precision = _precision(rotvecs, spread, mirror, MIN_ROTATION_STD)
+    return PosePrior(mean, rotation_precision, pivot, pivot_position, precision)
 
 
-def _uncertain_lever(
+def _pivot_uncertainty(
     rotation: Float[np.ndarray, "n 3 3"],
     covariance: Float[np.ndarray, "n 6 6"],
     precision: Float[np.ndarray, "3 3"],
@@ -252,11 +265,11 @@ def _uncertain_lever(
     Poses err about the landmarks' middle, which would otherwise be taken for the pivot.
     """
     cross = np.array([np.cross(axis, np.eye(3)).T for axis in np.eye(3)])  # cross[k] @ v = e_k × v
-    turned = np.einsum("kia,nab->nkib", cross, rotation)
+    rotated = np.einsum("kia,nab->nkib", cross, rotation)
     quadratic = np.einsum(
-        "nkib,ij,nljc,nkl->bc", turned, precision, turned, covariance[:, :3, :3], optimize=True
+        "nkib,ij,nljc,nkl->bc", rotated, precision, rotated, covariance[:, :3, :3], optimize=True
     )
-    linear = np.einsum("nkib,ij,nkj->b", turned, precision, covariance[:, :3, 3:], optimize=True)
+    linear = np.einsum("nkib,ij,nkj->b", rotated, precision, covariance[:, :3, 3:], optimize=True)
     return quadratic, linear
 
 

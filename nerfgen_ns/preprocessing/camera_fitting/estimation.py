@@ -18,35 +18,34 @@ from nerfgen_ns.preprocessing.camera_fitting.canonical_model import (
     linearize,
 )
 from nerfgen_ns.preprocessing.camera_fitting.class_frame import estimate_prior, into_class_frame
-from nerfgen_ns.preprocessing.camera_fitting.initialization import factorize, mirrored_in_depth
+from nerfgen_ns.preprocessing.camera_fitting.e_step import e_step, independence
+from nerfgen_ns.preprocessing.camera_fitting.initialization import factorize, reverse_depth
 from nerfgen_ns.preprocessing.camera_fitting.m_step import (
-    completed,
-    estimate,
-    expect,
-    grown,
-    independence,
-    unexplained,
+    add_modes,
+    extend_to_all_landmarks,
+    held_out_error,
+    run_em,
 )
 from nerfgen_ns.preprocessing.landmarks.models import LandmarkScheme
 
 FocalMode = Literal["fixed", "shared", "per-image"]
-MOST_LANDMARKS = 128
+MAX_LANDMARKS = 128
 """More landmarks than this do not make the cameras better: a selection estimates them."""
-HELD_OUT = 0.1
+HELD_OUT_SHARE = 0.1
 """Part of the landmarks that the basis is not fitted to while its size is chosen."""
-GROWTH, MOST_MODES = 2, 24
-WORTH = 0.99
+MODES_PER_ROUND, MAX_MODES = 2, 24
+MAX_ERROR_RATIO = 0.99
 """Modes are kept if they bring the error of held-out landmarks below this part of what it was."""
-LEAST_SPREAD = 0.9
+MIN_SPREAD_RATIO = 0.9
 """Modes are not kept if the cameras' turns are spread by less than this part of what they were."""
 RIGID_ROUNDS, FOCAL_ROUNDS, GROWTH_ROUNDS, SPREAD_ROUNDS, LAST_ROUNDS, CALIBRATION_ROUNDS = 10, 6, 5, 4, 12, 3
-UNDECIDED = 0.02
+AMBIGUOUS_LOG_NOISE = 0.02
 """Rigid shapes mirrored in depth whose log noise differs by less are not told apart by it."""
 FOCAL_BOUNDS = (-0.7, 0.7)
 """Logarithms of the factors between which a shared focal length is looked for."""
-STRETCH = 0.1
+LOG_FOCAL_STD = 0.1
 """Standard deviation of a collection's log focal lengths before anything is known of it."""
-LEAST_STRETCH = 0.02
+MIN_LOG_FOCAL_STD = 0.02
 
 
 def estimate_model(
@@ -56,30 +55,32 @@ def estimate_model(
 
     Of many landmarks a selection is enough to find cameras and basis; the others follow from these.
     """
-    which = scheme.selection(MOST_LANDMARKS)
-    selected, part = observations.of_landmarks(which), scheme.part(which)
-    factor, spread, precision = 1.0, STRETCH, None
-    model, posterior = _rigid(selected, part)
+    index = scheme.selection(MAX_LANDMARKS)
+    selected, part = observations.select_landmarks(index), scheme.part(index)
+    factor, spread, precision = 1.0, LOG_FOCAL_STD, None
+    model, posterior = _fit_rigid(selected, part)
     if focal_mode != "fixed":
-        selected, model, posterior, factor = _focused(selected, model, posterior, part)
-    model, posterior = _with_basis(selected, model, posterior, part)
+        selected, model, posterior, factor = _fit_focal_scale(selected, model, posterior, part)
+    model, posterior = _fit_basis(selected, model, posterior, part)
     if focal_mode != "fixed" and len(model.basis):
         # One shape for all is too little to tell perspective from the shapes' variety.
-        selected, model, posterior, change = _focused(selected, model, posterior, part)
+        selected, model, posterior, change = _fit_focal_scale(selected, model, posterior, part)
         factor *= change
     if focal_mode == "per-image":
         for _ in range(SPREAD_ROUNDS):
-            model, posterior = estimate(selected, model, posterior, part, 1, spread**-2)
-            spread = _stretch_spread(posterior)
+            model, posterior = run_em(selected, model, posterior, part, 1, spread**-2)
+            spread = _log_focal_std(posterior)
         precision = spread**-2
-    model, posterior = estimate(selected, model, posterior, part, LAST_ROUNDS, precision)
-    model, posterior = _calibrated(selected, model, posterior, part, precision)
-    if len(which) < scheme.count:
-        model = completed(observations.refocused(factor), model, posterior, which, scheme)
+    model, posterior = run_em(selected, model, posterior, part, LAST_ROUNDS, precision)
+    model, posterior = _calibrate(selected, model, posterior, part, precision)
+    if len(index) < scheme.count:
+        model = extend_to_all_landmarks(
+            observations.with_focal_scale(factor), model, posterior, index, scheme
+        )
     return model, factor, spread
 
 
-def _with_basis(
+def _fit_basis(
     observations: Observations, model: CanonicalModel, posterior: Posterior, scheme: LandmarkScheme
 ) -> tuple[CanonicalModel, Posterior]:
     """The model with as many modes as foretell the landmarks that they were not fitted to.
@@ -88,62 +89,65 @@ def _with_basis(
     of the shapes: what the spread of the poses loses to them tells it.
     """
     generator = np.random.default_rng(0)
-    held_out = generator.random(observations.confidence.shape) < HELD_OUT
+    held_out = generator.random(observations.confidence.shape) < HELD_OUT_SHARE
     fitted = replace(observations, confidence=np.where(held_out, 0.0, observations.confidence))
-    trial, trial_posterior = estimate(fitted, model, posterior, scheme, GROWTH_ROUNDS)
-    error, spread = unexplained(observations, held_out, trial, trial_posterior), _turn_spread(trial)
-    most = _most_modes(observations)
-    while len(trial.basis) < most:
-        count = min(GROWTH, most - len(trial.basis))
-        trial, trial_posterior = grown(trial, fitted, trial_posterior, scheme.mirror_partners, count)
-        trial, trial_posterior = estimate(fitted, trial, trial_posterior, scheme, GROWTH_ROUNDS)
-        trial_error = unexplained(observations, held_out, trial, trial_posterior)
-        if not trial_error < WORTH * error or (_turn_spread(trial) < LEAST_SPREAD * spread).any():
+    trial, trial_posterior = run_em(fitted, model, posterior, scheme, GROWTH_ROUNDS)
+    error, spread = held_out_error(observations, held_out, trial, trial_posterior), _rotation_std(trial)
+    max_modes = _max_modes(observations)
+    while len(trial.basis) < max_modes:
+        count = min(MODES_PER_ROUND, max_modes - len(trial.basis))
+        trial, trial_posterior = add_modes(trial, fitted, trial_posterior, scheme.mirror_partners, count)
+        trial, trial_posterior = run_em(fitted, trial, trial_posterior, scheme, GROWTH_ROUNDS)
+        trial_error = held_out_error(observations, held_out, trial, trial_posterior)
+        if (
+            not trial_error < MAX_ERROR_RATIO * error
+            or (_rotation_std(trial) < MIN_SPREAD_RATIO * spread).any()
+        ):
             break
         error, model, posterior = trial_error, trial, trial_posterior
     return model, posterior
 
 
-def _turn_spread(model: CanonicalModel) -> Float[np.ndarray, "3"]:
+def _rotation_std(model: CanonicalModel) -> Float[np.ndarray, "3"]:
     assert model.prior is not None
-    return np.sqrt(np.diagonal(np.linalg.inv(model.prior.turn_precision)))
+    return np.sqrt(np.diagonal(np.linalg.inv(model.prior.rotation_precision)))
 
 
-def _calibrated(
+def _calibrate(
     observations: Observations,
     model: CanonicalModel,
     posterior: Posterior,
     scheme: LandmarkScheme,
-    stretch_precision: float | None,
+    focal_precision: float | None,
 ) -> tuple[CanonicalModel, Posterior]:
     """The model no surer of itself than its residuals, which err alike, allow, and the prior under it."""
-    _, statistics = expect(observations, model, posterior, stretch_precision)
+    _, statistics = e_step(observations, model, posterior, focal_precision)
     model = replace(model, independence=independence(statistics))
     for _ in range(CALIBRATION_ROUNDS):
-        posterior, _ = expect(observations, model, posterior, stretch_precision, steps=3)
+        posterior, _ = e_step(observations, model, posterior, focal_precision, steps=3)
         model = replace(model, prior=estimate_prior(posterior, model.prior, scheme))
     return model, posterior
 
 
-def _rigid(observations: Observations, scheme: LandmarkScheme) -> tuple[CanonicalModel, Posterior]:
+def _fit_rigid(observations: Observations, scheme: LandmarkScheme) -> tuple[CanonicalModel, Posterior]:
     """One shape for all photographs, and their cameras."""
     points, rotation, translation = factorize(observations, scheme.radius)
     starts = [(points, rotation, translation)]
     if observations.depth is None:
-        other, turned = mirrored_in_depth(points, rotation)
-        starts.append((other, turned, translation))
+        other, rotated = reverse_depth(points, rotation)
+        starts.append((other, rotated, translation))
     answers = []
-    identities = int(observations.group.max()) + 1
+    identities = int(observations.identity.max()) + 1
     for points, rotation, translation in starts:
         model = CanonicalModel.rigid(points)
         posterior = Posterior(rotation, translation, np.zeros(len(rotation)), np.zeros((identities, 0)), None)
-        model, posterior = into_class_frame(model, posterior, observations.group, scheme)
-        model = replace(_as_noisy_as_seen(observations, model, posterior), prior=None)
-        posterior, _ = expect(observations, model, posterior, None, steps=5)
-        answers.append(estimate(observations, model, posterior, scheme, RIGID_ROUNDS))
+        model, posterior = into_class_frame(model, posterior, observations.identity, scheme)
+        model = replace(_with_residual_noise(observations, model, posterior), prior=None)
+        posterior, _ = e_step(observations, model, posterior, None, steps=5)
+        answers.append(run_em(observations, model, posterior, scheme, RIGID_ROUNDS))
     # Near things look larger: of the two mirrored in depth, the right one explains that.
-    noise = [np.log(model.noise).mean() for model, _ in answers]
-    if np.ptp(noise) < UNDECIDED:
+    noise = [np.log(model.noise_std).mean() for model, _ in answers]
+    if np.ptp(noise) < AMBIGUOUS_LOG_NOISE:
         # What is seen of a thing is its outside, which bulges toward the cameras.
         return max(answers, key=lambda answer: _bulge(answer[0]))
     return answers[int(np.argmin(noise))]
@@ -156,36 +160,40 @@ def _bulge(model: CanonicalModel) -> float:
     return -float((points[:, 2] * (aside - aside.mean())).mean() / (aside.std() + 1e-12))
 
 
-def _as_noisy_as_seen(
+def _with_residual_noise(
     observations: Observations, model: CanonicalModel, posterior: Posterior
 ) -> CanonicalModel:
     """The model with noise that makes nothing an outlier yet: a rough start tells too little of them."""
-    residual = linearize(observations, model, posterior, stretch_free=False).residual
+    residual = linearize(observations, model, posterior, free_focal=False).residual
     squared = (residual**2 * observations.confidence[:, None]).sum(axis=0)
     seen = np.maximum(observations.confidence.sum(axis=0), 1e-9)
-    noise = np.sqrt(squared[:2].mean(axis=0) / seen)
-    depth_noise = np.sqrt(squared[2] / seen) if len(squared) == 3 else model.depth_noise
-    return replace(model, noise=noise, depth_noise=depth_noise)
+    noise_std = np.sqrt(squared[:2].mean(axis=0) / seen)
+    depth_noise_std = np.sqrt(squared[2] / seen) if len(squared) == 3 else model.depth_noise_std
+    return replace(model, noise_std=noise_std, depth_noise_std=depth_noise_std)
 
 
-def _focused(
+def _fit_focal_scale(
     observations: Observations, model: CanonicalModel, posterior: Posterior, scheme: LandmarkScheme
 ) -> tuple[Observations, CanonicalModel, Posterior, float]:
     """All under the focal lengths that explain the landmarks best, and by what factor these are longer."""
 
-    def unexplained(stretch: float) -> float:
-        factor = float(np.exp(stretch))
-        changed, there = _refocused(observations.refocused(factor), model, posterior, scheme, factor)
+    def log_noise(log_focal_scale: float) -> float:
+        factor = float(np.exp(log_focal_scale))
+        changed, there = _refit_with_focal_scale(
+            observations.with_focal_scale(factor), model, posterior, scheme, factor
+        )
         # Noise is in class units: times the focal length over the distance it is what photographs show of it.
-        return float(np.log(changed.noise).mean() - np.log(-there.translation[:, 2]).mean() + stretch)
+        return float(
+            np.log(changed.noise_std).mean() - np.log(-there.translation[:, 2]).mean() + log_focal_scale
+        )
 
-    found = minimize_scalar(unexplained, bounds=FOCAL_BOUNDS, method="bounded", options={"xatol": 0.005})
+    found = minimize_scalar(log_noise, bounds=FOCAL_BOUNDS, method="bounded", options={"xatol": 0.005})
     factor = float(np.exp(found.x))
-    focused = observations.refocused(factor)
-    return focused, *_refocused(focused, model, posterior, scheme, factor), factor
+    focused = observations.with_focal_scale(factor)
+    return focused, *_refit_with_focal_scale(focused, model, posterior, scheme, factor), factor
 
 
-def _refocused(
+def _refit_with_focal_scale(
     observations: Observations,
     model: CanonicalModel,
     posterior: Posterior,
@@ -195,18 +203,18 @@ def _refocused(
     """The model under focal lengths `factor` times as long: things are as many times further away."""
     translation = posterior.translation * [1.0, 1.0, factor]
     start = replace(posterior, translation=translation)
-    return estimate(observations, replace(model, prior=None), start, scheme, FOCAL_ROUNDS)
+    return run_em(observations, replace(model, prior=None), start, scheme, FOCAL_ROUNDS)
 
 
-def _stretch_spread(posterior: Posterior) -> float:
+def _log_focal_std(posterior: Posterior) -> float:
     """How far the focal lengths of single photographs are from their common one (log)."""
     assert posterior.covariance is not None
-    squared = (posterior.stretch**2 + posterior.covariance[:, 6, 6]).mean()
-    return float(np.clip(np.sqrt(squared), LEAST_STRETCH, STRETCH))
+    squared = (posterior.log_focal_scale**2 + posterior.covariance[:, 6, 6]).mean()
+    return float(np.clip(np.sqrt(squared), MIN_LOG_FOCAL_STD, LOG_FOCAL_STD))
 
 
-def _most_modes(observations: Observations) -> int:
+def _max_modes(observations: Observations) -> int:
     """No more modes than there are coordinates in a photograph, or photographs, to tell them from poses."""
     landmarks = int(np.median((observations.confidence > 0).sum(axis=1)))
-    identities = int(observations.group.max()) + 1
-    return int(np.clip(min((2 * landmarks - 6) // 6, identities // 8), 0, MOST_MODES))
+    identities = int(observations.identity.max()) + 1
+    return int(np.clip(min((2 * landmarks - 6) // 6, identities // 8), 0, MAX_MODES))

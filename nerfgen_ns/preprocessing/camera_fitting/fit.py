@@ -7,20 +7,20 @@ from jaxtyping import Bool, Float, Int
 
 from nerfgen_ns.cameras.projection import Cameras, project
 from nerfgen_ns.preprocessing.camera_fitting.canonical_model import CanonicalModel, Observations, Posterior
-from nerfgen_ns.preprocessing.camera_fitting.e_step import find_posterior, improbability
+from nerfgen_ns.preprocessing.camera_fitting.e_step import chunks, find_posterior, posterior_cost
 from nerfgen_ns.preprocessing.camera_fitting.estimation import (
-    MOST_LANDMARKS,
-    STRETCH,
+    LOG_FOCAL_STD,
+    MAX_LANDMARKS,
     FocalMode,
     estimate_model,
 )
-from nerfgen_ns.preprocessing.camera_fitting.initialization import placed_by, pose
-from nerfgen_ns.preprocessing.camera_fitting.m_step import chunks
+from nerfgen_ns.preprocessing.camera_fitting.initialization import affine_poses, poses_of_rotation
 from nerfgen_ns.preprocessing.crops import Crop, crop_of_landmarks, crops_from_cameras, principal_point
 from nerfgen_ns.preprocessing.landmarks.files import FileLandmarks
 from nerfgen_ns.preprocessing.landmarks.models import LandmarkScheme
+from nerfgen_ns.utils.spacing import evenly_spaced
 
-MOST_PHOTOGRAPHS = 384
+MAX_PHOTOGRAPHS = 384
 """More photographs than this do not make the model better by much: an even selection estimates it."""
 FIRST_STEPS, STEPS = 4, 20
 
@@ -64,9 +64,9 @@ class CollectionFit:
         """The modes of the shape basis."""
         return self.model.basis
 
-    def shapes(self, which: slice) -> Float[np.ndarray, "p m 3"]:
+    def shapes(self, index: slice) -> Float[np.ndarray, "p m 3"]:
         """Canonical landmarks of some photographs' identities."""
-        return self.model.shapes(self.coefficients[which])
+        return self.model.shapes(self.coefficients[index])
 
 
 def fit_collection(
@@ -85,128 +85,128 @@ def fit_collection(
     Raises:
         ValueError: the arrays contradict each other, or no photograph shows four landmarks.
     """
-    group = _check(collection, scheme)
-    stretch_precision = None
+    identity = _check(collection, scheme)
+    focal_precision = None
     focal = np.asarray(collection.focal, dtype=np.float64)
     if given is None:
-        selected = _selection(collection, group)
+        selected = _selection(collection, identity)
         model, factor, spread = estimate_model(
-            _observations(collection, focal, group, selected, scheme.has_depth), scheme, focal_mode
+            _observations(collection, focal, identity, selected, scheme.has_depth), scheme, focal_mode
         )
         focal = focal * factor
         if focal_mode == "per-image":
-            stretch_precision = spread**-2
+            focal_precision = spread**-2
     else:
         model = given
         if focal_mode == "per-image":
-            stretch_precision = STRETCH**-2
-    return _fit_all(collection, group, focal, model, scheme, stretch_precision)
+            focal_precision = LOG_FOCAL_STD**-2
+    return _fit_all(collection, identity, focal, model, scheme, focal_precision)
 
 
 def _fit_all(
     collection: Collection,
-    group: Int[np.ndarray, "n"],
+    identity: Int[np.ndarray, "n"],
     focal: Float[np.ndarray, "n"],
     model: CanonicalModel,
     scheme: LandmarkScheme,
-    stretch_precision: float | None,
+    focal_precision: float | None,
 ) -> CollectionFit:
-    n, modes = len(collection), len(model.basis)
+    n, num_modes = len(collection), len(model.basis)
     cameras = Cameras(
         np.empty((n, 3, 3)), np.empty((n, 3)), focal.copy(), np.asarray(collection.center, dtype=np.float64)
     )
-    coefficients, error = np.empty((n, modes)), np.empty(n)
-    which = scheme.selection(MOST_LANDMARKS)
-    selected = model.part(which)
-    for places in chunks(group):
-        part = _observations(collection, focal, group, places, scheme.has_depth)
+    coefficients, error = np.empty((n, num_modes)), np.empty(n)
+    index = scheme.selection(MAX_LANDMARKS)
+    selected = model.part(index)
+    for rows in chunks(identity):
+        part = _observations(collection, focal, identity, rows, scheme.has_depth)
         # Where some are missing, none of the others is spared.
-        whole = len(which) == scheme.count or not (part.confidence > 0).all()
+        whole = len(index) == scheme.count or not (part.confidence > 0).all()
         found = (
-            _fit_chunk(part, model, stretch_precision)
+            _fit_chunk(part, model, focal_precision)
             if whole
-            else _fit_chunk(part.of_landmarks(which), selected, stretch_precision)
+            else _fit_chunk(part.select_landmarks(index), selected, focal_precision)
         )
-        cameras.rotation[places], cameras.translation[places] = found.rotation, found.translation
-        cameras.focal[places] = focal[places] * np.exp(found.stretch)
-        coefficients[places] = found.coefficients[part.group]
-        here = Cameras(found.rotation, found.translation, cameras.focal[places], cameras.center[places])
+        cameras.rotation[rows], cameras.translation[rows] = found.rotation, found.translation
+        cameras.focal[rows] = focal[rows] * np.exp(found.log_focal_scale)
+        coefficients[rows] = found.coefficients[part.identity]
+        here = Cameras(found.rotation, found.translation, cameras.focal[rows], cameras.center[rows])
         known = part.confidence > 0
-        distance = project(here, model.shapes(coefficients[places])) - collection.landmarks[places, :, :2]
+        distance = project(here, model.shapes(coefficients[rows])) - collection.landmarks[rows, :, :2]
         squared = np.where(known, (distance**2).sum(axis=2), 0.0).sum(axis=1)
         count = known.sum(axis=1)
-        error[places] = np.sqrt(np.where(count > 0, squared / np.maximum(count, 1), np.nan))
+        error[rows] = np.sqrt(np.where(count > 0, squared / np.maximum(count, 1), np.nan))
     return CollectionFit(cameras, model, coefficients, error)
 
 
-def _fit_chunk(
-    observations: Observations, model: CanonicalModel, stretch_precision: float | None
-) -> Posterior:
+def _fit_chunk(observations: Observations, model: CanonicalModel, focal_precision: float | None) -> Posterior:
     """The better of two starts: the canonical landmarks' affine map, and the collection's mean rotation."""
-    identities = int(observations.group.max()) + 1
+    identities = int(observations.identity.max()) + 1
     usual = np.eye(3) if model.prior is None else model.prior.rotation
     answers, costs = [], []
     for rotation, translation in (
-        pose(observations, model.canonical),
-        placed_by(observations, model.canonical, usual),
+        affine_poses(observations, model.canonical),
+        poses_of_rotation(observations, model.canonical, usual),
     ):
         start = Posterior(
             rotation, translation, np.zeros(len(rotation)), np.zeros((identities, len(model.basis)))
         )
-        found, linearized = find_posterior(observations, model, start, FIRST_STEPS, stretch_precision)
+        found, linearized = find_posterior(observations, model, start, FIRST_STEPS, focal_precision)
         answers.append(found)
-        costs.append(improbability(observations, model, found, linearized, stretch_precision))
+        costs.append(posterior_cost(observations, model, found, linearized.residual, focal_precision))
     first, second = answers
     better = costs[1] < costs[0]
-    chosen = better[observations.group]
+    chosen = better[observations.identity]
     best = Posterior(
         np.where(chosen[:, None, None], second.rotation, first.rotation),
         np.where(chosen[:, None], second.translation, first.translation),
-        np.where(chosen, second.stretch, first.stretch),
+        np.where(chosen, second.log_focal_scale, first.log_focal_scale),
         np.where(better[:, None], second.coefficients, first.coefficients),
     )
-    return find_posterior(observations, model, best, STEPS, stretch_precision)[0]
+    return find_posterior(observations, model, best, STEPS, focal_precision)[0]
 
 
 def _observations(
     collection: Collection,
     focal: Float[np.ndarray, "n"],
-    group: Int[np.ndarray, "n"],
-    places: Int[np.ndarray, "p"],
+    identity: Int[np.ndarray, "n"],
+    rows: Int[np.ndarray, "p"],
     has_depth: bool,
 ) -> Observations:
-    landmarks = np.asarray(collection.landmarks[places], dtype=np.float64)
-    confidence = np.asarray(collection.confidence[places], dtype=np.float64)
+    landmarks = np.asarray(collection.landmarks[rows], dtype=np.float64)
+    confidence = np.asarray(collection.confidence[rows], dtype=np.float64)
     confidence = np.where(np.isfinite(landmarks[..., :2]).all(axis=2), confidence, 0.0)
     known = confidence > 0
-    slopes = (landmarks[..., :2] - collection.center[places, None]) * [1.0, -1.0] / focal[places, None, None]
-    slopes = np.where(known[..., None], slopes, 0.0)
+    image_points = (
+        (landmarks[..., :2] - collection.center[rows, None]) * [1.0, -1.0] / focal[rows, None, None]
+    )
+    image_points = np.where(known[..., None], image_points, 0.0)
     depth = None
     if has_depth:
         depth = np.where(known & np.isfinite(landmarks[..., 2]), landmarks[..., 2], 0.0)
-        depth = depth / focal[places, None]
+        depth = depth / focal[rows, None]
     return Observations(
-        np.ascontiguousarray(np.moveaxis(slopes, 2, 1)),
+        np.ascontiguousarray(np.moveaxis(image_points, 2, 1)),
         depth,
         confidence,
-        np.unique(group[places], return_inverse=True)[1],
+        np.unique(identity[rows], return_inverse=True)[1],
     )
 
 
-def _selection(collection: Collection, group: Int[np.ndarray, "n"]) -> Int[np.ndarray, "p"]:
+def _selection(collection: Collection, identity: Int[np.ndarray, "n"]) -> Int[np.ndarray, "p"]:
     """An even selection of photographs with four landmarks or more, those of one identity together."""
     usable: Bool[np.ndarray, "n"] = np.concatenate(
         [
             (collection.confidence[first : first + 4096] > 0).sum(axis=1) >= 4
-            for first in range(0, len(group), 4096)
+            for first in range(0, len(identity), 4096)
         ]
     )
     if not usable.any():
         raise ValueError("no photograph shows four landmarks or more")
-    identities = np.unique(group[usable])
-    wanted = max(1, int(len(identities) * min(1.0, MOST_PHOTOGRAPHS / usable.sum())))
-    chosen = identities[np.linspace(0, len(identities) - 1, wanted).round().astype(int)]
-    return np.flatnonzero(usable & np.isin(group, chosen))
+    identities = np.unique(identity[usable])
+    wanted = max(1, int(len(identities) * min(1.0, MAX_PHOTOGRAPHS / usable.sum())))
+    chosen = identities[evenly_spaced(len(identities), wanted)]
+    return np.flatnonzero(usable & np.isin(identity, chosen))
 
 
 def _check(collection: Collection, scheme: LandmarkScheme) -> Int[np.ndarray, "n"]:
@@ -231,7 +231,7 @@ def _check(collection: Collection, scheme: LandmarkScheme) -> Int[np.ndarray, "n
     return np.unique(collection.identity, return_inverse=True)[1]
 
 
-ROUNDS = 2
+CROP_ROUNDS = 2
 """Focal lengths go with the scale of the crops, which is rough at first: of few landmarks, the wrong ones can
 make a class that is inside out, whose size is right all the same."""
 
@@ -262,7 +262,7 @@ def crops_of_file_landmarks(
     if len(usable) == 0:
         return crops
     fitted = [crop_of_landmarks(found.landmarks[place], found.scheme, size) for place in usable]
-    for _ in range(ROUNDS):
+    for _ in range(CROP_ROUNDS):
         pixels = np.array(
             [crop.to_crop(found.landmarks[at]) for crop, at in zip(fitted, usable, strict=True)]
         )

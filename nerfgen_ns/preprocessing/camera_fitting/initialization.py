@@ -8,16 +8,17 @@ mirroring in depth.
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.spatial.transform import Rotation
 
 from nerfgen_ns.preprocessing.camera_fitting.canonical_model import Observations
 
-FEWEST_SHARE = 0.5
+MIN_KNOWN_SHARE = 0.5
 """Photographs that show fewer of the landmarks than this take no part, as long as enough others do."""
-ROUNDS_OF_FILLING = 60
-ROUNDS_OF_OUTLIERS = 4
-OUTLIER = 6.0
+FILLING_ROUNDS = 60
+OUTLIER_ROUNDS = 4
+OUTLIER_RATIO = 6.0
 """Coordinates further from the rank-three approximation than so many times their median are left out."""
-FLATTEST = 0.02
+MIN_EXTENT_RATIO = 0.02
 """The thinnest of the three extents that the cameras' axes may leave a shape with, against the thickest."""
 
 
@@ -30,9 +31,9 @@ def factorize(
     from outside or is its own hollow mold, mirrored in depth, is left to chance: see `mirrored_in_depth`.
     """
     known = observations.confidence > 0
-    good = known.mean(axis=1) >= FEWEST_SHARE
+    good = known.mean(axis=1) >= MIN_KNOWN_SHARE
     good = good if good.sum() >= 3 else np.ones(len(good), bool)
-    rows = observations.slopes[good]
+    rows = observations.image_points[good]
     if observations.depth is not None:
         rows = np.concatenate([rows, -observations.depth[good, None]], axis=1)
     size = _spread(rows, known[good])
@@ -44,29 +45,28 @@ def factorize(
     motion = (filled @ points).reshape(*rows.shape[:2], 3)[:, :2]
     metric = _metric(motion)
     values, vectors = np.linalg.eigh(metric)
-    values = np.maximum(values, FLATTEST**2 * values.max())
+    values = np.maximum(values, MIN_EXTENT_RATIO**2 * values.max())
     # motion · root has orthogonal rows of one length; points go the other way.
     root = vectors * np.sqrt(values)
     points = points @ np.linalg.inv(root).T
     points = points - points.mean(axis=0)
     points *= radius / np.sqrt((points**2).sum(axis=1).mean())
     if observations.depth is not None:
-        points = _facing(points, measured, known[good])
-    return points, *pose(observations, points)
+        points = _choose_depth_sign(points, measured, known[good])
+    return points, *affine_poses(observations, points)
 
 
-def mirrored_in_depth(
+def reverse_depth(
     points: Float[np.ndarray, "m 3"], rotation: Float[np.ndarray, "n 3 3"]
 ) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "n 3 3"]]:
     """The other shape and cameras that weak perspective cannot tell from these."""
-    left, _, right = np.linalg.svd(rotation.mean(axis=0))
-    mean = left @ np.diag([1, 1, np.linalg.det(left @ right)]) @ right
+    mean = Rotation.from_matrix(rotation).mean().as_matrix()
     flip = np.diag([1.0, 1.0, -1.0])
     other = mean.T @ flip @ mean
     return points @ other, flip @ rotation @ other
 
 
-def pose(
+def affine_poses(
     observations: Observations, points: Float[np.ndarray, "m 3"]
 ) -> tuple[Float[np.ndarray, "n 3 3"], Float[np.ndarray, "n 3"]]:
     """Rotation and translation of each camera by the affine map of the points onto what it sees.
@@ -75,12 +75,12 @@ def pose(
     """
     weight = np.minimum(observations.confidence, 1.0)
     share = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
-    seen_mean = np.einsum("nm,nim->ni", share, _zeroed(observations.slopes, weight > 0))
+    seen_mean = np.einsum("nm,nim->ni", share, _zeroed(observations.image_points, weight > 0))
     points_mean = share @ points
     centered = points[None] - points_mean[:, None]
     normal = np.einsum("nm,nmi,nmj->nij", share, centered, centered, optimize=True)
     normal += 1e-4 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3 + 1e-12 * np.eye(3)
-    seen = _zeroed(observations.slopes - seen_mean[..., None], weight > 0)
+    seen = _zeroed(observations.image_points - seen_mean[..., None], weight > 0)
     mixed = np.einsum("nm,nim,nmj->nij", share, seen, centered, optimize=True)
     affine = np.linalg.solve(normal, mixed.transpose(0, 2, 1)).transpose(0, 2, 1)
     left, _, right = np.linalg.svd(affine, full_matrices=False)
@@ -88,12 +88,11 @@ def pose(
     rotation = np.concatenate([axes, np.cross(axes[:, 0], axes[:, 1])[:, None]], axis=1)
     few = ((weight > 0).sum(axis=1) < 4) | ~np.isfinite(rotation).all(axis=(1, 2))
     if few.any():
-        left, _, right = np.linalg.svd(rotation[~few].mean(axis=0) if not few.all() else np.eye(3))
-        rotation[few] = left @ np.diag([1, 1, np.linalg.det(left @ right)]) @ right
+        rotation[few] = np.eye(3) if few.all() else Rotation.from_matrix(rotation[~few]).mean().as_matrix()
     return rotation, _translation(observations, points, rotation)
 
 
-def placed_by(
+def poses_of_rotation(
     observations: Observations, points: Float[np.ndarray, "m 3"], rotation: Float[np.ndarray, "3 3"]
 ) -> tuple[Float[np.ndarray, "n 3 3"], Float[np.ndarray, "n 3"]]:
     """Cameras of one rotation for all, each at the place and distance that suits its landmarks."""
@@ -106,17 +105,17 @@ def _translation(
 ) -> Float[np.ndarray, "n 3"]:
     weight = np.minimum(observations.confidence, 1.0)
     share = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
-    slopes = _zeroed(observations.slopes, weight > 0)
-    seen_mean = np.einsum("nm,nim->ni", share, slopes)
-    turned = points @ rotation.transpose(0, 2, 1)
-    turned_mean = np.einsum("nm,nmi->ni", share, turned)
-    seen = slopes - seen_mean[..., None]
-    flat = np.moveaxis((turned - turned_mean[:, None])[..., :2], -1, 1)
+    image_points = _zeroed(observations.image_points, weight > 0)
+    seen_mean = np.einsum("nm,nim->ni", share, image_points)
+    rotated = points @ rotation.transpose(0, 2, 1)
+    rotated_mean = np.einsum("nm,nmi->ni", share, rotated)
+    seen = image_points - seen_mean[..., None]
+    flat = np.moveaxis((rotated - rotated_mean[:, None])[..., :2], -1, 1)
     size = (share[:, None] * seen**2).sum(axis=(1, 2)) / np.maximum(
         (share[:, None] * flat**2).sum(axis=(1, 2)), 1e-12
     )
     depth = 1 / np.sqrt(np.maximum(size, 1e-12))
-    return np.column_stack([seen_mean * depth[:, None], -depth]) - turned_mean
+    return np.column_stack([seen_mean * depth[:, None], -depth]) - rotated_mean
 
 
 def _zeroed(values: Float[np.ndarray, "n d m"], known: Bool[np.ndarray, "n m"]) -> Float[np.ndarray, "n d m"]:
@@ -136,14 +135,14 @@ def _without_outliers(
 ) -> Float[np.ndarray, "r m"]:
     """The matrix with missing entries, and those far from its rank-three approximation, filled in by that."""
     filled = _filled(measured, known)
-    for _ in range(ROUNDS_OF_OUTLIERS):
+    for _ in range(OUTLIER_ROUNDS):
         centered = filled - filled.mean(axis=1, keepdims=True)
         points = np.linalg.eigh(centered.T @ centered)[1][:, -3:]
         distance = np.abs(measured - filled + centered - centered @ points @ points.T)
-        near = distance < OUTLIER * np.median(distance[known])
-        if near[known].all():
+        depth_ratio = distance < OUTLIER_RATIO * np.median(distance[known])
+        if depth_ratio[known].all():
             break
-        filled = _filled(measured, known & near)
+        filled = _filled(measured, known & depth_ratio)
     return filled
 
 
@@ -155,7 +154,7 @@ def _filled(measured: Float[np.ndarray, "r m"], known: Bool[np.ndarray, "r m"]) 
     filled = np.where(known, measured, mean)
     if known.all():
         return filled
-    for _ in range(ROUNDS_OF_FILLING):
+    for _ in range(FILLING_ROUNDS):
         mean = filled.mean(axis=1, keepdims=True)
         centered = filled - mean
         points = np.linalg.eigh(centered.T @ centered)[1][:, -3:]
@@ -185,7 +184,7 @@ def _metric(motion: Float[np.ndarray, "n 2 3"]) -> Float[np.ndarray, "3 3"]:
     return metric
 
 
-def _facing(
+def _choose_depth_sign(
     points: Float[np.ndarray, "m 3"], measured: Float[np.ndarray, "n 3 m"], known: Bool[np.ndarray, "n m"]
 ) -> Float[np.ndarray, "m 3"]:
     """The points, or their mirror image if that fits the measured depth better."""

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, UInt8
 
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.preprocessing.photographs import RejectedError
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 FEWEST_LANDMARKS = 4
 """A pose has six unknowns and a landmark tells two of them; with three there are several answers."""
@@ -82,7 +83,7 @@ class LandmarkScheme:
             return np.arange(self.count)
         # Each one taken brings its partner along.
         wanted = most if self.mirror_partners is None else most // 2
-        some = np.linspace(0, self.count - 1, wanted).round().astype(int)
+        some = evenly_spaced(self.count, wanted)
         return np.unique(some if self.mirror_partners is None else [some, self.mirror_partners[some]])
 
     def part(self, which: Int[np.ndarray, "s"]) -> "LandmarkScheme":

@@ -23,6 +23,7 @@ from nerfgen_ns.preprocessing.report.crop_statistics import crop_statistics, ope
 from nerfgen_ns.preprocessing.report.preflight import Concern, preflight
 from nerfgen_ns.utils.files import read_json, write_text
 from nerfgen_ns.utils.html_pages import Histogram, histogram, page_template
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 PICTURE_SIDE, MATTE_SIDE = 192, 96
 PICTURE_QUALITY, MATTE_QUALITY = 65, 40
@@ -82,9 +83,7 @@ def select_pictured(
 
 
 def _evenly(places: Sequence[int], most: int) -> list[int]:
-    if len(places) <= most:
-        return list(places)
-    return [places[at] for at in np.linspace(0, len(places) - 1, most).round().astype(int)]
+    return [places[at] for at in evenly_spaced(len(places), most)]
 
 
 def overlay(
@@ -98,9 +97,7 @@ def overlay(
     if landmarks is None or landmarks.size == 0:
         return None
     landmarks = landmarks[:, :2]
-    shown = np.unique(
-        np.linspace(0, len(landmarks) - 1, min(len(landmarks), MOST_POINTS)).round().astype(int)
-    )
+    shown = evenly_spaced(len(landmarks), MOST_POINTS)
     reprojections = np.full_like(landmarks, np.nan)
     if shape is not None and len(shape.mean) == len(landmarks):
         reprojections = project(frame.camera, shape.points_of(frame))[0]

@@ -9,6 +9,7 @@ from nerfgen_ns.preprocessing.camera_fitting.canonical_model import (
     MIRROR,
     CanonicalModel,
     Observations,
+    PosePrior,
     Posterior,
     linearize,
 )
@@ -72,19 +73,19 @@ def test_derivatives_equal_finite_differences():
     start = Posterior(
         planted.cameras.rotation, planted.cameras.translation, np.zeros(4), np.full((4, 2), 0.3)
     )
-    design = linearize(observations, model, start, stretch_free=True).design
+    jacobian = linearize(observations, model, start, free_focal=True).jacobian
 
     def residual(step):
-        turn = Rotation.from_rotvec(np.tile(step[:3], (4, 1))).as_matrix()
+        rotation = Rotation.from_rotvec(np.tile(step[:3], (4, 1))).as_matrix()
         moved = Posterior(
-            turn @ start.rotation,
+            rotation @ start.rotation,
             start.translation + step[3:6],
-            start.stretch + step[6],
+            start.log_focal_scale + step[6],
             start.coefficients + step[7:],
         )
         # The unit of the residuals is the camera's distance, which the derivative leaves alone.
         unit = start.translation[:, 2] / moved.translation[:, 2]
-        rows = linearize(observations, model, moved, stretch_free=True).residual
+        rows = linearize(observations, model, moved, free_focal=True).residual
         rows[:, :2] *= unit[:, None, None]
         return rows
 
@@ -92,7 +93,21 @@ def test_derivatives_equal_finite_differences():
         step = np.zeros(9)
         step[parameter] = 1e-6
         difference = (residual(-step) - residual(step)) / 2e-6
-        np.testing.assert_allclose(design[:, parameter], difference, atol=1e-7)
+        np.testing.assert_allclose(jacobian[:, parameter], difference, atol=1e-7)
+
+
+@pytest.mark.parametrize("below", [0.0, 1e-12, 1e-9, 1e-6, 1e-3])
+@pytest.mark.parametrize("axis", [(1, 0, 0), (0, -1, 0), (0, 0, 1), (1, -2, 3), (-1, 1e-9, 0), (0, 3, -4)])
+def test_half_a_turn_from_the_mean_rotation_is_half_a_turn_about_its_axis(axis, below):
+    unit = np.array(axis) / np.linalg.norm(axis)
+    mean = Rotation.from_rotvec([0.3, -0.2, 0.1]).as_matrix()
+    prior = PosePrior(mean, np.eye(3))
+    half = 2 * np.outer(unit, unit) - np.eye(3)
+    nearly = Rotation.from_rotvec((np.pi - below) * unit).as_matrix()
+    for rotation, angle in ((half, np.pi), (nearly, np.pi - below)):
+        (rotvec,) = prior.rotvecs((rotation @ mean)[None])
+        np.testing.assert_allclose(np.linalg.norm(rotvec), angle, atol=1e-12)
+        np.testing.assert_allclose(Rotation.from_rotvec(rotvec).as_matrix(), rotation, atol=1e-12)
 
 
 @pytest.mark.parametrize("count", [6, 60])
