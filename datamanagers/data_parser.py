@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,7 +27,7 @@ from nerfgen_ns.datamanagers.data_record import (
 )
 from nerfgen_ns.dataset_format.transforms import read_frames, rows_of_frames, transforms_path
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.utils.files import cache_folder, read_json, writable_cache_folder
+from nerfgen_ns.utils.files import cache_folder, hash_of, read_json, writable_cache_folder
 
 
 @dataclass
@@ -237,7 +235,7 @@ def find_prepared(data: Path) -> Path:
 
 def prepared_copy_of(photographs: Path) -> Path:
     """Where `find_prepared` prepares a plain folder of photographs: in the user's cache folder."""
-    digest = hashlib.sha256(os.fsencode(photographs.resolve())).hexdigest()[:12]
+    digest = hash_of([str(photographs.resolve())])[:12]
     return cache_folder() / f"{photographs.resolve().name}-{digest}"
 
 

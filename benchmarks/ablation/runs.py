@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -35,7 +34,7 @@ from nerfgen_ns.evaluation.views_with_truth import (
 )
 from nerfgen_ns.model.config import NerfgenModelConfig
 from nerfgen_ns.runs.run import Run, load_run
-from nerfgen_ns.utils.files import read_json, write_json
+from nerfgen_ns.utils.files import hash_of, hash_of_value, read_json, write_json
 
 NEVER = "1000000"
 
@@ -78,7 +77,7 @@ def trained(output_dir: Path, training: Training, variant: Variant, seed: int) -
         NerfgenError: the training failed.
     """
     settings = settings_of(training, variant, seed)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    digest = hash_of_value(settings)[:12]
     folder = output_dir / "runs" / digest
     load_config = folder / "ablate" / training.method / "run" / "config.yml"
     if (folder / "training.json").exists():
@@ -186,12 +185,12 @@ def settings_of(training: Training, variant: Variant, seed: int) -> dict[str, An
     # Defaults that have changed since make another run.
     defaults = yaml.dump((config.pipeline, config.optimizers))
     return {
-        "data": hashlib.sha256(transforms_path(training.data).read_bytes()).hexdigest(),
+        "data": hash_of([transforms_path(training.data).read_bytes()]),
         "images": variant.images or training.images,
         "cameras": variant.cameras,
         "options": list(variant.options),
         "method": training.method,
-        "defaults": hashlib.sha256(defaults.encode()).hexdigest(),
+        "defaults": hash_of([defaults]),
         "minutes": training.minutes,
         "downscale_factor": training.downscale_factor,
         "seed": seed,

@@ -234,9 +234,7 @@ def surface_colors(
             density, color = field.density_and_color(samples.view(-1, 3))
             # The little that is added keeps the mean defined where a thin part lets the ray through.
             weights = rendering_weights(density.view(-1, SAMPLES) + 1e-3, lengths.expand(len(origins), -1))
-            mixed = (weights[..., None] * color.view(-1, SAMPLES, 3)).sum(dim=1) / weights.sum(dim=1)[
-                :, None
-            ]
+            mixed = (weights[..., None] * color.view(-1, SAMPLES, 3)).sum(dim=1) / weights.sum(dim=1)[:, None]
             colors[own] = _bytes(mixed)
             if progress is not None:
                 progress(min(start + chunk, len(positions)), len(positions))

@@ -14,7 +14,6 @@ from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
 from nerfgen_ns.datamanagers.data_record import (
     RECORD,
     Fingerprint,
-    digest_of,
     fingerprint_of,
     read_record,
     write_record,
@@ -159,15 +158,6 @@ def test_nothing_is_prepared_for_a_run_that_has_kept_nothing(tmp_path, monkeypat
     assert parser.record.data == data
     with pytest.raises(UsageError, match=f"{run}: its photographs were in photos"):
         NerfgenDataParserConfig(data=Path("photos"), run_dir=run).setup().get_dataparser_outputs()
-
-
-def test_a_digest_changes_with_size_and_beginning(tmp_path):
-    file = tmp_path / "file"
-    digests = [digest_of(file)]
-    for content in (b"", b"a", b"b", b"b" * 100_000, b"b" * 100_001):
-        file.write_bytes(content)
-        digests.append(digest_of(file))
-    assert digests[0] == 0 and len(set(digests)) == 6
 
 
 def smooth(seed: int, size: int) -> Image.Image:

@@ -1,7 +1,5 @@
 """`report.html`: a prepared folder to look at before training, in one file that needs no network."""
 
-import base64
-import io
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ from nerfgen_ns.preprocessing.report.crop_statistics import crop_statistics, ope
 from nerfgen_ns.preprocessing.report.preflight import Concern, preflight
 from nerfgen_ns.utils.files import read_json, write_text
 from nerfgen_ns.utils.html_pages import Histogram, histogram, page_template
+from nerfgen_ns.utils.images import data_url
 
 PICTURE_SIDE, MATTE_SIDE = 192, 96
 PICTURE_QUALITY, MATTE_QUALITY = 65, 40
@@ -135,9 +134,7 @@ def matte_tint(path: Path) -> str:
 
 
 def _data_uri(image: Image.Image, quality: int) -> str:
-    written = io.BytesIO()
-    image.save(written, "WEBP", quality=quality, alpha_quality=quality, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(written.getvalue()).decode()}"
+    return data_url(image, "WEBP", quality=quality, alpha_quality=quality, method=4)
 
 
 PAGE = "report.html"
