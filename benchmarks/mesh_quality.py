@@ -24,33 +24,25 @@ from nerfgen_ns.datamanagers.dataset import NerfgenDataset, open_dataset
 from nerfgen_ns.meshing.extraction import SURFACE_LEVEL, extract_mesh
 from nerfgen_ns.meshing.field import object_field
 from nerfgen_ns.meshing.mesh import Mesh
+from nerfgen_ns.metrics.geometry import project, silhouette_iou
 from nerfgen_ns.runs.run import Run, load_run
 from nerfgen_ns.utils.files import write_json
+from nerfgen_ns.utils.images import from_bytes
 
 SUBPIXELS = 4
 
 
 def silhouette(mesh: Mesh, camera: Cameras) -> Bool[np.ndarray, "height width"]:
     """The pixels of one camera, of shape (1,), that a mesh covers by half or more; it lies in front of it."""
-    pose = camera.camera_to_worlds[0].numpy()
-    x, y, z = ((mesh.vertices - pose[:, 3]) @ pose[:, :3]).T
-    columns = float(camera.cx) - float(camera.fx) * x / z
-    rows = float(camera.cy) + float(camera.fy) * y / z
+    pixels, _ = project(torch.from_numpy(mesh.vertices)[None], camera)
     size = (int(camera.width), int(camera.height))
     image = Image.new("L", (size[0] * SUBPIXELS, size[1] * SUBPIXELS))
     draw = ImageDraw.Draw(image)
     # Pillow counts from the middle of the first pixel.
-    corners = np.stack([columns, rows], axis=-1) * SUBPIXELS - 0.5
+    corners = pixels[0].numpy() * SUBPIXELS - 0.5
     for triangle in corners[mesh.faces].reshape(-1, 6).tolist():
         draw.polygon(triangle, fill=255)
     return np.asarray(image.reduce(SUBPIXELS)) >= 128
-
-
-def intersection_over_union(
-    first: Bool[np.ndarray, "height width"], second: Bool[np.ndarray, "height width"]
-) -> float:
-    """Pixels in both over pixels in either."""
-    return float((first & second).sum() / (first | second).sum())
 
 
 @dataclass
@@ -97,7 +89,7 @@ class MeshQuality:
             )
             seconds.append(time.perf_counter() - begin)
             covered = silhouette(mesh, cameras[photograph : photograph + 1])
-            overlaps.append(intersection_over_union(covered, matte > 127))
+            overlaps.append(silhouette_iou(torch.from_numpy(covered).float(), from_bytes(matte)))
             watertight.append(trimesh.Trimesh(mesh.vertices, mesh.faces).is_watertight)
             faces.append(len(mesh.faces))
         return {

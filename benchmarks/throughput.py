@@ -229,16 +229,6 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
 
 
-def processor_name() -> str:
-    """The processor's name, as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
-
-
 if __name__ == "__main__":
     with exit_with_one_line():
         tyro.cli(Throughput).run()

@@ -16,8 +16,14 @@ from nerfgen_ns.preprocessing.listing import read_identity_file
 from nerfgen_ns.preprocessing.mattes import MatteOptions, MatteSource, read_matte
 from nerfgen_ns.preprocessing.photographs import RejectedError, read_alpha, read_photograph, stamp_of
 from nerfgen_ns.preprocessing.posed_images import Axis, KnownCameras, in_class_frame, read_known_cameras
-from nerfgen_ns.preprocessing.report.page import PAGE, inspect_folder, write_report_page
-from nerfgen_ns.preprocessing.report.prepare_report import PrepareReport, Rejection, printable
+from nerfgen_ns.preprocessing.report.prepare_report import (
+    PAGE,
+    PrepareReport,
+    Rejection,
+    inspect_folder,
+    printable,
+    write_report_page,
+)
 from nerfgen_ns.preprocessing.store import CaptureFiles
 from nerfgen_ns.preprocessing.workers import capture_many
 from nerfgen_ns.utils.console import progress_over

@@ -15,8 +15,14 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.preprocessing.report.page import inspect_folder, write_report_page
-from nerfgen_ns.preprocessing.report.prepare_report import PAGE, PrepareReport, Rejection, printable
+from nerfgen_ns.preprocessing.report.prepare_report import (
+    PAGE,
+    PrepareReport,
+    Rejection,
+    inspect_folder,
+    printable,
+    write_report_page,
+)
 from nerfgen_ns.preprocessing.store import Capture, CaptureFiles, CaptureStore, gather_landmarks, link
 from nerfgen_ns.utils.files import read_json, write_json
 
