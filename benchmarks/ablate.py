@@ -36,7 +36,7 @@ from benchmarks.baselines import measure_baselines
 from benchmarks.machine import RECORD, record_of_run
 from nerfgen_ns.dataset_format.transforms import identities_of, read_transforms
 from nerfgen_ns.errors import UsageError, exit_with_one_line
-from nerfgen_ns.evaluation.views_with_truth import Figures, read_views
+from nerfgen_ns.evaluation.comparisons import Figures, read_views
 from nerfgen_ns.utils.console import progress_bar
 from nerfgen_ns.utils.files import read_json, write_json, write_text
 from nerfgen_ns.utils.images import write_image

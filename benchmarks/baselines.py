@@ -1,4 +1,4 @@
-"""What a view looks like without any model, scored as models are: `views_with_truth.score`.
+"""What a view looks like without any model, scored as models are: `comparisons.score`.
 
 Each baseline takes the training photographs with their true cameras; none has seen the view.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmarks.mean_surface import MeanSurface, mean_landmarks, surface_of_landmarks, warp
 from nerfgen_ns.cameras.projection import Cameras
 from nerfgen_ns.dataset_format.transforms import read_transforms
-from nerfgen_ns.evaluation.views_with_truth import Figures, Rendered, Renderer, ViewWithTruth, mean_scores
+from nerfgen_ns.evaluation.comparisons import Figures, Rendered, Renderer, ViewWithTruth, mean_scores
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Baseline:
     note: str
     """What it does, and where its depth comes from."""
     figures: Figures
-    """See `views_with_truth.score`; none where `note` says why there are none."""
+    """See `comparisons.score`; none where `note` says why there are none."""
 
 
 def measure_baselines(

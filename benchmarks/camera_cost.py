@@ -16,13 +16,10 @@ that were trained on the truth: networks of fitted cameras will hardly do better
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -44,12 +41,12 @@ from nerfgen_ns.cameras.projection import homogeneous
 from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.dataset_format.frame import Frame
 from nerfgen_ns.dataset_format.transforms import read_transforms
+from nerfgen_ns.errors import UsageError, exit_with_one_line
+from nerfgen_ns.evaluation.comparisons import Figures, ViewWithTruth, mean_scores, model_renderer, read_views
 from nerfgen_ns.inversion.refit import prepare_from_run, refit_cameras
-from nerfgen_ns.metrics.depth import depth_correlation, shrink_depth, z_depth
-from nerfgen_ns.metrics.images import foreground_psnr
+from nerfgen_ns.runs.launch import Training
 from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.runs.run import Run
-from nerfgen_ns.training.checkpoints import FOLDER, checkpoints_in
 from nerfgen_ns.utils.console import progress_bar
 from nerfgen_ns.utils.files import write_json
 
@@ -109,7 +106,19 @@ class CameraCost:
         figures |= error_figures("rotation error", pairs.fitted, pairs.true)
         if name == TRUE:
             figures |= self._found_by_the_truth(run, pairs)
-        return figures | novel_views(run, pairs, self.test, self.size)
+        views = read_views(self.test, self._factor(self.test), pairs.row_of_identity)
+        figures["views"] = len(views)
+        for alignment, scores in new_view_figures(run, pairs, views, pairs.row_of_identity).items():
+            if "foreground_psnr" not in scores:
+                raise UsageError(f'{self.test}: its views need mattes; give each frame a "mask_path"')
+            figures[f"{alignment}: foreground PSNR, dB"] = scores["foreground_psnr"]
+            if "depth_correlation" in scores:
+                figures[f"{alignment}: depth correlation"] = scores["depth_correlation"]
+        return figures
+
+    def _factor(self, data: Path) -> int:
+        """How many times smaller than stored the photographs of a folder are trained on or judged."""
+        return max(1, round(read_transforms(data, allow_outside=True).frames[0].w / self.size))
 
     def _data_of(self, name: str) -> Path:
         if name == TRUE:
@@ -134,27 +143,14 @@ class CameraCost:
 
     def _trained(self, name: str, data: Path) -> Path:
         """The config.yml of a run, trained now unless it is there."""
-        load_config = self.output_dir / "cost" / self.method / name / "config.yml"
-        if not checkpoints_in(load_config.parent / FOLDER):
-            shutil.rmtree(load_config.parent, ignore_errors=True)
-            self._train(name, data)
-        return load_config
-
-    def _train(self, name: str, data: Path) -> None:
-        factor = max(1, round(read_transforms(data, allow_outside=True).frames[0].w / self.size))
-        command = [
-            str(Path(sys.executable).parent / "ns-train"),
-            self.method,
-            *("--data", str(data), "--output-dir", str(self.output_dir)),
-            *("--experiment-name", "cost", "--timestamp", name, "--vis", "tensorboard"),
-            *("--training-minutes", str(self.minutes)),
-            *("--pipeline.datamanager.dataparser.downscale-factor", str(factor)),
-        ]
-        if name == REFINED:
-            command += ["--pipeline.model.camera-optimizer.mode", "SO3xR3", *self.options]
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        with (self.output_dir / f"{name}.log").open("w") as log:
-            subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
+        mode = ("--pipeline.model.camera-optimizer.mode", "SO3xR3", *self.options)
+        refine = mode if name == REFINED else ()
+        training = Training(
+            data, self.output_dir, self.method, "cost", name, self.minutes, self._factor(data), refine
+        )
+        if not training.has_checkpoints:
+            training.run()
+        return training.load_config
 
 
 @dataclass
@@ -182,7 +178,7 @@ def pair_cameras(matrices: Float[Tensor, "n 3 4"], data: Path, truth: Path) -> P
     frames = frames_by_file(data)
     names = open_dataset(data).image_filenames
     fitted, true, focal, true_focal = [], [], [], []
-    row_of_identity = {}
+    row_of_identity: dict[int | str, int] = {}
     for row, (name, matrix) in enumerate(zip(names, matrices.double().numpy(), strict=True)):
         frame = frames[name]
         true_frame = true_frames[frame.source or name.name]
@@ -214,34 +210,27 @@ def error_figures(
     }
 
 
-def novel_views(run: Run, pairs: PairedCameras, test: Path, size: int) -> dict[str, float]:
-    """Foreground PSNR and depth correlation over the test views of the identities trained on."""
-    by_file = frames_by_file(test)
-    factor = max(1, round(next(iter(by_file.values())).w / size))
-    dataset = open_dataset(test, factor)
+def new_view_figures(
+    run: Run,
+    pairs: PairedCameras,
+    views: Sequence[ViewWithTruth],
+    rows: Mapping[int | str, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Figures]:
+    """The scores of new views under either alignment of their cameras; for `rows` see `model_renderer`."""
     collection = align_collection(pairs.true, pairs.fitted)
-    values: dict[str, list[float]] = {}
-    for view, path in enumerate(dataset.image_filenames):
-        frame = by_file[path]
-        row = pairs.row_of_identity.get(frame.identity)
-        if row is None:
-            continue
-        own = align_identity(pairs.true[row], pairs.fitted[row], collection)
-        matte = torch.from_numpy(_present(dataset.get_numpy_matte(view)) / np.float32(255))
-        image = torch.from_numpy(dataset.get_numpy_image(view) / np.float32(255))
-        stored = np.load(test / str(frame.depth_path))["depth"].astype(np.float32)
-        true_depth = torch.from_numpy(shrink_depth(stored, factor))
-        for name, similarity in ((OWN, own), (WHOLE, collection)):
-            camera = moved_camera(dataset.cameras[view : view + 1], similarity)
-            outputs = run.render(run.code(row), camera)
-            depth = z_depth(outputs["depth"][..., 0].cpu(), camera)
-            values.setdefault(f"{name}: foreground PSNR, dB", []).append(
-                foreground_psnr(outputs["rgb"].cpu(), image, matte)
-            )
-            values.setdefault(f"{name}: depth correlation", []).append(
-                depth_correlation(depth, true_depth, matte)
-            )
-    return {"views": float(len(dataset)), **{name: float(np.mean(value)) for name, value in values.items()}}
+
+    def by_own_camera(view: ViewWithTruth) -> Cameras:
+        row = pairs.row_of_identity[view.identity]
+        return moved_camera(view.camera, align_identity(pairs.true[row], pairs.fitted[row], collection))
+
+    def by_one_alignment(view: ViewWithTruth) -> Cameras:
+        return moved_camera(view.camera, collection)
+
+    return {
+        name: mean_scores(model_renderer(run, camera_of, rows), views, progress)
+        for name, camera_of in ((OWN, by_own_camera), (WHOLE, by_one_alignment))
+    }
 
 
 def moved_camera(camera: Cameras, similarity: Similarity) -> Cameras:
@@ -252,16 +241,11 @@ def moved_camera(camera: Cameras, similarity: Similarity) -> Cameras:
     return moved
 
 
-def _present(matte: Any) -> Any:
-    if matte is None:
-        raise SystemExit("camera_cost: the test views need mattes")
-    return matte
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     tyro.cli(CameraCost, args=arguments).run()
 
 
 if __name__ == "__main__":
-    main()
+    with exit_with_one_line():
+        main()

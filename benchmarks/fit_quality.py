@@ -20,7 +20,7 @@ from rich.table import Table
 
 from nerfgen_ns.dataset_format.transforms import read_transforms, row_of_identity, write_transforms
 from nerfgen_ns.errors import exit_with_one_line
-from nerfgen_ns.evaluation.views_with_truth import evaluate_views
+from nerfgen_ns.evaluation.comparisons import evaluate_views
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.inversion import fit
 from nerfgen_ns.runs.loading import load_run

@@ -32,6 +32,7 @@ from benchmarks.trainings import take_step
 from nerfgen_ns import configs
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.rendering.ray_renderers import CUDA_13_HEADER
+from nerfgen_ns.runs.launch import train_arguments
 from nerfgen_ns.utils.files import write_json
 from nerfgen_ns.utils.machine import cuda_problem, describe_machine, machine_sentence
 
@@ -123,8 +124,8 @@ class GpuCheck:
 
     def _tests(self, name: str, which: str, **environment: str) -> None:
         """The tests that need a GPU, and those of devices; `which` is pytest's expression."""
-        tests = ["tests/nerfgen_ns/test_gpu.py", "tests/nerfgen_ns/test_devices.py"]
-        options = ["-q", "-rs", "-k", which, "-o", "pythonpath=tests/helpers"]
+        tests = ["tests/training/test_gpu.py", "tests/model/test_devices.py"]
+        options = ["-q", "-rs", "-k", which]
         self._command(name, sys.executable, "-m", "pytest", *options, *tests, **environment)
 
     def _steps_of(self, name: str) -> dict[str, Any]:
@@ -176,9 +177,9 @@ class GpuCheck:
         shutil.rmtree(runs, ignore_errors=True)
 
         def train(name: str, method: str, steps: int, *options: object, **more: Any) -> None:
-            command = ["ns-train", method, "--data", self.data, "--output-dir", runs]
-            given = ["--experiment-name", "check", "--timestamp", name, "--max-num-iterations", steps]
-            self._command(f"ns-train, {name}", *command, *given, *options, **more)
+            given = ("--max-num-iterations", steps, *options)
+            arguments = train_arguments(method, self.data, runs, "check", name, *given)
+            self._command(f"ns-train, {name}", "ns-train", *arguments, **more)
 
         quiet = ["--vis", "tensorboard"]
         train(
@@ -230,10 +231,11 @@ class GpuCheck:
     def _kernels(self) -> None:
         """nerfacc's kernels: refused where they cannot be compiled, and compiled where they can."""
         runs = self.output_dir / "runs"
-        train = [
-            "ns-train", "nerfgen-tiny", "--data", self.data, "--output-dir", runs, "--vis", "tensorboard",
-            "--max-num-iterations", 100, "--pipeline.model.sampler.kind", "volumetric",
-        ]  # fmt: skip
+        given = (
+            "--vis", "tensorboard", "--max-num-iterations", 100,
+            "--pipeline.model.sampler.kind", "volumetric",
+        )  # fmt: skip
+        train = ["ns-train", *train_arguments("nerfgen-tiny", self.data, runs, "kernels", "run", *given)]
         folders = os.environ["PATH"].split(os.pathsep)
         elsewhere = {
             "PATH": os.pathsep.join(folder for folder in folders if not (Path(folder) / "nvcc").exists()),

@@ -9,8 +9,6 @@ resident set of each training process, as the operating system accounts it.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nerfgen_ns.dataset_format.transforms import read_transforms, write_transforms
+from nerfgen_ns.runs.launch import Training
 from nerfgen_ns.utils.files import write_json
 
 
@@ -54,17 +53,16 @@ class MemoryBenchmark:
         frames = [frame.with_files_of(transforms.path.parent) for frame in transforms.frames[:count]]
         with tempfile.TemporaryDirectory() as folder:
             write_transforms(Path(folder), frames, transforms.head)
-            command = [
-                str(Path(sys.executable).parent / "ns-train"),
-                "nerfgen-tiny",
-                *("--data", folder, "--output-dir", folder, "--vis", "tensorboard"),
-                *("--max-num-iterations", str(self.steps)),
-                *("--pipeline.datamanager.dataparser.downscale-factor", str(self.downscale_factor)),
-            ]
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            training = Training(
+                Path(folder),
+                Path(folder),
+                experiment="memory",
+                downscale_factor=self.downscale_factor,
+                options=("--max-num-iterations", str(self.steps)),
+            )
+            process = training.start()
             _, status, usage = os.wait4(process.pid, 0)
-        if status != 0:
-            raise RuntimeError(f"training on {count} images failed: {' '.join(command)}")
+            training.check(status)
         return usage.ru_maxrss / 1024
 
 

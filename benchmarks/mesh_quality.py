@@ -26,9 +26,11 @@ from nerfgen_ns.cameras.projection import project
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset, open_dataset
 from nerfgen_ns.meshing.extraction import SURFACE_LEVEL, extract_mesh
 from nerfgen_ns.meshing.field import object_field
+from nerfgen_ns.metrics.geometry import silhouette_iou
 from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.files import write_json
+from nerfgen_ns.utils.images import from_bytes
 from nerfgen_ns.utils.spacing import evenly_spaced
 
 SUBPIXELS = 4
@@ -44,13 +46,6 @@ def silhouette(mesh: Trimesh, camera: Cameras) -> Bool[np.ndarray, "height width
     for triangle in corners[mesh.faces].reshape(-1, 6).tolist():
         draw.polygon(triangle, fill=255)
     return np.asarray(image.reduce(SUBPIXELS)) >= 128
-
-
-def intersection_over_union(
-    first: Bool[np.ndarray, "height width"], second: Bool[np.ndarray, "height width"]
-) -> float:
-    """Pixels in both over pixels in either."""
-    return float((first & second).sum() / (first | second).sum())
 
 
 @dataclass
@@ -97,7 +92,7 @@ class MeshQuality:
             )
             seconds.append(time.perf_counter() - begin)
             covered = silhouette(mesh, cameras[photograph : photograph + 1])
-            overlaps.append(intersection_over_union(covered, matte > 127))
+            overlaps.append(silhouette_iou(torch.from_numpy(covered).float(), from_bytes(matte)))
             watertight.append(trimesh.Trimesh(mesh.vertices, mesh.faces).is_watertight)
             faces.append(len(mesh.faces))
         return {

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import resource
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import RECORD, record_of_run, shown_path
+from nerfgen_ns.evaluation.comparisons import evaluate_views
 from nerfgen_ns.evaluation.renders import evenly
-from nerfgen_ns.evaluation.views_with_truth import evaluate_views
+from nerfgen_ns.runs.launch import Training
 from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.utils.files import write_json
 from nerfgen_ns.utils.images import write_image
@@ -54,7 +53,19 @@ class Quality:
     def run(self) -> None:
         """Train, judge, print a table."""
         begin = time.perf_counter()
-        config = self._train()
+        factor = self.downscale_factor
+        training = Training(
+            self.data,
+            self.output_dir,
+            self.method,
+            "quality",
+            minutes=self.minutes,
+            downscale_factor=factor,
+        )
+        # Anew each time: the figures are those of one training, not of a resumed one.
+        shutil.rmtree(training.run_dir, ignore_errors=True)
+        training.run()
+        config = training.load_config
         seconds = time.perf_counter() - begin
         run = load_run(config)
         figures: dict[str, float] = {
@@ -63,7 +74,6 @@ class Quality:
             "peak_resident_megabytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
             "training_steps": run.step + 1,
         }
-        factor = self.downscale_factor
         reconstruction = evaluate_views(run, self.data, factor, self.reconstructions)
         figures |= {f"reconstruction_{name}": value for name, value in reconstruction.items()}
         if self.test is not None:
@@ -85,22 +95,6 @@ class Quality:
         shown = evenly(range(len(run.codes)), SHOWN_IDENTITIES)
         write_image(self.output_dir / "sheet.png", identity_sheet(run, run.open_photographs(), shown, 128))
         write_image(self.output_dir / "turning.png", turning_sheet(run, run.codes[shown], 128))
-
-    def _train(self) -> Path:
-        command = [
-            str(Path(sys.executable).parent / "ns-train"),
-            self.method,
-            *("--data", str(self.data), "--output-dir", str(self.output_dir)),
-            *("--experiment-name", "quality", "--timestamp", "run", "--vis", "tensorboard"),
-            *("--training-minutes", str(self.minutes)),
-            *("--pipeline.datamanager.dataparser.downscale-factor", str(self.downscale_factor)),
-        ]
-        run_folder = self.output_dir / "quality" / self.method / "run"
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(run_folder, ignore_errors=True)
-        with (self.output_dir / "train.log").open("w") as log:
-            subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
-        return run_folder / "config.yml"
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from benchmarks.trainings import TrainingSettings
 from nerfgen_ns.errors import UsageError, exit_with_one_line
 from nerfgen_ns.utils.console import progress_bar
 from nerfgen_ns.utils.files import write_json
+from nerfgen_ns.utils.machine import processor_name
 
 FRAME_SIZE, FRAMES = 128, 12
 Curve = list[tuple[float, float]]
@@ -227,16 +228,6 @@ def describe(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "system": platform.platform(),
     }
-
-
-def processor_name() -> str:
-    """The processor's name, as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from benchmarks.trainings import OwnTraining, ReferenceTraining, Training, Train
 from nerfgen_ns.cameras.trajectories import path_around, turned_cameras
 from nerfgen_ns.dataset_format.transforms import read_transforms, row_of_identity
 from nerfgen_ns.errors import NerfgenError
-from nerfgen_ns.evaluation.views_with_truth import Rendered, ViewWithTruth, mean_scores, read_views
+from nerfgen_ns.evaluation.comparisons import Rendered, ViewWithTruth, mean_scores, read_views
 
 
 @dataclass

@@ -21,6 +21,7 @@ from benchmarks.products import Operations, own_operations, reference_operations
 from benchmarks.reference import Reference, ReferenceSettings, even_bounds
 from nerfgen_ns import configs
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager, NerfgenDataManagerConfig
+from nerfgen_ns.training.optimizers import decay_factor
 from nerfgen_ns.training.trainer import NerfgenTrainer, NerfgenTrainerConfig
 from nerfgen_ns.utils.console import quiet_console
 from nerfgen_ns.utils.machine import keep_freed_memory
@@ -116,7 +117,7 @@ class ReferenceTraining(Training):
         goes_on, step = True, 0
         while goes_on:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * settings.final_ratio**pace.spent
+                group["lr"] = rate * decay_factor(step, pace.spent, 0, settings.final_ratio)
             bundle, batch = self.manager.next_train(step)
             bounds = even_bounds(bundle.origins, bundle.directions, settings.samples, stratified=True)
             pixels = self.model(bundle.origins, bundle.directions, bundle.metadata["cam_idx"][:, 0], bounds)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,7 +30,7 @@ from nerfgen_ns.dataset_format.transforms import (
     transforms_path,
 )
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.utils.files import cache_folder, read_json, writable_cache_folder
+from nerfgen_ns.utils.files import cache_folder, hash_of, read_json, writable_cache_folder
 from nerfgen_ns.utils.spacing import evenly_spaced
 
 
@@ -219,7 +217,7 @@ def find_prepared(data: Path) -> Path:
 
 def prepared_copy_of(photographs: Path) -> Path:
     """Where `find_prepared` prepares a plain folder of photographs: in the user's cache folder."""
-    digest = hashlib.sha256(os.fsencode(photographs.resolve())).hexdigest()[:12]
+    digest = hash_of([str(photographs.resolve())])[:12]
     return cache_folder() / f"{photographs.resolve().name}-{digest}"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import os
 import zipfile
@@ -23,15 +22,13 @@ from torch import Tensor
 
 from nerfgen_ns.dataset_format.transforms import read_transforms, rows_of_frames, transforms_path
 from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.utils.files import read_json, replace_file, write_json
+from nerfgen_ns.utils.files import digest_of, read_json, replace_file, write_json
 from nerfgen_ns.utils.spacing import evenly_spaced
 
 if TYPE_CHECKING:
     from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 
 
-HEAD = 1 << 16
-"""Bytes at the beginning of a file that its digest covers, beside its size."""
 MOST_THUMBNAILS = 256
 """Identities of which a thumbnail is kept: decoding every photograph of a large data set takes minutes."""
 THUMBNAIL = 8
@@ -112,18 +109,6 @@ def fingerprint_of(dataset: NerfgenDataset) -> Fingerprint:
 def digests_of(files: Sequence[Path]) -> Int[np.ndarray, "files"]:
     """The digest of each file."""
     return np.array([digest_of(file) for file in files], dtype=np.int64)
-
-
-def digest_of(file: Path) -> int:
-    """A number that is another when a file's size or beginning is; 0 where there is no such file."""
-    try:
-        with file.open("rb") as opened:
-            head = opened.read(HEAD)
-            size = file.stat().st_size
-    except OSError:
-        return 0
-    digest = hashlib.blake2b(size.to_bytes(8, "little") + head, digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
 
 
 def check_files(files: Sequence[Path], digests: Int[np.ndarray, "files"]) -> None:

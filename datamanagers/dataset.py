@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
-from nerfgen_ns.datamanagers.data_record import digest_of
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.utils.console import quiet_console
+from nerfgen_ns.utils.files import digest_of
 
 
 def open_dataset(folder: Path, downscale_factor: int = 1) -> NerfgenDataset:

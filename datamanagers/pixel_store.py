@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import os
 import shutil
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.errors import NerfgenError
-from nerfgen_ns.utils.files import replace_file
+from nerfgen_ns.utils.files import hash_of, replace_file
 
 BYTES_OF_PIXEL = 4
 """Red, green, blue and the matte."""
@@ -206,17 +205,15 @@ def write(path: Path, count: int, images: Iterable[tuple[UInt8[np.ndarray, "pixe
 
 def name_of(files: Iterable[Path], *arrays: Int[np.ndarray, "..."]) -> str:
     """A name that is another when one of the files has changed, or one of the arrays."""
-    digest = hashlib.sha256()
+    stamps = []
     for file in files:
         try:
             status = file.stat()
-            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            stamps.append(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n")
         except OSError:
             # Reading it says so, or gray stands in for it.
-            digest.update(f"{file}\0\n".encode())
-    for array in arrays:
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:20]
+            stamps.append(f"{file}\0\n")
+    return hash_of([*stamps, *(array.tobytes() for array in arrays)])[:20]
 
 
 WINDOW = 256

@@ -21,6 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nerfgen_ns.runs.launch import train_arguments
 from nerfgen_ns.synthetic.dataset import write_dataset
 
 IDENTITIES, SIZE = 4, 32
@@ -87,10 +88,9 @@ class TrainedRun:
 
     def train(self, timestamp: str, *options: object) -> list[object]:
         """The command that trains into the folder `timestamp` beside this run's."""
-        return [
-            "ns-train", "nerfgen-tiny", "--data", self.data, "--output-dir", self.folder / "outputs",
-            "--experiment-name", "test", "--timestamp", timestamp, *TRAIN_OPTIONS, *options,
-        ]  # fmt: skip
+        outputs = self.folder / "outputs"
+        given = (*TRAIN_OPTIONS, *options)
+        return ["ns-train", *train_arguments("nerfgen-tiny", self.data, outputs, "test", timestamp, *given)]
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,28 +12,22 @@ from typing import Any
 
 import numpy as np
 import yaml
-from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.engine.trainer import TrainerConfig
 
 from benchmarks.ablation.data import first_photographs
 from benchmarks.ablation.variants import Variant
-from benchmarks.camera_cost import moved_camera, paired_cameras
+from benchmarks.camera_cost import OWN, WHOLE, new_view_figures, paired_cameras
 from benchmarks.machine import RECORD, record_of_run
-from nerfgen_ns.cameras.alignment import align_collection, align_identity, rotation_errors
+from nerfgen_ns.cameras.alignment import rotation_errors
 from nerfgen_ns.configs import nerfgen, nerfgen_hq, nerfgen_tiny
 from nerfgen_ns.dataset_format.transforms import transforms_path
-from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.evaluation.views_with_truth import (
-    Figures,
-    ViewWithTruth,
-    mean_scores,
-    model_renderer,
-    read_views,
-)
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.evaluation.comparisons import Figures, mean_scores, model_renderer, read_views
 from nerfgen_ns.model.config import NerfgenModelConfig
+from nerfgen_ns.runs import launch
 from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.runs.run import Run
-from nerfgen_ns.utils.files import read_json, write_json
+from nerfgen_ns.utils.files import hash_of, hash_of_value, read_json, write_json
 
 NEVER = "1000000"
 
@@ -79,7 +70,7 @@ def trained(output_dir: Path, training: Training, variant: Variant, seed: int) -
         NerfgenError: the training failed.
     """
     settings = settings_of(training, variant, seed)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    digest = hash_of_value(settings)[:12]
     folder = output_dir / "runs" / digest
     load_config = folder / "ablate" / training.method / "run" / "config.yml"
     if (folder / "training.json").exists():
@@ -88,19 +79,21 @@ def trained(output_dir: Path, training: Training, variant: Variant, seed: int) -
     shutil.rmtree(folder, ignore_errors=True)
     images = variant.images or training.images
     data = first_photographs(training.data, images, folder / "data", variant.cameras)
-    command = [
-        *(sys.executable, "-m", "nerfstudio.scripts.train", training.method),
-        *("--data", str(data), "--output-dir", str(folder)),
-        *("--experiment-name", "ablate", "--timestamp", "run", "--vis", "tensorboard"),
-        *("--training-minutes", str(training.minutes), "--machine.seed", str(seed)),
-        *("--steps-per-eval-image", NEVER, "--steps-per-eval-batch", NEVER),
-        *("--pipeline.datamanager.dataparser.downscale-factor", str(training.downscale_factor)),
-        *variant.options,
-    ]
-    with (folder / "train.log").open("w", encoding="utf-8") as log:
-        process = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-    if process.returncode != 0:
-        raise NerfgenError(f"{folder / 'train.log'}: the training failed, and this file says why")
+    launched = launch.Training(
+        data,
+        folder,
+        training.method,
+        "ablate",
+        minutes=training.minutes,
+        downscale_factor=training.downscale_factor,
+        options=(
+            *("--machine.seed", str(seed)),
+            *("--steps-per-eval-image", NEVER, "--steps-per-eval-batch", NEVER),
+            *variant.options,
+        ),
+    )
+    command = launched.command()
+    launched.run()
     write_json(folder / "training.json", {"settings": settings, RECORD: record_of_run(begin, command)})
     return load_config
 
@@ -131,7 +124,7 @@ def judge(
     """What a run makes of the photographs that it was trained on, and of new views of the same identities.
 
     Returns:
-        `steps`; the figures of `views_with_truth.score` with the prefixes `reconstruction_` and `new_views_`;
+        `steps`; the figures of `comparisons.score` with the prefixes `reconstruction_` and `new_views_`;
         where cameras are fitted also `rotation_error`, the median in degrees, and `one_alignment_` figures of
         new views: see `nerfgen_ns.cameras.alignment`.
     """
@@ -143,19 +136,9 @@ def judge(
     pairs = paired_cameras(run, run.photographs, run.photographs)
     if np.allclose(pairs.fitted, pairs.true):
         return figures | _prefixed("new_views", mean_scores(model_renderer(run), new_views, progress))
-    collection = align_collection(pairs.true, pairs.fitted)
-
-    def by_own_camera(view: ViewWithTruth) -> Cameras:
-        row = pairs.row_of_identity[view.identity]
-        return moved_camera(view.camera, align_identity(pairs.true[row], pairs.fitted[row], collection))
-
-    def by_one_alignment(view: ViewWithTruth) -> Cameras:
-        return moved_camera(view.camera, collection)
-
     figures["rotation_error"] = float(np.median(rotation_errors(pairs.fitted, pairs.true)))
-    figures |= _prefixed("new_views", mean_scores(model_renderer(run, by_own_camera), new_views, progress))
-    whole = mean_scores(model_renderer(run, by_one_alignment), new_views, progress)
-    return figures | _prefixed("one_alignment", whole)
+    scores = new_view_figures(run, pairs, new_views, progress=progress)
+    return figures | _prefixed("new_views", scores[OWN]) | _prefixed("one_alignment", scores[WHOLE])
 
 
 def training_record(load_config: Path) -> dict[str, Any]:
@@ -187,12 +170,12 @@ def settings_of(training: Training, variant: Variant, seed: int) -> dict[str, An
     # Defaults that have changed since make another run.
     defaults = yaml.dump((config.pipeline, config.optimizers))
     return {
-        "data": hashlib.sha256(transforms_path(training.data).read_bytes()).hexdigest(),
+        "data": hash_of([transforms_path(training.data).read_bytes()]),
         "images": variant.images or training.images,
         "cameras": variant.cameras,
         "options": list(variant.options),
         "method": training.method,
-        "defaults": hashlib.sha256(defaults.encode()).hexdigest(),
+        "defaults": hash_of([defaults]),
         "minutes": training.minutes,
         "downscale_factor": training.downscale_factor,
         "seed": seed,

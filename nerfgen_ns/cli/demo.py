@@ -18,6 +18,7 @@ from nerfgen_ns.utils.console import counted, progress_bar
 
 if TYPE_CHECKING:
     from nerfgen_ns.runs.run import Run
+    from nerfgen_ns.synthetic.dataset import EmbeddedClass
 
 
 IMAGE_SIZE, DOWNSCALE_FACTOR = 128, 2
@@ -99,6 +100,17 @@ class Demo:
                 )
 
 
+def background_options(made_class: EmbeddedClass) -> list[str]:
+    """The options of `ns-train` for what is behind the objects: it is learned, or of one color."""
+    if made_class.solid_background is None:
+        return []
+    color = [str(share) for share in made_class.solid_background]
+    return [
+        *("--pipeline.model.use-background-field", "False"),
+        *("--pipeline.model.solid-background", *color),
+    ]
+
+
 class Stages:
     """The stages of a demo, each of which leaves files that a later call finds.
 
@@ -109,7 +121,7 @@ class Stages:
     def __init__(self, options: Demo) -> None:
         from rich.console import Console
 
-        from nerfgen_ns.synthetic.classes import CLASSES
+        from nerfgen_ns.synthetic.dataset import CLASSES
 
         self.options = options
         self.console = Console(highlight=False)
@@ -122,9 +134,9 @@ class Stages:
         self.training = Training(
             self.train_folder,
             folder,
-            options.training_minutes,
-            DOWNSCALE_FACTOR,
-            CLASSES[options.class_name].solid_background,
+            minutes=options.training_minutes,
+            downscale_factor=DOWNSCALE_FACTOR,
+            options=("--steps-per-save", "2000", *background_options(CLASSES[options.class_name])),
         )
 
     @cached_property
@@ -172,10 +184,11 @@ class Stages:
         # What was made from an earlier training is none of this one's.
         for later in (self.metrics, self.sheet, self.turning, self.morph):
             later.unlink(missing_ok=True)
-        write_json(product, self.training.run())
+        self.training.run(show_progress=True)
+        write_json(product, self.training.figures())
 
     def _measure(self, product: Path) -> None:
-        from nerfgen_ns.evaluation.views_with_truth import evaluate_views
+        from nerfgen_ns.evaluation.comparisons import evaluate_views
         from nerfgen_ns.utils.files import read_json, write_json
 
         with progress_bar("Rendering reconstructions") as progress:

@@ -47,8 +47,7 @@ class Evaluate(EvaluationConfig):
         """
         import tempfile
 
-        from nerfgen_ns.evaluation.evaluate import evaluate
-        from nerfgen_ns.evaluation.report import as_json, write_page
+        from nerfgen_ns.evaluation.evaluate import as_json, evaluate, write_page
         from nerfgen_ns.runs.loading import load_run
         from nerfgen_ns.utils.console import progress_bar
         from nerfgen_ns.utils.files import write_json

@@ -20,8 +20,9 @@ from nerfgen_ns.datamanagers.dataset import NerfgenDataset, open_dataset
 from nerfgen_ns.dataset_format.frame import Frame
 from nerfgen_ns.dataset_format.transforms import Transforms, read_transforms
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.metrics.depth import shrink_depth
+from nerfgen_ns.metrics.geometry import shrink_depth
 from nerfgen_ns.runs.run import Run
+from nerfgen_ns.utils.images import from_bytes
 
 Truth = Literal["depth", "landmarks3d", "semantics"]
 KEYS: dict[Truth, str] = {"depth": "depth_path", "landmarks3d": "landmarks3d", "semantics": "semantic_path"}
@@ -74,7 +75,7 @@ class TestFolder:
     def matte(self, number: int) -> Float[Tensor, "height width"] | None:
         """The photograph's matte, in [0, 1]."""
         matte = self.dataset.get_numpy_matte(number)
-        return None if matte is None else torch.from_numpy(matte / np.float32(255))
+        return None if matte is None else from_bytes(matte)
 
     def missing(self, truth: Truth, numbers: Sequence[int]) -> str | None:
         """None if all of the photographs have something known of them; otherwise what is missing."""

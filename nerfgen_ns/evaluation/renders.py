@@ -22,11 +22,11 @@ from nerfgen_ns.evaluation.protocol import Progress
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.inputs import write_folder
 from nerfgen_ns.inversion.inversion import Stages, find, silent
-from nerfgen_ns.metrics.depth import z_depth
+from nerfgen_ns.metrics.geometry import z_depth
 from nerfgen_ns.preprocessing.report.prepare_report import Rejection
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.files import replace_file
-from nerfgen_ns.utils.images import to_bytes, write_image
+from nerfgen_ns.utils.images import from_bytes, to_bytes, write_image
 from nerfgen_ns.utils.spacing import evenly_spaced
 
 Kind = Literal["training photographs", "seen identities", "new identities", "new photographs"]
@@ -253,12 +253,23 @@ class Render:
     @property
     def colors(self) -> Float[Tensor, "height width 3"]:
         """The render in [0, 1]."""
-        return torch.from_numpy(self.rgb / np.float32(255))
+        return from_bytes(self.rgb)
 
     @property
     def true_colors(self) -> Float[Tensor, "height width 3"]:
         """The photograph in [0, 1]."""
-        return torch.from_numpy(self.photograph / np.float32(255))
+        return from_bytes(self.photograph)
+
+
+def outputs_of(run: Run, code: Float[Tensor, "1 latent"], camera: Cameras) -> dict[str, Tensor]:
+    """Return what a run shows a camera of shape (1,), on the processor.
+
+    They are the model's outputs, but `depth` (height, width) is the z-depth, and `accumulation` has the same
+    shape.
+    """
+    outputs = {name: value.cpu().float() for name, value in run.render(code, camera).items()}
+    depth = z_depth(outputs["depth"][..., 0], camera.to("cpu"))
+    return {**outputs, "depth": depth, "accumulation": outputs["accumulation"][..., 0]}
 
 
 class FolderRenders:
@@ -334,8 +345,7 @@ class FolderRenders:
         fitted = self._fitted.get(view.number)
         if fitted is not None and fitted.camera_to_world is not None:
             camera.camera_to_worlds = fitted.camera_to_world[None].to(camera.camera_to_worlds)
-        outputs = self._run.render(self._code(view), camera)
-        outputs = {name: value.cpu() for name, value in outputs.items()}
+        outputs = outputs_of(self._run, self._code(view), camera)
         render = Render(
             view=view,
             file=folder.file_of(view.number),
@@ -343,8 +353,8 @@ class FolderRenders:
             photograph=folder.dataset.get_numpy_image(view.number),
             matte=folder.matte(view.number),
             rgb=to_bytes(outputs["rgb"]),
-            depth=z_depth(outputs["depth"][..., 0].float(), camera),
-            accumulation=outputs["accumulation"][..., 0].float(),
+            depth=outputs["depth"],
+            accumulation=outputs["accumulation"],
             normals=outputs["normals"].float(),
         )
         if self._saved is not None:

@@ -22,6 +22,7 @@ from nerfgen_ns.datamanagers.ray_generator import PixelRays
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.model.model import NerfgenModel
+from nerfgen_ns.training.optimizers import decay_factor
 
 
 @dataclass(frozen=True)
@@ -207,9 +208,9 @@ def frozen(model: NerfgenModel) -> Iterator[None]:
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, initial: float, step: int, steps: int) -> None:
     """A short rise, then an exponential fall to `FINAL_RATIO`, as in training."""
-    warmup = min((step + 1) / (WARMUP_STEPS + 1), 1.0)
+    factor = decay_factor(step, step / steps, WARMUP_STEPS, FINAL_RATIO)
     for group in optimizer.param_groups:
-        group["lr"] = initial * warmup * FINAL_RATIO ** (step / steps)
+        group["lr"] = initial * factor
 
 
 def _fit_part(

@@ -30,7 +30,7 @@ from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.inversion import latent_space_of, looked_at_factor
 from nerfgen_ns.inversion.latent_fit import PoseStd, Progress, Views, fit_codes
 from nerfgen_ns.model.camera_optimizer import CameraOptimizer
-from nerfgen_ns.preprocessing.report.page import ClassShape, write_report_page
+from nerfgen_ns.preprocessing.report.prepare_report import ClassShape, write_report_page
 from nerfgen_ns.preprocessing.store import link
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.files import read_json, replace_folder, write_json

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.fields.foreground import ForegroundField
-from nerfgen_ns.utils.files import replace_file
+from nerfgen_ns.utils.files import hash_of, replace_file
 
 
 def fingerprint_of_model(foreground_field: ForegroundField) -> str:
@@ -23,11 +22,10 @@ def fingerprint_of_model(foreground_field: ForegroundField) -> str:
 
     Codes mean nothing to another model, and one that has been trained further is another.
     """
-    digest = hashlib.sha256()
+    parts: list[bytes | str] = []
     for name, parameter in sorted(foreground_field.named_parameters()):
-        digest.update(f"{name} {tuple(parameter.shape)}".encode())
-        digest.update(parameter.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()[:20]
+        parts += [f"{name} {tuple(parameter.shape)}", parameter.detach().cpu().float().numpy().tobytes()]
+    return hash_of(parts)[:20]
 
 
 def write_codes(

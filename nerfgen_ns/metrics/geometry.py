@@ -1,21 +1,226 @@
-"""Metrics of shape: silhouettes, normals, cameras, and whether two views show one surface."""
+"""Metrics of shape: depth, silhouettes, normals, cameras, and whether two views show one surface.
+
+NaN where one is not defined.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from nerfstudio.cameras.cameras import Cameras
+from scipy.special import gammaln
 from torch import Tensor
 
 from nerfgen_ns.cameras.alignment import camera_errors
 from nerfgen_ns.cameras.projection import project_tensors
-from nerfgen_ns.metrics.depth import z_depth
 from nerfgen_ns.metrics.images import mask_iou, psnr
+
+
+def z_depth(distance: Float[Tensor, "height width"], camera: Cameras) -> Float[Tensor, "height width"]:
+    """Distances along the rays of one camera, of shape (1,), as depths along its optical axis."""
+    directions = camera.generate_rays(camera_indices=0, keep_shape=True).directions
+    return distance * (directions @ -camera.camera_to_worlds[0, :, 2].to(directions))
+
+
+def shrink_depth(depth: Float[np.ndarray, "height width"], factor: int) -> Float[np.ndarray, "rows columns"]:
+    """A depth map made smaller: of each block the lower median.
+
+    It is a depth of the surface that fills most of the block and never a mixture of two; infinite where the
+    background fills more than half.
+    """
+    rows, columns = depth.shape[0] // factor, depth.shape[1] // factor
+    blocks = depth[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
+    ordered = np.sort(blocks.transpose(0, 2, 1, 3).reshape(rows, columns, -1), axis=-1)
+    return ordered[..., (factor * factor - 1) // 2]
+
+
+CONSTANT = 1e-13
+"""Of the values, the deviation that is no variation but what rounding leaves of a constant."""
+
+
+def depth_correlation(
+    depth: Float[Tensor, "height width"],
+    true_depth: Float[Tensor, "height width"],
+    matte: Float[Tensor, "height width"],
+) -> float:
+    """Pearson's correlation of two z-depths over the pixels of matte above ½ and finite true depth.
+
+    NaN with fewer than two such pixels, and where either depth is the same at all of them.
+    """
+    judged = judged_pixels(true_depth, matte)
+    return correlation(depth[judged].double().cpu().numpy(), true_depth[judged].double().cpu().numpy())
+
+
+def depth_error(
+    depth: Float[Tensor, "height width"],
+    true_depth: Float[Tensor, "height width"],
+    matte: Float[Tensor, "height width"],
+) -> float:
+    """Root mean square error, in units of the true depth, after the best scale and shift of the depth.
+
+    min over s, t of √mean (s·d + t − d*)², by least squares over the pixels that `depth_correlation` judges:
+    Ranftl et al., "Toward robust monocular depth estimation" (TPAMI 2020), section 5. The scale may be
+    negative; the sign of the correlation tells. A constant depth leaves the deviation of the true one.
+    NaN with fewer than three pixels: two are always fitted exactly.
+    """
+    judged = judged_pixels(true_depth, matte)
+    if int(judged.sum()) < 3 or not bool(torch.isfinite(depth[judged]).all()):
+        return math.nan
+    rendered, true = (values[judged].double().cpu() for values in (depth, true_depth))
+    # Centered, so that the depths' variation is not lost beside their distance.
+    columns = torch.stack([rendered - rendered.mean(), torch.ones_like(rendered)], dim=1).numpy()
+    solution, *_ = np.linalg.lstsq(columns, true.numpy(), rcond=None)
+    return float(np.sqrt(np.mean((columns @ solution - true.numpy()) ** 2)))
+
+
+def judged_pixels(
+    true_depth: Float[Tensor, "height width"], matte: Float[Tensor, "height width"]
+) -> Bool[Tensor, "height width"]:
+    """The pixels whose depth is compared: of matte above ½ and finite true depth."""
+    return (matte > 0.5) & torch.isfinite(true_depth)
+
+
+def correlation(first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"]) -> float:
+    """Pearson's correlation; NaN where a value is not finite, for n below 2 and where either is constant."""
+    if len(first) < 2 or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return math.nan
+    deviations = [values - values.mean() for values in (first, second)]
+    lengths = [float(np.linalg.norm(values)) for values in deviations]
+    scales = [CONSTANT * len(first) ** 0.5 * float(np.abs(values).max()) for values in (first, second)]
+    if any(length <= scale for length, scale in zip(lengths, scales, strict=True)):
+        return math.nan
+    return float(np.clip(deviations[0] @ deviations[1] / (lengths[0] * lengths[1]), -1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class KeypointScore:
+    """How well depths of landmarks follow the true ones over images."""
+
+    correlations: Float[np.ndarray, "landmarks"]
+    """r of each landmark; NaN where it is not defined."""
+    images: int
+    """Images with at least one landmark."""
+    absolute_chance: float
+    """What Σ|r| would be were the depths those of other images: the mean over permutations of the images."""
+    absolute_chance_95: float
+    """The 95th percentile of the same: a Σ|r| above it is no chance."""
+
+    @property
+    def landmarks(self) -> int:
+        """Landmarks whose r is defined; the largest sum there can be."""
+        return int(np.isfinite(self.correlations).sum())
+
+    @property
+    def absolute_sum(self) -> float:
+        """Σ|r| over the landmarks; NaN where no r is defined."""
+        return float(np.nansum(np.abs(self.correlations))) if self.landmarks else math.nan
+
+    @property
+    def signed_sum(self) -> float:
+        """Σr over the landmarks; NaN where no r is defined."""
+        return float(np.nansum(self.correlations)) if self.landmarks else math.nan
+
+
+def keypoint_score(
+    depths: Float[np.ndarray, "images landmarks"],
+    true_depths: Float[np.ndarray, "images landmarks"],
+    permutations: int = 200,
+    seed: int = 0,
+) -> KeypointScore:
+    """Judge depths of landmarks: LOLNeRF (CVPR 2022), the evaluation on 3DFAW.
+
+    Args:
+        depths: those of the renders; see `relative_depths`.
+        true_depths: the truth.
+        permutations: how many shufflings of the images make the chance level.
+        seed: of the shufflings.
+    """
+    correlations = landmark_correlations(depths, true_depths)
+    generator = np.random.default_rng(seed)
+    sums = []
+    for _ in range(permutations):
+        shuffled = landmark_correlations(depths[generator.permutation(len(depths))], true_depths)
+        if np.isfinite(shuffled).any():
+            sums.append(np.nansum(np.abs(shuffled)))
+    seen = np.isfinite(depths) & np.isfinite(true_depths)
+    chance, chance_95 = (np.mean(sums), np.percentile(sums, 95)) if sums else (math.nan, math.nan)
+    return KeypointScore(correlations, int(seen.any(axis=1).sum()), float(chance), float(chance_95))
+
+
+def landmark_correlations(
+    depths: Float[np.ndarray, "images landmarks"], true_depths: Float[np.ndarray, "images landmarks"]
+) -> Float[np.ndarray, "landmarks"]:
+    """For each landmark Pearson's correlation of its depth with the true one, over the images that have both.
+
+    NaN where fewer than two do, and where either depth is the same in all of them.
+    """
+    seen = np.isfinite(depths) & np.isfinite(true_depths)
+    return np.array(
+        [correlation(depths[own, place], true_depths[own, place]) for place, own in enumerate(seen.T)]
+    )
+
+
+def independent_level(images: int) -> float:
+    """The mean of |r| of two independent normal variables over n images: Γ((n−1)/2) / (√π·Γ(n/2)).
+
+    From the density of r, ∝ (1 − r²)^((n−4)/2) (Fisher 1915). Times the number of landmarks it is the chance
+    level of Σ|r|. NaN below two images, and 1 with two: any two points lie on a line.
+    """
+    if images < 2:
+        return math.nan
+    return float(np.exp(gammaln((images - 1) / 2) - gammaln(images / 2)) / math.sqrt(math.pi))
+
+
+def relative_depths(
+    depths: Float[np.ndarray, "images landmarks"], true_depths: Float[np.ndarray, "images landmarks"]
+) -> tuple[Float[np.ndarray, "images landmarks"], Float[np.ndarray, "images landmarks"]]:
+    """Both depths relative to their mean over the landmarks of the image that have both; NaN at the others.
+
+    How far away the object stands says nothing of its shape, and data sets give depth up to a shift. An image
+    with one landmark alone has nothing to relate it to: all NaN.
+    """
+    seen = np.isfinite(depths) & np.isfinite(true_depths)
+    seen &= seen.sum(axis=1, keepdims=True) > 1
+    counts = np.maximum(seen.sum(axis=1, keepdims=True), 1)
+    relative = (
+        np.where(seen, values - np.where(seen, values, 0.0).sum(axis=1, keepdims=True) / counts, np.nan)
+        for values in (depths, true_depths)
+    )
+    first, second = relative
+    return first, second
+
+
+def depths_at(
+    depth: Float[np.ndarray, "height width"], landmarks: Float[np.ndarray, "landmarks 2"]
+) -> Float[np.ndarray, "landmarks"]:
+    """The depth of a map in the pixel of each landmark; NaN outside the image and where it is not finite.
+
+    Args:
+        depth: a z-depth map.
+        landmarks: in its pixels, pixel centers at +0.5.
+    """
+    height, width = depth.shape
+    known = np.isfinite(landmarks).all(axis=1)
+    columns, rows = np.floor(np.where(known[:, None], landmarks, -1.0)).astype(int).T
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    values = np.full(len(landmarks), np.nan)
+    values[inside] = depth[rows[inside], columns[inside]]
+    values[~np.isfinite(values)] = np.nan
+    return values
+
+
+def mean_shape_depths(
+    canonical_landmarks: Float[np.ndarray, "landmarks 3"], cameras: Float[np.ndarray, "images 4 4"]
+) -> Float[np.ndarray, "images landmarks"]:
+    """The baseline of one shape for all: depths of the canonical landmarks under each camera-to-world."""
+    apart = cameras[:, None, :3, 3] - canonical_landmarks
+    return np.einsum("nmk,nk->nm", apart, cameras[:, :3, 2])
 
 
 def silhouette_iou(

@@ -1,6 +1,5 @@
 """A photograph in a file of any kind as an upright RGB array."""
 
-import hashlib
 import os
 import stat
 import warnings
@@ -24,6 +23,7 @@ from nerfgen_ns.preprocessing.image_formats import (
     to_srgb,
     with_tags,
 )
+from nerfgen_ns.utils.files import hash_of
 
 SUFFIXES = (
     ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp",
@@ -287,7 +287,7 @@ def _open_heif(path: Path):  # type: ignore[no-untyped-def]
 def _digest_of(path: Path) -> str:
     try:
         check_kind(path)
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return hash_of([path.read_bytes()])[:16]
     except (OSError, RejectedError):
         return ""
 

@@ -1,7 +1,5 @@
 """What `nerfgen prepare` is asked for, checked before any work, and the plan of work that follows."""
 
-import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -32,7 +30,7 @@ from nerfgen_ns.preprocessing.posed_images import Axis
 from nerfgen_ns.preprocessing.report.prepare_report import Rejection, printable
 from nerfgen_ns.preprocessing.single_photograph import FORMAT, CapturePhotograph, write_given_landmarks
 from nerfgen_ns.preprocessing.workers import CaptureOne
-from nerfgen_ns.utils.files import read_json
+from nerfgen_ns.utils.files import hash_of, hash_of_value, read_json
 
 OF_PHOTOGRAPHS = (
     "recursive", "size", "landmarks", "landmark_model", "landmark_model_file", "aligned", "focal",
@@ -233,7 +231,7 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """Changes whenever a photograph or an option that the result depends on does."""
-        return _digest([FORMAT, self.options])
+        return hash_of_value([FORMAT, self.options])
 
     @classmethod
     def of(cls, config: PrepareConfig) -> "Plan":
@@ -273,7 +271,7 @@ class Plan:
             "--class-name": class_name,
             "--focal": focal,
             "--mattes": config.matte_options.kind,
-            "photographs": f"({len(photographs)}, content {_digest(stamps)[:16]})",
+            "photographs": f"({len(photographs)}, content {hash_of_value(stamps)[:16]})",
         }
         keys = _keys(stamps, capture)
         left_out = [
@@ -351,8 +349,8 @@ def _stamps(photographs: list[Path], names: list[str], capture: CapturePhotograp
 
 
 def _keys(stamps: list[str], capture: CapturePhotograph) -> list[str]:
-    kind = _digest([FORMAT, _described(capture)])
-    return [_digest([kind, stamp])[:24] for stamp in stamps]
+    kind = hash_of_value([FORMAT, _described(capture)])
+    return [hash_of_value([kind, stamp])[:24] for stamp in stamps]
 
 
 def _named(name: str, stamp: str) -> str:
@@ -365,8 +363,8 @@ def _content(value: Any) -> Any:
         return value
     if value.is_dir():
         stamps = [_named(path.name, stamp_of(path)) for path in sorted(value.iterdir()) if path.is_file()]
-        return f"(content {_digest(stamps)[:16]})"
-    return f"(content {hashlib.sha256(value.read_bytes()).hexdigest()[:16]})"
+        return f"(content {hash_of_value(stamps)[:16]})"
+    return f"(content {hash_of([value.read_bytes()])[:16]})"
 
 
 def _described(value: Any) -> Any:
@@ -374,7 +372,3 @@ def _described(value: Any) -> Any:
     if is_dataclass(value):
         return {part.name: _described(getattr(value, part.name)) for part in fields(value)}
     return "(folder)" if isinstance(value, Path) and value.is_dir() else _content(value)
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

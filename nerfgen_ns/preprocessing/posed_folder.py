@@ -1,7 +1,5 @@
 """A collection with known cameras becomes a prepared folder: photographs, cameras, mattes if it has any."""
 
-import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,12 +17,18 @@ from nerfgen_ns.preprocessing.listing import read_identity_file
 from nerfgen_ns.preprocessing.mattes import MatteOptions, MatteSource, read_matte
 from nerfgen_ns.preprocessing.photographs import RejectedError, read_alpha, read_photograph, stamp_of
 from nerfgen_ns.preprocessing.posed_images import Axis, KnownCameras, in_class_frame, read_known_cameras
-from nerfgen_ns.preprocessing.report.page import PAGE, inspect_folder, write_report_page
-from nerfgen_ns.preprocessing.report.prepare_report import PrepareReport, Rejection, printable
+from nerfgen_ns.preprocessing.report.prepare_report import (
+    PAGE,
+    PrepareReport,
+    Rejection,
+    inspect_folder,
+    printable,
+    write_report_page,
+)
 from nerfgen_ns.preprocessing.store import CaptureFiles
 from nerfgen_ns.preprocessing.workers import capture_many
 from nerfgen_ns.utils.console import progress_over
-from nerfgen_ns.utils.files import read_json, replace_file, replace_folder, write_json
+from nerfgen_ns.utils.files import hash_of, read_json, replace_file, replace_folder, write_json
 
 FORMAT = 3
 """To be raised when folders made before must not be used any more."""
@@ -224,14 +228,13 @@ def _write(
 def _fingerprint(
     known: KnownCameras, identities: Int[np.ndarray, "n"], mattes: MatteOptions, class_name: str
 ) -> str:
-    digest = hashlib.sha256(repr((FORMAT, mattes, class_name, known.distortion)).encode())
-    for array in (known.poses, known.intrinsics, identities):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    parts: list[bytes | str] = [repr((FORMAT, mattes, class_name, known.distortion))]
+    parts += [array.tobytes() for array in (known.poses, known.intrinsics, identities)]
     for image, matte in zip(known.images, known.mattes, strict=True):
         for path in (image, matte or mattes.file_of(image)):
             if path is not None:
-                digest.update(os.fsencode(path) + f"|{stamp_of(path)}".encode())
-    return digest.hexdigest()
+                parts.append(f"{path}|{stamp_of(path)}")
+    return hash_of(parts)
 
 
 def _finished(folder: Path, fingerprint: str) -> PrepareReport | None:

@@ -16,8 +16,14 @@ from jaxtyping import Float
 from nerfgen_ns.dataset_format.frame import Frame
 from nerfgen_ns.dataset_format.transforms import TRANSFORMS, write_transforms
 from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.preprocessing.report.page import inspect_folder, write_report_page
-from nerfgen_ns.preprocessing.report.prepare_report import PAGE, PrepareReport, Rejection, printable
+from nerfgen_ns.preprocessing.report.prepare_report import (
+    PAGE,
+    PrepareReport,
+    Rejection,
+    inspect_folder,
+    printable,
+    write_report_page,
+)
 from nerfgen_ns.preprocessing.store import Capture, CaptureFiles, CaptureStore, gather_landmarks, link
 from nerfgen_ns.utils.files import read_json, write_json
 

@@ -1,6 +1,5 @@
 """What is done to one photograph by itself: landmarks, crop and matte."""
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +39,7 @@ from nerfgen_ns.preprocessing.photographs import (
     upright_size,
 )
 from nerfgen_ns.preprocessing.store import CaptureFiles
-from nerfgen_ns.utils.files import replace_file, write_text
+from nerfgen_ns.utils.files import hash_of, replace_file, write_text
 
 NAMES, LANDMARKS, CROPS = "names.json", "landmarks.npy", "crops.npy"
 
@@ -86,8 +85,7 @@ class GivenLandmarks:
     def stamp(self, name: str) -> str:
         """Changes whenever something about the photograph does."""
         place = self._places[name]
-        content = self._landmarks[place].tobytes() + self._crops[place].tobytes()
-        return hashlib.sha256(content).hexdigest()[:16]
+        return hash_of([self._landmarks[place].tobytes(), self._crops[place].tobytes()])[:16]
 
 
 FORMAT = 5

@@ -1,4 +1,4 @@
-"""The training of a demo: `ns-train` in a process of its own, a progress bar in front of it."""
+"""`ns-train` in a process of its own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,20 @@ from pathlib import Path
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.training.checkpoints import FOLDER, checkpoints_in
 
-METHOD, EXPERIMENT, TIMESTAMP = "nerfgen-tiny", "demo", "run"
+NS_TRAIN = (sys.executable, "-m", "nerfstudio.scripts.train")
+"""`ns-train` of this interpreter, which need not be on the path."""
 STEP_LINE = re.compile(r"^(\d+) \(\d", re.MULTILINE)
+
+
+def train_arguments(
+    method: str, data: Path, output_dir: Path, experiment: str, timestamp: str, *options: object
+) -> list[str]:
+    """Return the arguments of `ns-train` for a run in the folder OUTPUT_DIR/EXPERIMENT/METHOD/TIMESTAMP."""
+    return [
+        *(method, "--data", str(data), "--output-dir", str(output_dir)),
+        *("--experiment-name", experiment, "--timestamp", timestamp),
+        *map(str, options),
+    ]
 
 
 @dataclass(frozen=True)
@@ -27,17 +39,23 @@ class Training:
     """Prepared folder."""
     output_dir: Path
     """Where the run and the log go."""
-    minutes: float
-    """Length of the training, interruptions not counted."""
-    downscale_factor: int
+    method: str = "nerfgen-tiny"
+    """Method of `ns-train`."""
+    experiment: str = "demo"
+    """The run's name, a part of its path."""
+    timestamp: str = "run"
+    """The last part of its path."""
+    minutes: float | None = None
+    """Length of the training, interruptions not counted; None: the method's own."""
+    downscale_factor: float = 1
     """How many times smaller than stored the images are trained on."""
-    solid_background: tuple[float, float, float] | None = None
-    """The color behind every object, in [0, 1]; None where backgrounds differ and are learned."""
+    options: tuple[str, ...] = ()
+    """Further options of `ns-train`."""
 
     @property
     def run_dir(self) -> Path:
         """The folder of the run."""
-        return self.output_dir / EXPERIMENT / METHOD / TIMESTAMP
+        return self.output_dir / self.experiment / self.method / self.timestamp
 
     @property
     def load_config(self) -> Path:
@@ -47,7 +65,7 @@ class Training:
     @property
     def log(self) -> Path:
         """What the training prints."""
-        return self.output_dir / "train.log"
+        return self.output_dir / ("train.log" if self.timestamp == "run" else f"{self.timestamp}.log")
 
     @property
     def has_checkpoints(self) -> bool:
@@ -56,38 +74,29 @@ class Training:
 
     def command(self) -> list[str]:
         """The call of ns-train, which goes on from the run's checkpoints where there are any."""
-        resume = ["--load-dir", str(self.run_dir)] if self.has_checkpoints else []
+        options = [
+            *("--vis", "tensorboard", "--logging.local-writer.max-log-size", 0),
+            *(() if self.minutes is None else ("--training-minutes", self.minutes)),
+            *("--pipeline.datamanager.dataparser.downscale-factor", self.downscale_factor),
+            *(("--load-dir", self.run_dir) if self.has_checkpoints else ()),
+            *self.options,
+        ]
         return [
-            *(sys.executable, "-m", "nerfstudio.scripts.train", METHOD),
-            *("--data", str(self.data), "--output-dir", str(self.output_dir)),
-            *("--experiment-name", EXPERIMENT, "--timestamp", TIMESTAMP),
-            *("--training-minutes", str(self.minutes), "--vis", "tensorboard"),
-            *("--steps-per-save", "2000", "--logging.local-writer.max-log-size", "0", *resume),
-            *("--pipeline.datamanager.dataparser.downscale-factor", str(self.downscale_factor)),
-            *self._background_options(),
+            *NS_TRAIN,
+            *train_arguments(
+                self.method, self.data, self.output_dir, self.experiment, self.timestamp, *options
+            ),
         ]
 
-    def _background_options(self) -> list[str]:
-        if self.solid_background is None:
-            return []
-        color = [str(share) for share in self.solid_background]
-        return [
-            *("--pipeline.model.background.learned", "False"),
-            *("--pipeline.model.background.solid-color", *color),
-        ]
-
-    def run(self) -> dict[str, float | int]:
-        """Train, and return the number of steps, the seconds they took and the rays a second.
-
-        Raises:
-            NerfgenError: the training failed.
-        """
+    def start(self) -> subprocess.Popen:
+        """Start the training, and return its process."""
         if not self.has_checkpoints:
             # Of a training that was killed before its first one nothing can be used.
             shutil.rmtree(self.run_dir, ignore_errors=True)
+        self.output_dir.mkdir(parents=True, exist_ok=True)
         with self.log.open("a", encoding="utf-8") as log:
             # In a session of its own, so that an interruption from the keyboard reaches it once, from here.
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 self.command(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -95,17 +104,34 @@ class Training:
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
+
+    def run(self, show_progress: bool = False) -> None:
+        """Train to the end.
+
+        Args:
+            show_progress: show a bar that fills with the minutes.
+
+        Raises:
+            NerfgenError: the training failed.
+        """
+        process = self.start()
         try:
-            self._watch(process)
+            if show_progress:
+                self._watch(process)
+            process.wait()
         except BaseException:
             process.send_signal(signal.SIGINT)
             process.wait()
             raise
-        if process.returncode != 0:
-            lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
-            last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing was printed")
-            raise NerfgenError(f"{self.log}: the training failed: {last}")
-        return self._figures()
+        self.check(process.returncode)
+
+    def check(self, status: int) -> None:
+        """Raise a NerfgenError, with what the training said last, if its exit status is not 0."""
+        if status == 0:
+            return
+        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing was printed")
+        raise NerfgenError(f"{self.log}: the training failed: {last}")
 
     def _watch(self, process: subprocess.Popen) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -113,8 +139,9 @@ class Training:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         begin = self.log.stat().st_size
         started: float | None = None
+        total = None if self.minutes is None else 60.0 * self.minutes
         with Progress(*columns) as progress:
-            task = progress.add_task("Training", total=60.0 * self.minutes)
+            task = progress.add_task("Training", total=total)
             while process.poll() is None:
                 time.sleep(0.5)
                 with self.log.open(encoding="utf-8", errors="replace") as log:
@@ -128,7 +155,8 @@ class Training:
                         description=f"Training, step {int(steps[-1]):,}",
                     )
 
-    def _figures(self) -> dict[str, float | int]:
+    def figures(self) -> dict[str, float | int]:
+        """Return the number of steps of the trained run, the seconds they took and the rays a second."""
         from nerfgen_ns.runs.loading import read_checkpoint, read_config
 
         config, checkpoint = read_config(self.load_config), read_checkpoint(self.load_config)

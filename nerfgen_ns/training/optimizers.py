@@ -77,6 +77,18 @@ def megabytes(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
+def decay_factor(step: int, spent: float, warmup_steps: int, final_ratio: float) -> float:
+    """Return the factor on a learning rate: a linear warm-up times an exponential decay.
+
+    Args:
+        step: from 0.
+        spent: share of the budget that is spent, in [0, 1].
+        warmup_steps: steps over which the factor rises from almost zero.
+        final_ratio: the factor where all is spent.
+    """
+    return float(min((step + 1) / (warmup_steps + 1), 1.0) * final_ratio**spent)
+
+
 @dataclass
 class BudgetDecayConfig(SchedulerConfig):
     """Exponential decay over the training budget, after a short warm-up."""
@@ -117,8 +129,7 @@ class BudgetDecay:
         spent = self.spent(step)
         if spent < self.config.start:
             return 0.0
-        warmup = min((step + 1) / (self.config.warmup_steps + 1), 1.0)
-        return float(warmup * self.config.final_ratio**spent)
+        return decay_factor(step, spent, self.config.warmup_steps, self.config.final_ratio)
 
 
 class BudgetDecayScheduler(Scheduler):

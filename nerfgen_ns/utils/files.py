@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,39 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: not a readable JSON file ({error}); make it again") from error
+
+
+def hash_of(parts: Iterable[bytes | str]) -> str:
+    """Return the SHA-256 of the parts, end to end, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for part in parts:
+        # Names of files may hold bytes that are no text.
+        digest.update(os.fsencode(part) if isinstance(part, str) else part)
+    return digest.hexdigest()
+
+
+def hash_of_value(value: Any) -> str:
+    """Return `hash_of` a value that JSON can hold; the order of a dictionary's keys plays no part."""
+    return hash_of([json.dumps(value, sort_keys=True)])
+
+
+HEAD = 64 * 1024
+"""Bytes at the beginning of a file that `digest_of` covers, beside its size."""
+
+
+def digest_of(file: Path) -> int:
+    """Return a number that is another when a file's size or beginning is; 0 where there is no such file.
+
+    It reads little of a large file, for a whole collection of photographs to be checked in a moment.
+    """
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(HEAD)
+            size = file.stat().st_size
+    except OSError:
+        return 0
+    digest = hashlib.blake2b(size.to_bytes(8, "little") + head, digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 @contextmanager

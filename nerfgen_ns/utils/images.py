@@ -6,16 +6,18 @@ from base64 import b64encode
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
-from nerfstudio.utils import colormaps
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.utils.files import replace_file, replace_folder
+
+# `nerfgen prepare` writes pictures without torch, whose import takes seconds.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GAP = 4
 LABEL_WIDTH = 132
@@ -24,11 +26,20 @@ INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 def to_bytes(colors: Float[Tensor, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
     """Colors in [0, 1] as bytes."""
-    return (colors.detach().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).cpu().numpy()
+    return (colors.detach().clamp(0.0, 1.0) * 255.0).round().byte().cpu().numpy()
+
+
+def from_bytes(image: UInt8[np.ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return bytes as values in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(image / np.float32(255))
 
 
 def depth_picture(outputs: dict[str, Tensor]) -> UInt8[np.ndarray, "height width 3"]:
     """The depth of a render in colors, from the object's nearest to its farthest; white around it."""
+    from nerfstudio.utils import colormaps
+
     depth, accumulation = outputs["depth"], outputs["accumulation"]
     on_object = depth[accumulation > 0.5]
     near, far = (float(on_object.min()), float(on_object.max())) if on_object.numel() else (0.0, 1.0)
@@ -65,11 +76,19 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def data_url(image: UInt8[np.ndarray, "height width 3"]) -> str:
-    """An image as the text of a link that contains it, as PNG."""
-    png = BytesIO()
-    Image.fromarray(image).save(png, "PNG")
-    return f"data:image/png;base64,{b64encode(png.getvalue()).decode('ascii')}"
+def data_url(
+    image: UInt8[np.ndarray, "height width 3"] | Image.Image, kind: str = "PNG", **options: Any
+) -> str:
+    """Return an image as the text of a link that contains it.
+
+    Args:
+        image: the image.
+        kind: the format of the file, as Pillow calls it.
+        options: of Pillow's writer of that format.
+    """
+    file = BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
+    return f"data:image/{kind.lower()};base64,{b64encode(file.getvalue()).decode('ascii')}"
 
 
 def write_image(path: Path, image: UInt8[np.ndarray, "height width 3"]) -> None:

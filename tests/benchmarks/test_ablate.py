@@ -91,7 +91,7 @@ def test_a_run_is_trained_once_and_found_again(
     def fail(*arguments: object, **options: object) -> None:
         raise AssertionError("is trained or judged again")
 
-    monkeypatch.setattr(runs.subprocess, "run", fail)
+    monkeypatch.setattr(runs.launch.Training, "start", fail)
     monkeypatch.setattr(runs, "judge", fail)
     assert trained(tmp_path, training(small_heads), variant, seed=3) == load_config
     assert judged(load_config, training(small_heads), judging) == figures

@@ -12,7 +12,7 @@ from nerfgen_ns.cameras.alignment import rotation_errors
 from nerfgen_ns.cameras.projection import Cameras, homogeneous, project
 from nerfgen_ns.cameras.trajectories import look_at_origin
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.evaluation.views_with_truth import read_views
+from nerfgen_ns.evaluation.comparisons import read_views
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from benchmarks.baselines import (
     warped_photograph,
 )
 from nerfgen_ns.cameras.projection import Cameras, project
-from nerfgen_ns.evaluation.views_with_truth import ViewWithTruth, read_views, score
+from nerfgen_ns.evaluation.comparisons import ViewWithTruth, read_views, score
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """The two trainings that are compared, and the clock that stops them."""
 
+import math
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from benchmarks.pace import Pace
 from benchmarks.reference import ReferenceSettings
 from benchmarks.training_process import psnr_on
 from benchmarks.trainings import OwnTraining, ReferenceTraining, Training, TrainingSettings
-from nerfgen_ns.evaluation.views_with_truth import read_views
+from nerfgen_ns.evaluation.comparisons import read_views
 
 CPU = torch.device("cpu")
 
@@ -91,7 +93,8 @@ def test_the_reference_draws_its_pixels_evenly(make_prepared, tmp_path):
 
 def test_new_views_are_judged_inside_their_mattes(make_prepared):
     def render(view):
-        # Wrong by a tenth inside the matte, which is 20 dB, and by anything outside.
-        return torch.where(view.matte[..., None] > 0.5, view.image + 0.1, torch.zeros(()))
+        # Wrong by a fifth inside the matte, which is 14 dB, and by anything outside.
+        wrong = torch.where(view.image > 0.5, view.image - 0.2, view.image + 0.2)
+        return torch.where(view.matte[..., None] > 0.5, wrong, torch.zeros(()))
 
-    assert psnr_on(read_views(make_prepared()), render) == pytest.approx(20.0, abs=1e-3)
+    assert psnr_on(read_views(make_prepared()), render) == pytest.approx(-20 * math.log10(0.2), abs=1e-3)

@@ -16,7 +16,7 @@ import tyro
 from nerfgen_ns.cli.demo import FRAMES, Demo, Stages
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.model.config import NerfgenModelConfig
-from nerfgen_ns.runs.launch import METHOD, STEP_LINE, Training
+from nerfgen_ns.runs.launch import NS_TRAIN, STEP_LINE, Training
 from nerfgen_ns.synthetic import ClassName
 
 SIZE, HEADS = 16, 3
@@ -74,7 +74,7 @@ def test_an_interrupted_training_goes_on_where_it_was(interrupted: tuple[Path, i
     training = json.loads((folder / "trained.json").read_text())
     assert training["steps"] > step
     assert training["seconds"] >= 6.0
-    assert "--load-dir" in Training(folder / "train", folder, 0.1, 2).command()
+    assert "--load-dir" in Training(folder / "train", folder).command()
 
 
 def test_figures_and_pictures_are_there(interrupted: tuple[Path, int, str, int]) -> None:
@@ -132,7 +132,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_a_training_that_fails_is_told_with_its_last_line(tmp_path: Path) -> None:
-    training = Training(tmp_path / "no such folder", tmp_path, 0.1, 2)
+    training = Training(tmp_path / "no such folder", tmp_path)
     with pytest.raises(NerfgenError, match=r"train\.log: the training failed: .*no such folder"):
         training.run()
 
@@ -142,8 +142,8 @@ def trained_as(class_name: ClassName) -> NerfgenModelConfig:
     from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
 
     training = Stages(Demo(Path("demo"), class_name=class_name)).training
-    call = training.command()
-    config = tyro.cli(AnnotatedBaseConfigUnion, args=call[call.index(METHOD) :])
+    call = training.command()[len(NS_TRAIN) :]
+    config = tyro.cli(AnnotatedBaseConfigUnion, args=call)
     return config.pipeline.model  # type: ignore[return-value]
 
 

@@ -9,9 +9,14 @@ import pytest
 import torch
 
 from nerfgen_ns.evaluation.protocol import Evaluation, Figure
-from nerfgen_ns.evaluation.protocols import samples
-from nerfgen_ns.evaluation.protocols.latent_space import LatentSpaceProtocol, spectrum_picture, table_figures
-from nerfgen_ns.evaluation.protocols.samples import Samples, inception_figures
+from nerfgen_ns.evaluation.protocols import latent_space
+from nerfgen_ns.evaluation.protocols.latent_space import (
+    LatentSpaceProtocol,
+    Samples,
+    inception_figures,
+    spectrum_picture,
+    table_figures,
+)
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.metrics import samples as sample_metrics
 from nerfgen_ns.metrics.samples import InceptionFeatures
@@ -75,7 +80,7 @@ def test_with_a_network_samples_are_rendered_as_photographs_are_and_counted(sett
 
     sizes: list[set] = []
     counts: list[int] = []
-    monkeypatch.setattr(samples, "Inception", Seen)
+    monkeypatch.setattr(latent_space, "Inception", Seen)
     result = Samples().run(replace(setting, samples=9, downscale_factor=2), silent)
     # Three photographs are all there are.
     assert counts == [3, 9] and sizes == [{(16, 16, 3)}] * 2
@@ -103,7 +108,7 @@ def test_every_figure_of_the_network_says_how_many_images_of_which_size_and_trun
 
 
 def test_with_enough_images_fid_stands_first(setting, monkeypatch):
-    monkeypatch.setattr(samples, "FEW", 20)
+    monkeypatch.setattr(latent_space, "FEW", 20)
     images = [np.zeros((2, 2, 3), np.uint8)] * 20
     figures = inception_figures(Network(), images, images, setting, "2 × 2 pixels", silent)
     assert [figure.name for figure in figures] == ["FID", "KID", "Inception Score"]

@@ -14,13 +14,10 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.evaluation.folders import open_test_folder, open_training_folder
 from nerfgen_ns.evaluation.protocol import Evaluation, EvaluationProtocol, MetricWeights, ProtocolResult
-from nerfgen_ns.evaluation.protocols.depth import DepthMaps
-from nerfgen_ns.evaluation.protocols.geometry import Geometry
-from nerfgen_ns.evaluation.protocols.keypoint_depth import KeypointDepth
+from nerfgen_ns.evaluation.protocols.geometry import DepthMaps, Geometry, KeypointDepth
 from nerfgen_ns.evaluation.protocols.reconstruction import NovelViews
 from nerfgen_ns.evaluation.renders import FolderRenders, SavedRenders
-from nerfgen_ns.metrics.depth import z_depth
-from nerfgen_ns.metrics.geometry import normals_of_depth
+from nerfgen_ns.metrics.geometry import normals_of_depth, z_depth
 from tests.helpers.prepared_contents import record_of
 
 Changed = Callable[..., Path]

@@ -15,8 +15,8 @@ from nerfgen_ns.cameras.trajectories import look_at_origin
 from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.dataset_format.transforms import read_transforms, row_of_identity
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.evaluation.views_with_truth import evaluate_views
-from nerfgen_ns.metrics.depth import depth_correlation, shrink_depth, z_depth
+from nerfgen_ns.evaluation.comparisons import evaluate_views
+from nerfgen_ns.metrics.geometry import depth_correlation, shrink_depth, z_depth
 from nerfgen_ns.metrics.images import foreground_psnr
 from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.synthetic.dataset import write_dataset
@@ -82,7 +82,7 @@ def truth_as_run(folder: Path, test_folder: Path, downscale_factor: int) -> Any:
         image = torch.from_numpy(dataset.get_numpy_image(row) / np.float32(255))
         matte = torch.from_numpy(dataset.get_numpy_matte(row) / np.float32(255))[..., None]
         return {
-            "rgb": image + 0.01,
+            "rgb": torch.where(image < 0.5, image + 3 / 255, image - 3 / 255),
             "depth": along_rays.nan_to_num(posinf=9.0)[..., None],
             "accumulation": matte,
         }
@@ -94,8 +94,9 @@ def truth_as_run(folder: Path, test_folder: Path, downscale_factor: int) -> Any:
 def test_the_truth_scores_perfectly(heads: Path, downscale_factor: int) -> None:
     figures = evaluate_views(truth_as_run(heads, heads, downscale_factor), heads, downscale_factor)
     assert figures["views"] == 3
-    assert figures["psnr"] == pytest.approx(40.0, abs=0.01)
-    assert figures["foreground_psnr"] == pytest.approx(40.0, abs=0.01)
+    decibel = -20 * np.log10(3 / 255)
+    assert figures["psnr"] == pytest.approx(decibel, abs=0.01)
+    assert figures["foreground_psnr"] == pytest.approx(decibel, abs=0.01)
     assert figures["depth_correlation"] == pytest.approx(1.0, abs=1e-5)
     assert figures["silhouette_iou"] == 1.0
 

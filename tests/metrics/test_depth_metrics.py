@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import pearsonr
 
-from nerfgen_ns.metrics.depth import correlation, depth_correlation, depth_error
+from nerfgen_ns.metrics.geometry import correlation, depth_correlation, depth_error
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, pearsonr
 
-from nerfgen_ns.metrics.depth import (
+from nerfgen_ns.metrics.geometry import (
     depths_at,
     independent_level,
     keypoint_score,

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from nerfgen_ns.datamanagers.dataset import open_dataset
-from nerfgen_ns.evaluation.views_with_truth import evaluate_views
+from nerfgen_ns.evaluation.comparisons import evaluate_views
 from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.synthetic.dataset import write_dataset

@@ -103,7 +103,7 @@ def test_five_landmarks_in_a_csv_file_make_cameras_near_the_true_ones(heads, pho
 
 
 def test_reprojections_of_the_stored_shape_have_the_stored_error(heads, photographs, tmp_path):
-    from nerfgen_ns.preprocessing.report.page import ClassShape
+    from nerfgen_ns.preprocessing.report.prepare_report import ClassShape
 
     _, frames = heads
     value = {image_of(frame): frame["landmarks"] for frame in frames}

@@ -5,7 +5,7 @@ import pytest
 
 from nerfgen_ns.synthetic.car_parameters import BODY_TYPES
 from nerfgen_ns.synthetic.car_surface import LABELS, LIGHTS, NAMES, PAINT, PAIRS, TRIM, WHEELS, WINDOWS
-from nerfgen_ns.synthetic.classes import Car, make_car
+from nerfgen_ns.synthetic.dataset import Car, make_car
 from nerfgen_ns.synthetic.render import Picture, look_at_camera, render, sample_camera_around, visible
 from nerfgen_ns.synthetic.solids import ConvexSolid, mirrored
 

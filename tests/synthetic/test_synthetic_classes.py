@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from nerfgen_ns.synthetic.classes import CLASSES, EmbeddedClass
+from nerfgen_ns.synthetic.dataset import CLASSES, EmbeddedClass
 from nerfgen_ns.synthetic.render import Camera, Picture, look_at_camera, render
 from nerfgen_ns.synthetic.solids import Solid
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nerfgen_ns.synthetic.classes import Head, make_head
+from nerfgen_ns.synthetic.dataset import Head, make_head
 from nerfgen_ns.synthetic.head_surface import CLOTHES, EYES, HAIR, MOUTH, NAMES, PAIRS, SKIN
 from nerfgen_ns.synthetic.render import Picture, look_at_camera, render, trace, visible
 from nerfgen_ns.synthetic.solids import box, capsule, carve, disc, ellipsoid, join, plane, sphere

@@ -1,4 +1,4 @@
-"""Folders written whole or not at all."""
+"""Folders written whole or not at all, and what tells files from others."""
 
 from pathlib import Path
 
@@ -6,7 +6,14 @@ import pytest
 
 from nerfgen_ns.datamanagers.data_parser import find_prepared
 from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.utils.files import replace_folder, writable_cache_folder, write_text
+from nerfgen_ns.utils.files import (
+    digest_of,
+    hash_of,
+    hash_of_value,
+    replace_folder,
+    writable_cache_folder,
+    write_text,
+)
 
 
 def never(folder: Path) -> bool:
@@ -127,3 +134,25 @@ def test_the_cache_is_made_where_the_environment_says(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "deep" / "cache"))
     assert writable_cache_folder() == tmp_path / "deep" / "cache" / "nerfgen"
     assert list(writable_cache_folder().iterdir()) == []
+
+
+def test_a_digest_changes_with_size_and_beginning(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    digests = [digest_of(file)]
+    for content in (b"", b"a", b"b", b"b" * 100_000, b"b" * 100_001):
+        file.write_bytes(content)
+        digests.append(digest_of(file))
+    assert digests[0] == 0 and len(set(digests)) == 6
+
+
+def test_a_hash_is_the_sha_256_of_all_parts_and_of_names_that_are_no_text() -> None:
+    # The digests that FIPS 180-2 gives for "abc" and for nothing.
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert hash_of(["a", b"bc"]) == hash_of([b"abc"]) == abc
+    assert hash_of([]).startswith("e3b0c44298fc1c14")
+    assert hash_of(["\udcff"]) == hash_of([b"\xff"])
+
+
+def test_a_hash_of_a_value_does_not_depend_on_the_order_of_keys() -> None:
+    assert hash_of_value({"a": 1, "b": [2]}) == hash_of_value({"b": [2], "a": 1})
+    assert hash_of_value({"a": 1}) != hash_of_value({"a": 2})

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from nerfgen_ns.evaluation.protocol import EvaluationProtocol
-from nerfgen_ns.evaluation.protocols.depth import DepthMaps
-from nerfgen_ns.evaluation.protocols.geometry import Geometry
-from nerfgen_ns.evaluation.protocols.keypoint_depth import KeypointDepth
-from nerfgen_ns.evaluation.protocols.latent_space import LatentSpaceProtocol
+from nerfgen_ns.evaluation.protocols.geometry import DepthMaps, Geometry, KeypointDepth
+from nerfgen_ns.evaluation.protocols.latent_space import LatentSpaceProtocol, Samples
 from nerfgen_ns.evaluation.protocols.reconstruction import (
     HeldOutPhotographs,
     NovelViews,
     TrainingReconstruction,
 )
-from nerfgen_ns.evaluation.protocols.samples import Samples
 
 PROTOCOLS: tuple[EvaluationProtocol, ...] = (
     NovelViews(),

@@ -1,6 +1,11 @@
-"""MediaPipe's face mesh landmarks and selfie segmentation matte, by whichever interface of its works here."""
+"""MediaPipe's models: where the faces of a photograph are, their landmarks, and a matte.
 
+By whichever interface of MediaPipe's works here.
+"""
+
+import itertools
 import os
+from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -8,21 +13,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from nerfgen_ns.preprocessing.landmarks.face_search import (
-    Look,
-    crop_of_detection,
-    crop_of_landmarks,
-    doubt,
-    faces_at_once,
-    look_at,
-    narrowest_face,
-    roll,
-    same_face,
-    smaller_faces,
-    without_repetitions,
-)
+from nerfgen_ns.preprocessing.crops import Crop, upright_crop
 from nerfgen_ns.preprocessing.landmarks.mediapipe_backends import (
     Detection,
+    Face,
+    FaceDetector,
+    FindFaces,
     bundled_face_detector,
     bundled_face_mesh,
     bundled_selfie_segmentation,
@@ -30,7 +26,245 @@ from nerfgen_ns.preprocessing.landmarks.mediapipe_backends import (
     face_landmarker,
     image_segmenter,
 )
+from nerfgen_ns.preprocessing.landmarks.models import CHIN, FACE_SIDES, FOREHEAD, face_width, mirror_partners
 from nerfgen_ns.preprocessing.photographs import RejectedError
+
+Photograph = UInt8[np.ndarray, "height width 3"]
+WINDOW_PIXELS = 256
+"""Side of the picture that a detector is given."""
+OVERLAP = 0.3
+"""Part of a window's side that the next one shows too: no face is cut in both."""
+NARROWEST = 1 / 56
+"""The narrowest face that is searched for, as a part of the square root of the photograph's pixels."""
+FEWEST_PIXELS = 24.0
+"""Narrower faces than this have too few pixels for landmarks."""
+SMALLER = 1.2
+SAME_PLACE = 0.5
+"""Two detections are one face where their middles are closer than this part of the larger one's width."""
+
+
+def view(photograph: Photograph, crop: Crop) -> UInt8[np.ndarray, "size size 3"]:
+    """The crop of a photograph for a network to look at: as `crop_photograph`, coarser and much faster."""
+    import cv2
+
+    height, width = photograph.shape[:2]
+    corners = crop.to_photograph(np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * float(crop.size))
+    low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, [width - 1, height - 1])
+    high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, low + 1, [width, height])
+    region = photograph[low[1] : high[1], low[0] : high[0]]
+    shrunk = np.ones(2)
+    if crop.scale < 0.5:
+        size = np.maximum(1, np.round((high - low) * crop.scale * 1.5)).astype(int)
+        shrunk = size / (high - low)
+        region = cv2.resize(region, tuple(size.tolist()), interpolation=cv2.INTER_AREA)
+    # From pixel centers at +0.5 to OpenCV's at whole numbers.
+    linear = crop.matrix[:, :2] / shrunk
+    shift = crop.to_crop(low.astype(float)) + linear.sum(axis=1) / 2 - 0.5
+    matrix = np.column_stack([linear, shift])
+    return cv2.warpAffine(region, matrix, (crop.size, crop.size), borderMode=cv2.BORDER_REPLICATE)
+
+
+def narrowest_face(photograph: Photograph) -> float:
+    """The width in pixels of the narrowest face that is worth a search."""
+    height, width = photograph.shape[:2]
+    return max(FEWEST_PIXELS, NARROWEST * float(np.sqrt(width * height)))
+
+
+def faces_at_once(
+    photograph: Photograph, detector: FaceDetector, border: float = 0.0, turned: float = 0.0
+) -> list[Detection]:
+    """The faces that one look at the whole photograph finds, the surest first.
+
+    Args:
+        border: width of a border around it, as a part of its longer side; with one, faces that fill the
+            photograph are found.
+        turned: degrees by which it is turned for the detector, clockwise.
+    """
+    height, width = photograph.shape[:2]
+    side = (1 + 2 * border) * max(width, height)
+    return _in_window(photograph, detector, _window(width / 2, height / 2, side, turned))
+
+
+def smaller_faces(
+    photograph: Photograph, detector: FaceDetector, narrowest: float, turned: float = 0.0
+) -> list[Detection]:
+    """The faces that windows smaller than the photograph find, the surest first.
+
+    Args:
+        narrowest: width in pixels of the narrowest face to find.
+        turned: degrees by which the windows are turned for the detector, clockwise.
+    """
+    height, width = photograph.shape[:2]
+    found: list[Detection] = []
+    side = float(max(width, height))
+    # A window a little smaller than the one before shows nothing new.
+    while side * detector.smallest > SMALLER * narrowest:
+        side = max(side / 2, narrowest / detector.smallest)
+        for middle in itertools.product(_middles(width, side), _middles(height, side)):
+            found += _in_window(photograph, detector, _window(*middle, side, turned))
+    return without_repetitions(found)
+
+
+def without_repetitions(detections: list[Detection]) -> list[Detection]:
+    """Detections of different faces, the surest of each, the surest first."""
+    kept: list[Detection] = []
+    for one in sorted(detections, key=lambda detection: -detection.score):
+        if not any(same_face(one, other) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def same_face(one: Detection, other: Detection) -> bool:
+    """Whether two detections are of one face."""
+    apart = float(np.linalg.norm(one.middle - other.middle))
+    return apart < SAME_PLACE * max(one.width, other.width)
+
+
+def moved(detection: Detection, crop: Crop) -> Detection:
+    """A detection in pixels of a crop, in pixels of its photograph."""
+    return Detection(
+        detection.score,
+        crop.to_photograph(detection.keypoints),
+        crop.to_photograph(detection.middle),
+        detection.width / crop.scale,
+    )
+
+
+def _in_window(photograph: Photograph, detector: FaceDetector, window: Crop) -> list[Detection]:
+    found = detector.detect(view(photograph, window))
+    return without_repetitions([moved(one, window) for one in found])
+
+
+def _middles(length: int, side: float) -> list[float]:
+    """Middles along an axis of windows of this side that cover it, evenly spread."""
+    if side >= length:
+        return [length / 2]
+    count = 1 + int(np.ceil((length - side) / ((1 - OVERLAP) * side)))
+    return [float(middle) for middle in np.linspace(side / 2, length - side / 2, count)]
+
+
+def _window(across: float, down: float, side: float, turned: float) -> Crop:
+    """The square window of this side around a pixel, turned by so many degrees clockwise."""
+    angle = np.radians(turned)
+    up = np.array([np.sin(angle), -np.cos(angle)])
+    return upright_crop(np.array([across, down]), up, WINDOW_PIXELS / side, WINDOW_PIXELS)
+
+
+LOOK_PIXELS = 256
+AROUND_DETECTION = 1.75
+"""Side of the crop around a detection, in widths of its box."""
+AROUND_FACE = 3.8
+"""Side of the crop around landmarks, in root mean square distances of them from their mean."""
+UNSURE = 30.0
+TURNED = 0.5
+"""What counts how much in `doubt`: a detector that is not sure at all, and a degree between two looks."""
+KEYPOINT_PARTNERS = [1, 0, 2, 3, 5, 4]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a face found, in pixels of the photograph."""
+
+    landmarks: Float[np.ndarray, "468 3"]
+    detection: Detection
+    """The detection that they start from, of the upright face."""
+
+    @property
+    def score(self) -> float:
+        """How sure the detector is, in (0, 1)."""
+        return self.detection.score
+
+
+def crop_of_detection(detection: Detection, turned: float = 0.0) -> Crop:
+    """The upright crop around a detection.
+
+    Args:
+        turned: degrees by which the crop is turned further, clockwise.
+    """
+    right = detection.keypoints[1] - detection.keypoints[0]
+    return _crop(detection.middle, right, AROUND_DETECTION * detection.width, turned)
+
+
+def crop_of_landmarks(landmarks: Float[np.ndarray, "468 3"], larger: float = 1.0) -> Crop:
+    """The upright crop around the landmarks of a face.
+
+    Args:
+        larger: a factor of its side.
+    """
+    spread = np.sqrt(((landmarks - landmarks.mean(axis=0)) ** 2).sum(axis=1).mean())
+    middle = (landmarks[:, :2].min(axis=0) + landmarks[:, :2].max(axis=0)) / 2
+    return _crop(middle, _right(landmarks), larger * AROUND_FACE * float(spread))
+
+
+def look_at(find: FindFaces, photograph: Photograph, crop: Crop, mirrored: bool = False) -> Look | None:
+    """Landmarks of the face in the middle of a crop; None where there is none.
+
+    Args:
+        mirrored: whether the networks get the mirror image. Its landmarks are mirrored back.
+    """
+    image = view(photograph, crop)
+    faces = find(np.ascontiguousarray(image[:, ::-1]) if mirrored else image)
+    if mirrored:
+        faces = [_mirrored(face, crop.size) for face in faces]
+    middle = np.full(2, crop.size / 2)
+    central = [face for face in faces if _off(face, middle) < 0.5]
+    if not central:
+        return None
+    landmarks, detection = min(central, key=lambda face: _off(face, middle))
+    in_photograph = np.column_stack([crop.to_photograph(landmarks[:, :2]), landmarks[:, 2] / crop.scale])
+    return Look(in_photograph, moved(detection, crop))
+
+
+def doubt(one: Look, other: Look) -> float:
+    """How little two looks at a face can be trusted; a clear one comes to about 6."""
+    unsure = (1 - one.score) + (1 - other.score)
+    return UNSURE * unsure + TURNED * turn_between(one.landmarks, other.landmarks)
+
+
+def roll(landmarks: Float[np.ndarray, "468 3"]) -> float:
+    """Degrees by which a head is turned in the image plane, clockwise, in (−180, 180]."""
+    right = _right(landmarks)
+    return float(np.degrees(np.arctan2(right[1], right[0])))
+
+
+def turn_between(one: Float[np.ndarray, "m 3"], other: Float[np.ndarray, "m 3"]) -> float:
+    """Angle in degrees of the rotation that takes landmarks with depth nearest to others (Kabsch)."""
+    first, second = one - one.mean(axis=0), other - other.mean(axis=0)
+    left, _, right = np.linalg.svd(first.T @ second)
+    flip = np.sign(np.linalg.det(left @ right))
+    cosine = (np.trace(left @ np.diag([1.0, 1.0, flip]) @ right) - 1) / 2
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+
+
+def _off(face: Face, middle: Float[np.ndarray, "2"]) -> float:
+    """How far a face is from the middle, in its widths."""
+    landmarks = face.landmarks[:, :2]
+    return float(np.linalg.norm(landmarks.mean(axis=0) - middle) / face_width(landmarks))
+
+
+def _crop(
+    middle: Float[np.ndarray, "2"], right: Float[np.ndarray, "2"], side: float, turned: float = 0.0
+) -> Crop:
+    angle = np.arctan2(right[1], right[0]) + np.radians(turned)
+    return upright_crop(middle, np.array([np.sin(angle), -np.cos(angle)]), LOOK_PIXELS / side, LOOK_PIXELS)
+
+
+def _right(landmarks: Float[np.ndarray, "468 3"]) -> Float[np.ndarray, "2"]:
+    """The direction of the subject's left in the image, upright to the line from chin to forehead."""
+    up = landmarks[FOREHEAD, :2] - landmarks[CHIN, :2]
+    across = landmarks[FACE_SIDES[1], :2] - landmarks[FACE_SIDES[0], :2]
+    right = np.array([-up[1], up[0]]) / np.linalg.norm(up) + across / np.linalg.norm(across)
+    return right if np.linalg.norm(right) > 1e-3 else across
+
+
+def _mirrored(face: Face, size: int) -> Face:
+    landmarks = face.landmarks[mirror_partners()]
+    landmarks[:, 0] = size - landmarks[:, 0]
+    score, keypoints, middle, width = face.detection
+    flip, shift = np.array([-1.0, 1.0]), np.array([float(size), 0.0])
+    detection = Detection(score, keypoints[KEYPOINT_PARTNERS] * flip + shift, middle * flip + shift, width)
+    return Face(landmarks, detection)
+
 
 FACE_LANDMARKER_VARIABLE = "NERFGEN_FACE_LANDMARKER_MODEL"
 SELFIE_SEGMENTER_VARIABLE = "NERFGEN_SELFIE_SEGMENTER_MODEL"
@@ -58,7 +292,6 @@ CENTRAL = 0.25
 DOUBTFUL = 8.5
 """Faces with more `doubt` than this get a note. Of 800 portraits 5 % have more; of 2,000 covered, darkened or
 blurred faces whose camera was turned by more than 8°, all."""
-Photograph = UInt8[np.ndarray, "height width 3"]
 
 
 def model_file(given: Path | None, variable: str) -> Path | None:

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from scipy.spatial.distance import cdist
 
-from nerfgen_ns.preprocessing.report import crop_statistics as near_duplicates
-from nerfgen_ns.preprocessing.report.crop_statistics import (
+from nerfgen_ns.preprocessing.report import preflight as near_duplicates
+from nerfgen_ns.preprocessing.report.preflight import (
     SAME_PHOTOGRAPH,
     THUMBNAIL,
     same_photograph,

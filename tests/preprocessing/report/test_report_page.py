@@ -12,8 +12,13 @@ from PIL import Image
 
 from nerfgen_ns.dataset_format.transforms import read_transforms
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.preprocessing.report import page as report_page
-from nerfgen_ns.preprocessing.report.page import ClassShape, overlay, select_pictured, write_report_page
+from nerfgen_ns.preprocessing.report import prepare_report as report_page
+from nerfgen_ns.preprocessing.report.prepare_report import (
+    ClassShape,
+    overlay,
+    select_pictured,
+    write_report_page,
+)
 
 HOSTILE = ["<script>alert(1)</script>.jpg", "\"><img src=x onerror='alert(2)'>.png", "&amp; {{ 7 * 7 }}.jpg"]
 SIDE, FOCAL, DISTANCE = 64, 128.0, 2.5
