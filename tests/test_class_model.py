@@ -7,6 +7,7 @@ import nerfgen_ns
 from nerfgen_ns.class_model import ClassModel
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.inversion.config import FitConfig
+from nerfgen_ns.runs.code_runs import unpack
 from nerfgen_ns.runs.pack import HEADS
 
 
@@ -35,8 +36,9 @@ def test_a_morph_begins_and_ends_at_its_ends_and_samples_repeat(shipped: ClassMo
     assert torch.equal(shipped.sample(2, seed=3)[0], first)
 
 
-def test_a_fitted_photograph_is_found_again_among_the_identities(shipped: ClassModel):
-    found = shipped.fit([shipped.run.data], FitConfig(steps=60, search_cameras=False))
+def test_a_fitted_photograph_is_found_again_among_the_identities(shipped: ClassModel, tmp_path: Path):
+    photographs = unpack(HEADS, tmp_path / "run").parent / "data"
+    found = shipped.fit([photographs], FitConfig(steps=60, search_cameras=False))
     distances = torch.cdist(found.codes[:16], shipped.codes)
     assert (distances.argmin(dim=1) == torch.arange(16)).sum() >= 5  # chance: 0.06
 

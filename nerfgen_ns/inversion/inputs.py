@@ -206,7 +206,7 @@ def _face_landmarks_of(run: Run) -> dict[str, Any] | None:
 
 def stored_size(run: Run) -> int:
     """Side in pixels of the photographs that a run was trained on, as they are stored."""
-    return int(run.record.cameras.height.max())
+    return int(run.cameras.height.max())
 
 
 @dataclass(frozen=True)

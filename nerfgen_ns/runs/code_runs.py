@@ -150,7 +150,7 @@ def usual_camera(run: Run) -> Cameras:
 
     Its size is that which the run's photographs had in training, and square.
     """
-    width = float(run.cameras.width.float().median())
+    width = float(run.cameras.width.float().median()) / run.downscale_factor
     _, pitch = usual_angles(run.cameras)
     return turned_cameras(run.cameras, np.array([[0.0, pitch]]), max(round(width), 1))
 

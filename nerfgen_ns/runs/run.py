@@ -22,8 +22,8 @@ from nerfgen_ns.model.model import NerfgenModel
 class Run(ClassView):
     """A trained run, from `nerfgen_ns.runs.loading.load_run`.
 
-    Its `cameras` are those of the photographs at the size that training looked at: smaller than the files by
-    `downscale_factor`.
+    Its `cameras` have the size of the photographs' files. Training looks at them `downscale_factor` times
+    smaller.
     """
 
     method_name: str
@@ -31,7 +31,7 @@ class Run(ClassView):
     step: int
     """The training step of the checkpoint."""
     downscale_factor: float
-    """How many times smaller than their files the photographs were in training."""
+    """How many times smaller than their files training looks at the photographs."""
     eval_fraction: float
     """The share of the photographs that was set aside from training."""
     record: DataRecord
@@ -87,7 +87,7 @@ def make_run(
     Raises:
         UsageError: the configuration makes no model.
     """
-    outputs = record.outputs(downscale_factor)
+    outputs = record.outputs()
     number_photographs(outputs.cameras)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model: NerfgenModel = config.setup(

@@ -35,7 +35,7 @@ def test_each_code_is_photographed_from_the_front_with_its_matte(
 def test_the_photographs_are_as_large_as_those_that_trained(trained_config: Path) -> None:
     run = load_run(trained_config)
     assert int(usual_camera(run).width) == 32
-    smaller = usual_camera(replace(run, cameras=run.record.outputs(2).cameras))
+    smaller = usual_camera(replace(run, downscale_factor=2.0))
     assert int(smaller.width) == 16
     assert float(smaller.fx) / 16 == float(run.cameras.fx[0]) / 32
 
