@@ -38,7 +38,7 @@ SIDE = 128
 def ranked(
     renders: Sequence[Render], values: Sequence[float], name: str, unit: str
 ) -> Iterator[tuple[int, str]]:
-    """Places of some renders, from the worst to the best, each with a caption.
+    """Yield the places of some renders, from the worst to the best, each with a caption.
 
     Args:
         values: a score of each render, larger is better; NaN counts as the worst.
@@ -55,7 +55,7 @@ def ranked(
 
 
 def compared(renders: Sequence[Render], values: Sequence[float], name: str, unit: str) -> list[Picture]:
-    """Some renders beside their photographs; for the arguments see `ranked`."""
+    """Return pictures of some renders beside their photographs; for the arguments see `ranked`."""
     return [
         Picture(caption, beside_each_other(renders[place]))
         for place, caption in ranked(renders, values, name, unit)
@@ -63,7 +63,7 @@ def compared(renders: Sequence[Render], values: Sequence[float], name: str, unit
 
 
 def beside_each_other(render: Render) -> Image3:
-    """Photograph, render, their difference (gray is none), depth and normals, in one row."""
+    """Put photograph, render, their difference (gray is none), depth and normals in one row."""
     difference = 0.5 + 0.5 * (render.colors - render.true_colors)
     return row_of(
         [
@@ -77,14 +77,17 @@ def beside_each_other(render: Render) -> Image3:
 
 
 def depths_beside_each_other(render: Render, true_depth: Float[Tensor, "height width"]) -> Image3:
-    """Photograph, true depth and rendered depth, in one row; each depth from its nearest to its farthest."""
+    """Put photograph, true depth and rendered depth in one row.
+
+    Each depth is drawn from its own nearest to its own farthest value.
+    """
     known = torch.isfinite(true_depth)
     true = _depth(torch.where(known, true_depth, 0.0), known.float())
     return row_of([render.photograph, true, _depth(render.depth, render.accumulation)])
 
 
 def row_of(pictures: Sequence[Image3]) -> Image3:
-    """Pictures of one size in a row of a height to look at."""
+    """Put pictures of one size in a row, scaled to the height `SIDE`."""
     row = np.concatenate(pictures, axis=1)
     size = (round(row.shape[1] * SIDE / row.shape[0]), SIDE)
     return np.asarray(Image.fromarray(row).resize(size, Image.Resampling.BICUBIC))
@@ -114,7 +117,7 @@ NO_MATTE = 'the photographs have no mattes; give each frame a "mask_path"'
 
 
 def score_images(renders: Sequence[Render], lpips: Lpips) -> list[dict[str, float]]:
-    """Of each render its scores, by their keys in `SCORES`; NaN where one is not defined."""
+    """Return the scores of each render, by their keys in `SCORES`; NaN where one is not defined."""
     scores = []
     for render in renders:
         rgb, image, matte = render.colors, render.true_colors, render.matte
@@ -134,7 +137,7 @@ def score_images(renders: Sequence[Render], lpips: Lpips) -> list[dict[str, floa
 def image_figures(
     renders: Sequence[Render], scores: Sequence[dict[str, float]], lpips: Lpips, of: str = ""
 ) -> list[Figure]:
-    """The means of the scores, those inside the matte first.
+    """Return the means of the scores, those inside the matte first.
 
     Args:
         of: what the name of each figure ends with, after a comma.
@@ -167,9 +170,11 @@ def image_figures(
 
 
 def part_figures(folder: TestFolder, renders: Sequence[Render], of: str = "") -> list[Figure]:
-    """PSNR of each semantic part: of each view over the part's pixels, then the mean of the views with any.
+    """Return the PSNR of each semantic part.
 
-    Nothing where not every frame has a `semantic_path`, or the folder does not name its `semantic_labels`.
+    It is computed for each view over the pixels of the part, then averaged over the views that show the part.
+
+    Empty where a frame has no `semantic_path`, or where the folder does not name its `semantic_labels`.
     """
     if folder.missing("semantics", [render.view.number for render in renders]):
         return []
@@ -186,7 +191,7 @@ def part_figures(folder: TestFolder, renders: Sequence[Render], of: str = "") ->
 
 
 def view_records(renders: Sequence[Render], scores: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
-    """File, identity and scores of each view, as JSON can hold them."""
+    """Return file, identity and scores of each view, as JSON can hold them."""
     return [
         {
             "file": render.file,
@@ -199,7 +204,7 @@ def view_records(renders: Sequence[Render], scores: Sequence[dict[str, float]]) 
 
 @cache
 def open_lpips(weights: Path | None) -> Lpips:
-    """LPIPS, the same for all protocols: its network is looked for once."""
+    """Return LPIPS, the same object for all protocols, so that its network is loaded once."""
     return Lpips(weights)
 
 
@@ -223,7 +228,7 @@ class ViewWithTruth:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What a model or a baseline makes of a view."""
+    """The render of a view by a model or a baseline."""
 
     rgb: Float[Tensor, "height width 3"]
     """Colors in [0, 1]."""
@@ -244,13 +249,13 @@ def read_views(
     most: int | None = None,
     trained_on: bool = False,
 ) -> list[ViewWithTruth]:
-    """The photographs of a prepared folder with their truth, sorted by identity.
+    """Read the photographs of a prepared folder with their truth, sorted by identity.
 
     Args:
         folder: a prepared or a test folder.
         downscale_factor: how many times smaller than stored the views are.
         identities: only views that show these.
-        most: at most so many, evenly spread.
+        most: at most this many, evenly spread.
         trained_on: whether a run was trained on the folder: its own corrections of the cameras then apply.
 
     Raises:
@@ -286,7 +291,7 @@ def model_renderer(
     camera_of: Callable[[ViewWithTruth], Cameras] | None = None,
     rows: Mapping[int | str, int] | None = None,
 ) -> Renderer:
-    """Renders of a run, each view with the row of its identity.
+    """Return a function that renders each view by a run, with the row of the view's identity.
 
     Args:
         run: a trained run.
@@ -309,7 +314,7 @@ def model_renderer(
 
 
 def score(rendered: Rendered, view: ViewWithTruth) -> Figures:
-    """How near a render, as a picture holds it, comes to a view.
+    """Compute how near a render, rounded to 8 bits as in a picture, comes to a view.
 
     Returns:
         `psnr` of the whole image in dB; where the view has a matte, `foreground_psnr` inside it;
@@ -331,9 +336,9 @@ def score(rendered: Rendered, view: ViewWithTruth) -> Figures:
 def mean_scores(
     renderer: Renderer, views: Sequence[ViewWithTruth], progress: Callable[[int, int], None] | None = None
 ) -> Figures:
-    """The mean of each figure of `score` over the views where it is defined.
+    """Compute the mean of each figure of `score` over the views where it is defined.
 
-    A figure that is defined nowhere is left out, and so is one that is infinite: a view shown as it is.
+    A figure that is defined nowhere is left out. So is an infinite one: the render equals the view.
 
     Args:
         renderer: of a model or a baseline.
@@ -363,7 +368,7 @@ def evaluate_views(
         run: a trained run. The folder's identities are numbered as those of the run's own data.
         folder: a prepared folder; frames may name their z-depth under `depth_path`.
         downscale_factor: how many times smaller than stored the views are rendered and judged.
-        most: at most so many views, evenly spread.
+        most: at most this many views, evenly spread.
         progress: called with the number of views done and their total.
 
     Returns:

@@ -1,4 +1,4 @@
-"""All protocols that the data allows, one after another, and what came of them, as JSON and as a page."""
+"""Run all protocols that the data allows, and write their results as JSON and as a page."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NotRun:
 
 @dataclass
 class Outcome:
-    """What came of an evaluation."""
+    """The results of an evaluation."""
 
     results: list[tuple[str, ProtocolResult]] = field(default_factory=list)
     """The protocols that ran, each with the name of its test folder; empty for one of the run alone."""
@@ -55,11 +55,11 @@ class Outcome:
     remarks: list[str] = field(default_factory=list)
     """Photographs that could not be used, and why."""
     folders: dict[str, str] = field(default_factory=dict)
-    """Where each test folder lies."""
+    """The path of each test folder."""
     downscale_factor: int = 1
     """How many times smaller than stored everything was judged."""
     seconds: float = 0.0
-    """What all of it took."""
+    """How long the whole evaluation took."""
 
 
 def evaluate(
@@ -72,14 +72,14 @@ def evaluate(
 ) -> Outcome:
     """Run the protocols on a run.
 
-    Photographs set aside from training are one more test folder. What cannot be run is told, and stops
-    nothing else.
+    Photographs set aside from training are one more test folder. A protocol that cannot run is
+    reported, and the others still run.
 
     Args:
         run: the trained run.
         data: test folders, and folders of raw photographs.
-        config: how.
-        work: an empty folder for what is made of raw photographs.
+        config: the options.
+        work: an empty folder for files made from raw photographs.
         save_renders: keeps every scored render there; see `SavedRenders`.
         stages: shows progress.
 
@@ -172,7 +172,7 @@ def _open(
 
 
 def _names(data: Sequence[Path]) -> dict[str, Path]:
-    """A name of its own for each path: that of the folder, with a number where several are alike."""
+    """Give each path its own name: that of the folder, with a number where several are alike."""
     names: dict[str, Path] = {}
     for path in data:
         folder = path.resolve().parent if path.name == TRANSFORMS else path.resolve()
@@ -190,7 +190,7 @@ PACKAGES = ("nerfgen-ns", "nerfstudio", "torch", "torchmetrics", "numpy", "scipy
 
 
 def as_json(run: Run, load_config: Path, config: EvaluationConfig, outcome: Outcome) -> dict[str, Any]:
-    """Everything but the pictures, as JSON can hold it."""
+    """Return everything but the pictures, as JSON can hold it."""
     return {
         "run": {
             "config": str(load_config),
@@ -222,7 +222,7 @@ def as_json(run: Run, load_config: Path, config: EvaluationConfig, outcome: Outc
 
 
 def plain(value: Any) -> Any:
-    """A value of which JSON can hold every part: paths as text, and nothing where a number is not finite."""
+    """Return a value as JSON can hold it: paths become text, and numbers that are not finite None."""
     if isinstance(value, dict):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -263,8 +263,8 @@ def write_page(path: Path, report: dict[str, Any], outcome: Outcome) -> None:
 
     Args:
         path: the file, an .html.
-        report: what `as_json` made of the outcome.
-        outcome: what came of the evaluation.
+        report: what `as_json` returned for the outcome.
+        outcome: the results of the evaluation.
 
     Raises:
         NerfgenError: it cannot be written.
@@ -293,7 +293,7 @@ def write_page(path: Path, report: dict[str, Any], outcome: Outcome) -> None:
 
 
 def _figure(value: Any) -> str:
-    """A value to be read: four digits of a number, and a dash for none."""
+    """Format a value for the page: four digits of a number, and a dash for None."""
     if value is None:
         return "–"
     return f"{value:.4g}".replace("-", "−") if isinstance(value, float) else str(value)

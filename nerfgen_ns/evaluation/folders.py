@@ -26,7 +26,7 @@ from nerfgen_ns.utils.images import from_bytes
 
 Truth = Literal["depth", "landmarks3d", "semantics"]
 KEYS: dict[Truth, str] = {"depth": "depth_path", "landmarks3d": "landmarks3d", "semantics": "semantic_path"}
-"""What a frame may tell beside its photograph, and in which field."""
+"""The field of a frame that holds each kind of truth."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class TestFolder:
     """Photographs with cameras in the class frame, numbered in the order of the data set."""
 
     name: str
-    """What it is called in reports."""
+    """Its name in reports."""
     data: Transforms
     """What its transforms.json says."""
     dataset: NerfgenDataset
@@ -46,7 +46,7 @@ class TestFolder:
     downscale_factor: int
     """How many times smaller than stored the photographs are."""
     codes: Float[Tensor, "photographs latent"] | None = None
-    """The code of each photograph, where it was fitted on the way to its camera."""
+    """The code of each photograph, where it was fitted together with its camera."""
 
     @property
     def has_identities(self) -> bool:
@@ -60,25 +60,25 @@ class TestFolder:
 
     @property
     def where(self) -> str:
-        """What a message calls the file that frames stand in."""
+        """How a message names the file that holds the frames."""
         return str(self.transforms) if self.codes is None else "they are raw photographs"
 
     def file_of(self, number: int) -> str:
-        """The photograph's file, as the folder or, before it was cropped, the user names it."""
+        """Return the photograph's file: the one in the folder, or the user's own for raw photographs."""
         frame = self.frames[number]
         return frame.source or frame.file_path if self.codes is not None else frame.file_path
 
     def camera(self, number: int) -> Cameras:
-        """The photograph's camera, of shape (1,)."""
+        """Return the photograph's camera, of shape (1,)."""
         return self.dataset.cameras[number : number + 1]
 
     def matte(self, number: int) -> Float[Tensor, "height width"] | None:
-        """The photograph's matte, in [0, 1]."""
+        """Return the photograph's matte, in [0, 1]; None where it has none."""
         matte = self.dataset.get_numpy_matte(number)
         return None if matte is None else from_bytes(matte)
 
     def missing(self, truth: Truth, numbers: Sequence[int]) -> str | None:
-        """None if all of the photographs have something known of them; otherwise what is missing."""
+        """Return None if all photographs have this truth; otherwise one line that says what is missing."""
         key = KEYS[truth]
         without = [number for number in numbers if getattr(self.frames[number], key) is None]
         if not without:
@@ -86,7 +86,7 @@ class TestFolder:
         return f'{len(without)} of {len(numbers)} frames have no "{key}": {self.where}'
 
     def depth(self, number: int) -> Float[Tensor, "height width"]:
-        """The true z-depth, infinite where there is none, made smaller as the photograph is.
+        """Read the true z-depth, infinite where there is none, at the size at which the photograph is judged.
 
         Raises:
             UsageError: it cannot be read, or has another size than the photograph.
@@ -107,12 +107,12 @@ class TestFolder:
                 f"{frame.h} × {frame.w} rows and columns; give depth at the size of the photograph"
             )
         depth = depth.astype(np.float32)
-        # A depth of nothing is no depth, by whichever value it is told.
+        # A value that is not finite and positive means that there is no depth.
         depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.inf))
         return torch.from_numpy(shrink_depth(depth, self.downscale_factor))
 
     def landmarks3d(self, number: int) -> Float[np.ndarray, "landmarks 3"]:
-        """The landmarks in the world's frame; NaN at those that are said not to be visible.
+        """Return the landmarks in the world's frame; NaN for those that are marked as not visible.
 
         Raises:
             UsageError: they are no points, or their number differs from that of the first photograph.
@@ -133,7 +133,7 @@ class TestFolder:
         return self.data.semantic_labels
 
     def semantics(self, number: int) -> Int[Tensor, "height width"]:
-        """The label of each pixel of the photograph as it is judged: that of the pixel in its middle.
+        """Read the label of each pixel of the photograph as it is judged: the one at the pixel's middle.
 
         Raises:
             UsageError: it cannot be read.
@@ -157,7 +157,8 @@ def open_test_folder(
     """Open a folder with cameras; see `TestFolder`.
 
     Raises:
-        UsageError: it is none, or not all of its frames or none have an identity of one kind.
+        UsageError: it is not such a folder, only some of its frames have an identity, or identities are of
+            two kinds.
     """
     data = read_transforms(path, allow_outside=True)
     _check_identities(data)
@@ -181,24 +182,24 @@ class TrainingFolder:
     """What a run learned from."""
 
     trained: TestFolder
-    """Its data; judged are the photographs that trained."""
+    """Its data; the training photographs are judged."""
     set_aside: TestFolder | None
-    """Its data; judged are the photographs set aside by `--eval-fraction`. None where there are none."""
+    """Its data; the photographs set aside by `--eval-fraction` are judged. None where there are none."""
     rows: dict[int | str, int]
-    """The row of the latent table of each identity with a photograph that trained."""
+    """The row of the latent table of each identity with a training photograph."""
 
     @property
     def files(self) -> set[Path]:
-        """The photographs that trained."""
+        """The training photographs."""
         names = self.trained.dataset.image_filenames
         return {names[number].resolve() for number in self.trained.chosen}
 
 
 def open_training_folder(run: Run, downscale_factor: int) -> TrainingFolder:
-    """The data of a run, at the size at which it is judged.
+    """Open the data of a run, at the size at which it is judged.
 
     Raises:
-        UsageError: it cannot be read any more.
+        UsageError: it can no longer be read.
     """
     folder = open_test_folder(run.photographs, "training", downscale_factor)
     aside = evenly_spread(len(folder.frames), run.eval_fraction)

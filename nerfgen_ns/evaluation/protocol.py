@@ -1,4 +1,4 @@
-"""What an evaluation is asked for, what a protocol is given, and what it gives back."""
+"""The options of an evaluation, the input of a protocol, and its result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 Progress = Callable[[int, int], None]
-"""Told the number of steps done and their total."""
+"""Called with the number of steps done and their total."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Figure:
     better: Literal["higher", "lower", "neither"]
     """Which way is better."""
     count: int
-    """Of how many views, samples, … it is the mean."""
+    """The number of views, samples, … that it is the mean of."""
     note: str = ""
-    """Chance level, N, resolution, truncation; or why there is no value and which file mends it."""
+    """Chance level, N, resolution, truncation; or why there is no value and which file to give."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class ProtocolResult:
-    """What came of one protocol."""
+    """The result of one protocol."""
 
     protocol: str
     """Its name, as `--protocol` takes it."""
@@ -65,13 +65,13 @@ class ProtocolResult:
     settings: dict[str, Any]
     """What was run, as JSON can hold it."""
     figures: list[Figure]
-    """The numbers, the most telling first."""
+    """The numbers, the most important first."""
     views: list[dict[str, Any]] = field(default_factory=list)
-    """Of each scored render the file's name, the identity and its values, as JSON can hold them."""
+    """File name, identity and values of each scored render, as JSON can hold them."""
     pictures: list[Picture] = field(default_factory=list)
     """For the page."""
     seconds: float = 0.0
-    """What it took; set by the caller."""
+    """How long it took; set by the caller."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class MetricWeights:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a protocol is given."""
+    """The input of a protocol."""
 
     run: Run
     """The trained run."""
@@ -102,7 +102,7 @@ class Evaluation:
     truncation: float = 1.0
     """Their truncation."""
     seed: int = 0
-    """For everything that is drawn at random."""
+    """Seed of everything that is drawn at random."""
     weights: MetricWeights = field(default_factory=MetricWeights)
     """Files with the weights of metrics' networks."""
 
@@ -116,13 +116,13 @@ class EvaluationProtocol(typing.Protocol):
     """Whether it is run on each test folder, or once for the run."""
 
     def missing(self, setting: Evaluation) -> str | None:
-        """None if it can run on this data; otherwise one line that names what is missing."""
+        """Return None if it can run on this data; otherwise one line that names what is missing."""
 
     def run(self, setting: Evaluation, progress: Progress) -> ProtocolResult:
-        """Judge.
+        """Judge the run.
 
         Raises:
-            NerfgenError: the data turned out not to do; one line says why.
+            NerfgenError: the data turns out to be unusable; one line says why.
         """
 
 
@@ -134,7 +134,7 @@ def mean_figure(
     note: str = "",
     reason: str = "it is not defined for any view",
 ) -> Figure:
-    """The mean of the values that are defined.
+    """Compute the mean of the values that are defined.
 
     Args:
         values: NaN where one is not defined.
@@ -155,7 +155,7 @@ def mean_figure(
 
 
 def without_value(figures: Iterable[Figure]) -> dict[str, list[str]]:
-    """The names of the figures that have no value, by the note that says why."""
+    """Return the names of the figures that have no value, by the note that says why."""
     names: dict[str, list[str]] = {}
     for figure in figures:
         if figure.value is None:
@@ -164,7 +164,7 @@ def without_value(figures: Iterable[Figure]) -> dict[str, list[str]]:
 
 
 def finite_or_none(value: float) -> float | None:
-    """A value as JSON can hold it."""
+    """Return a value as JSON can hold it: None where it is not finite."""
     return float(value) if math.isfinite(value) else None
 
 
@@ -182,7 +182,7 @@ ProtocolName = Literal[
 
 @dataclass
 class FittingConfig(FitConfig):
-    """How new objects are fitted: their codes, each object's own, at the size at which they are judged."""
+    """How the codes of new objects are fitted: one per object, at the size at which it is judged."""
 
     one_object: tyro.conf.Suppress[bool] = False
     tune_steps: tyro.conf.Suppress[int] = 0
@@ -200,8 +200,8 @@ class EvaluationConfig:
     """How many times smaller than stored photographs and test views are rendered and judged; if not set, as
     in training."""
     max_views: int = 256
-    """Most views of a test folder that are judged, of each kind, evenly spread. A judged view is kept in
-    memory, 30 bytes a pixel."""
+    """How many views of each kind are judged at most in a test folder, evenly spread. A judged view takes 30
+    bytes of memory per pixel."""
     training_views: int = 64
     """How many training photographs are reconstructed, evenly spread."""
     samples: int = 256
@@ -209,7 +209,7 @@ class EvaluationConfig:
     truncation: float = 1.0
     """Their truncation: standard deviations are multiplied by it."""
     seed: int = 0
-    """For everything that is drawn at random."""
+    """Seed of everything that is drawn at random."""
     fit: FittingConfig = field(default_factory=FittingConfig)
     """How new objects are fitted."""
     weights: MetricWeights = field(default_factory=MetricWeights)

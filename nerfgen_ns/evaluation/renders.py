@@ -1,4 +1,4 @@
-"""What a run shows in place of a folder's photographs: rendered once, judged by every protocol."""
+"""Renders of a run in place of a folder's photographs: each is rendered once, for all protocols."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from nerfgen_ns.utils.spacing import evenly_spaced
 
 Kind = Literal["training photographs", "seen identities", "new identities", "new photographs"]
 """Photographs that the run was trained on, each shown by its row; other views of those identities; views of
-new identities, fitted to other photographs of them; photographs that are themselves what is fitted."""
+new identities, fitted to other photographs of them; photographs that are fitted themselves."""
 KINDS: tuple[Kind, ...] = ("training photographs", "seen identities", "new identities", "new photographs")
 Anything = TypeVar("Anything")
 
@@ -43,20 +43,20 @@ class View:
     number: int
     """Its place in the folder."""
     kind: Kind
-    """How the code of its object comes about."""
+    """How the code of its object is found."""
     identity: int | str | None
-    """Its object, as the folder calls it."""
+    """Its object, as the folder names it."""
 
 
 def views_of(folder: TestFolder, training: TrainingFolder, most: int | None = None) -> list[View]:
-    """The photographs of a folder that are judged.
+    """Return the photographs of a folder that are judged.
 
     An identity that the run was trained on is known by its number, the same in both folders. A photograph
-    without an identity is an object of its own. Those with the role `query` are there to be fitted, and are
+    without an identity is an object of its own. Photographs with the role `query` are for fitting. They are
     not judged where their identity has a `target`.
 
     Args:
-        most: of each kind so many, evenly spread; if not set, all.
+        most: at most this many of each kind, evenly spread; if not set, all.
     """
     trained = training.files
     roles: dict[int | str | None, set[str | None]] = {}
@@ -85,12 +85,12 @@ def views_of(folder: TestFolder, training: TrainingFolder, most: int | None = No
 
 
 def evenly(these: Sequence[Anything], most: int | None) -> list[Anything]:
-    """At most so many of these, evenly spread; None: all."""
+    """Choose at most this many elements, evenly spread; None: all."""
     return [these[place] for place in evenly_spaced(len(these), most or len(these), "starts")]
 
 
 def queries_of(folder: TestFolder, identity: int | str) -> list[int]:
-    """The photographs that an identity is fitted to."""
+    """Return the photographs that an identity is fitted to."""
     return [
         number
         for number in folder.chosen
@@ -105,16 +105,16 @@ class FittedView:
     code: Float[Tensor, "1 latent"]
     """The code of its object."""
     camera_to_world: Float[Tensor, "3 4"] | None
-    """Its camera as the fit corrected it; None: as the folder says."""
+    """Its camera as the fit corrected it; None: that of the folder."""
 
 
 def fit_views(
     run: Run, folder: TestFolder, views: Sequence[View], config: FitConfig, progress: Progress
 ) -> dict[int, FittedView]:
-    """The codes of views, by the number of their photographs.
+    """Fit the codes of views; return them by the number of their photographs.
 
-    The objects of new identities are fitted to all their photographs with the role `query` jointly, new
-    photographs each by itself; all of them in one fit.
+    A new identity is fitted to all its photographs with the role `query` jointly, a new photograph alone. All
+    of them are fitted together.
 
     Raises:
         UsageError: the latent table has no spread, or a file is missing.
@@ -167,10 +167,10 @@ def capture_photographs(
     work: Path,
     stages: Stages = silent,
 ) -> tuple[TestFolder, list[Rejection]]:
-    """A folder of raw photographs with cameras and codes, and the photographs that cannot be used.
+    """Make a folder with cameras and codes from raw photographs; also return those that cannot be used.
 
     Args:
-        work: an empty folder, which has to last as long as the test folder.
+        work: an empty folder, which must exist as long as the test folder is used.
 
     Raises:
         NerfgenError: none of them can be used.
@@ -191,14 +191,14 @@ def _stages(progress: Progress) -> Stages:
 
 
 class SavedRenders:
-    """A folder of renders, for each test folder one within it.
+    """A folder of renders, with one folder for each test folder.
 
     Each render is named after its photograph: NAME.png is the picture as it was judged, and NAME.npz holds
     `depth` (z-depth in the camera's frame, the class's units), `accumulation` and `normals` (as colors in
     [0, 1]), float32. Files of an earlier call are replaced.
 
     Args:
-        folder: where; made when the first render is kept.
+        folder: its path; made when the first render is saved.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -222,7 +222,10 @@ class SavedRenders:
 
 
 def _name(file: str) -> str:
-    """`images/0007.png` as `0007`; other folders become a part of the name, and none leads elsewhere."""
+    """Return a name for the render of a file: `0007` for `images/0007.png`.
+
+    Other folders become a part of the name. No name leads out of the folder.
+    """
     parts = [part for part in PurePosixPath(file).with_suffix("").parts if part not in ("/", "..", ".")]
     return "-".join(parts[1:] if len(parts) > 1 and parts[0] == "images" else parts)
 
@@ -242,7 +245,7 @@ class Render:
     matte: Float[Tensor, "height width"] | None
     """The photograph's matte, if it has one."""
     rgb: UInt8[np.ndarray, "height width 3"]
-    """The render as a picture holds it: that is what is judged, so that saved renders score the same."""
+    """The render in 8 bits. It is judged in this form, so that saved renders have the same scores."""
     depth: Float[Tensor, "height width"]
     """Its z-depth, in the class's units."""
     accumulation: Float[Tensor, "height width"]
@@ -275,15 +278,15 @@ def outputs_of(run: Run, code: Float[Tensor, "1 latent"], camera: Cameras) -> di
 class FolderRenders:
     """The judged photographs of a folder beside their renders.
 
-    Codes are fitted and views are rendered when they are first asked for, and kept.
+    Codes are fitted and views are rendered at the first request, and kept.
 
     Args:
         run: the trained run.
         folder: the photographs.
         training: what the run was trained on.
         fit: how the codes of new objects are found.
-        most: of each kind so many views, evenly spread; None: all.
-        saved: keeps every render on disk; None: none is.
+        most: at most this many views of each kind, evenly spread; None: all.
+        saved: keeps every render on disk; None: renders are not saved.
     """
 
     def __init__(
@@ -309,11 +312,11 @@ class FolderRenders:
         return views_of(self.folder, self.training, self._most)
 
     def of(self, kinds: Sequence[Kind] = KINDS) -> list[View]:
-        """The judged photographs of some kinds."""
+        """Return the judged photographs of some kinds."""
         return [view for view in self.views if view.kind in kinds]
 
     def render(self, views: Sequence[View], progress: Progress) -> list[Render]:
-        """Renders of views, in their order.
+        """Render views, in their order.
 
         Raises:
             UsageError: codes cannot be fitted.

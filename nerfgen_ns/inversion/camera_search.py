@@ -28,7 +28,7 @@ from nerfgen_ns.model.model import NerfgenModel
 YAW_STEP = 20.0
 PITCH_STEP = 12.0
 COMPARED_RAYS = 400
-"""Pixels of a photograph that tell its cameras apart."""
+"""Pixels of a photograph by which its cameras are compared."""
 CANDIDATES = 4
 """Cameras of each photograph that are refined, with a code each."""
 REFINING_STEPS = 100
@@ -44,7 +44,7 @@ def search_cameras(
     config: FitConfig,
     progress: Progress | None = None,
 ) -> Float[Tensor, "views 3 4"]:
-    """The camera of each view, from its pixels alone.
+    """Find the camera of each view from its pixels alone.
 
     A grid of yaw and pitch around the usual cameras is rendered with the table's mean and compared with the
     photograph, its colors and, where there is one, its matte. The best few are refined together with a code
@@ -53,9 +53,9 @@ def search_cameras(
     Args:
         model: a trained model.
         space: the latent space of its table.
-        views: the photographs. Of their cameras only the intrinsics count.
+        views: the photographs. Only the intrinsics of their cameras are used.
         usual: the cameras of the photographs that the class was trained on.
-        config: as for `fit_codes`; its number of steps does not count.
+        config: as for `fit_codes`; its number of steps is not used.
         progress: called with the number of steps of the refinement done and their total.
 
     Returns:
@@ -77,7 +77,7 @@ def search_cameras(
 
 
 def camera_grid(usual: Cameras) -> Float[Tensor, "views 3 4"]:
-    """Camera-to-world matrices from all sides that a class is seen from, at its usual distance."""
+    """Return camera-to-world matrices from all sides that a class is seen from, at its usual distance."""
     matrices = usual.camera_to_worlds.cpu()
     back = matrices[:, :, 2]
     yaws = torch.rad2deg(torch.atan2(back[:, 0], back[:, 2])).numpy()
@@ -95,7 +95,10 @@ def view_errors(
     codes: Float[Tensor, "objects latent"],
     motions: Float[Tensor, "views 3 4"] | None = None,
 ) -> Float[Tensor, "views"]:
-    """Mean squared error of color and, where there are mattes, of accumulation, over some pixels of each."""
+    """Compute the mean squared error of color over some pixels of each view.
+
+    Where there are mattes, that of the accumulation is added.
+    """
     sampler = ViewSampler(views, COMPARED_RAYS, model.device)
     errors = []
     with frozen(model):
@@ -117,7 +120,7 @@ def view_errors(
 def _best_of_grid(
     model: NerfgenModel, views: Views, grid: Float[Tensor, "grid 3 4"], count: int
 ) -> Int[Tensor, "views count"]:
-    """The cameras of the grid from which the mean of the class looks most like each photograph."""
+    """Return the cameras of the grid from which the class's mean looks most like each photograph."""
     mean = model.latent_table.mean().detach()
     best = []
     for view in range(len(views)):
@@ -130,7 +133,7 @@ def _best_of_grid(
 
 
 def _covering(angles: Float[np.ndarray, "n"], step: float) -> Float[np.ndarray, "m"]:
-    """Evenly spaced angles over nearly all of those given."""
+    """Return evenly spaced angles over nearly all of those given."""
     low, high = np.quantile(angles, [0.02, 0.98])
     count = max(1, round((high - low) / step) + 1)
     return np.linspace(low, high, count) if count > 1 else np.array([0.5 * (low + high)])

@@ -1,4 +1,4 @@
-"""What an inversion is asked for."""
+"""The options of an inversion."""
 
 from __future__ import annotations
 
@@ -9,42 +9,43 @@ from nerfgen_ns.errors import UsageError
 
 @dataclass
 class FitConfig:
-    """How new photographs are fitted. One step looks at every photograph."""
+    """How new photographs are fitted. Each step uses every photograph."""
 
     steps: int = 450
-    """Steps of the latent codes."""
+    """Optimization steps of the latent codes."""
     rays: int = 32
-    """Pixels that a step looks at in each photograph."""
+    """Pixels of each photograph in one step."""
     learning_rate: float = 0.12
     """Learning rate of Adam at the start, in standard deviations of the latent table; it falls to a tenth."""
     prior_weight: float = 1e-4
     """Weight of the prior: the squared Mahalanobis distance of a code to the table's mean, divided by the
-    number of its directions, beside the mean losses of one photograph. More keeps objects closer to the
-    usual, less lets them follow their photograph."""
+    number of its directions, beside the mean losses of one photograph. A larger weight keeps objects
+    closer to the mean, a smaller one lets them follow their photograph."""
     code_noise: float = 0.2
-    """Standard deviation of the noise on the codes at every step, in those of the latent table: what is
-    found is a code whose neighbors explain the photograph too, which is better from other sides."""
+    """Standard deviation of the noise on the codes at every step, in standard deviations of the latent
+    table. It leads to a code whose neighbors explain the photograph too; such a code is better from other
+    sides."""
     mask_loss_mult: float | None = 0.1
-    """Weight of the accumulation against the matte. Of a finished class it says little that the colors do
-    not say, and what it takes of the code is lost to them. If None, as in training."""
+    """Weight of the accumulation against the matte. In a trained class the matte adds little to the
+    colors, and it uses up a part of the code. If None, as in training."""
     background_weight: float = 0.1
-    """Weight of the colors outside the matte, where those inside have 1. What a photograph says of its
-    background is lost to its object, for both share one code. Without mattes it has no part."""
+    """Weight of the colors outside the matte; those inside have weight 1. Object and background share one
+    code: what describes the background is lost to the object. Without mattes it has no effect."""
     refine_cameras: bool = False
-    """Correct the cameras with the codes, a little turn and shift for each photograph."""
+    """Correct the cameras together with the codes: a small rotation and translation for each photograph."""
     search_cameras: bool = False
     """Find the camera of photographs without landmarks by rendering the class from all its usual sides.
-    Without it they are rejected, and of a class that has no landmarks at all every photograph is."""
+    Without it they are rejected; in a class without landmarks, that is every photograph."""
     one_object: bool = False
-    """All photographs show the same object and share one code. In a folder with cameras, `identity` says who
-    is who."""
+    """All photographs show the same object and share one code. Otherwise, in a folder with cameras, the
+    field `identity` says which object each photograph shows."""
     tune_steps: int = 0
-    """Steps of a last stage that also tunes a copy of the networks for these objects, 300 suit; with 0
-    there is none. The copy is held to the original by its renders of other identities."""
+    """Steps of a last stage that also tunes a copy of the networks for these objects; 300 is a good
+    number, 0 skips the stage. The copy is kept close to the original on renders of other identities."""
     downscale_factor: int | None = None
-    """How many times smaller than stored the photographs are looked at; if None, as in training."""
+    """How many times smaller than stored the photographs are used; if None, as in training."""
     seed: int = 0
-    """Which pixels are drawn."""
+    """Seed of everything that is drawn at random."""
 
     def check(self) -> None:
         """Raise a UsageError for values that make no sense."""

@@ -1,4 +1,4 @@
-"""What an inversion starts from: photographs with cameras; raw files go through preprocessing."""
+"""The input of an inversion: photographs with cameras; raw files go through preprocessing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Photograph:
     """One photograph to fit."""
 
     name: str
-    """What it is called in reports."""
+    """Its name in reports."""
     image: Path
     """Its file."""
     matte: Path | None
@@ -49,9 +49,9 @@ class Photograph:
     identity: int
     """Photographs of one object share one; numbered from 0 without gaps."""
     searched: bool = False
-    """Whether the camera is but a usual one of the class, and the true one has to be searched."""
+    """Whether the camera is only a usual one of the class, and the true one must be searched."""
     camera_model: str = "OPENCV"
-    """nerfstudio's name of how the camera projects."""
+    """nerfstudio's name of the camera model."""
     notes: tuple[str, ...] = ()
     """Remarks of its capture for a person to read."""
 
@@ -63,11 +63,11 @@ class Gathered:
     photographs: list[Photograph]
     rejected: list[Rejection] = field(default_factory=list)
     left_out: list[Rejection] = field(default_factory=list)
-    """What is beside the photographs in their folders."""
+    """Other files and folders beside the photographs."""
 
 
 def read_photographs(path: Path) -> list[Photograph]:
-    """The photographs of a transforms.json: those with the role "query" or, where none has it, all.
+    """Read the photographs of a transforms.json: those with the role "query" or, where none has it, all.
 
     Raises:
         UsageError: it cannot be used, or a file that it names is missing.
@@ -90,7 +90,7 @@ def read_photographs(path: Path) -> list[Photograph]:
 def write_folder(
     photographs: Sequence[Photograph], folder: Path, canonical_landmarks: dict[str, Any] | None
 ) -> None:
-    """A prepared folder of copies of the photographs, in their order, as an ordinary nerfstudio data set.
+    """Write copies of the photographs, in their order, as a prepared folder: a nerfstudio data set.
 
     Args:
         photographs: all with a matte, or none.
@@ -118,16 +118,16 @@ def write_folder(
 
 
 def take_uncaptured(files: Sequence[Path], run: Run, size: int, folder: Path, shows_people: bool) -> Gathered:
-    """Photographs of any object of the class, padded to squares, each an object of its own.
+    """Read photographs of any object of the class, padded to squares, each an object of its own.
 
     Mattes come from the model of capture where the class shows people; else from the alpha channel, where all
     photographs have one; else there are none.
 
     Args:
         files: the photographs.
-        run: the trained run; its usual camera stands in until the search.
+        run: the trained run; its usual camera is used until the search.
         size: side in pixels of the squares.
-        folder: where they go.
+        folder: the folder for the squares.
         shows_people: whether the matte model knows the class.
     """
     _, pitch = usual_angles(run.cameras)
@@ -168,14 +168,14 @@ OF_FOLDERS = "name such folders in --images themselves"
 
 
 def gather(images: Sequence[Path], run: Run, config: FitConfig, work: Path) -> Gathered:
-    """The photographs to fit.
+    """Collect the photographs to fit.
 
     Args:
         images: photographs and folders of photographs; or one folder with cameras in the class frame of the
             run (or its transforms.json), see `read_photographs`.
         run: the trained run.
-        config: `one_object` and `search_cameras` count here.
-        work: an empty folder for what is made of the photographs.
+        config: `one_object` and `search_cameras` are used here.
+        work: an empty folder for files made from the photographs.
 
     Raises:
         UsageError: a path does not exist, or there is no photograph.
@@ -199,19 +199,19 @@ def gather(images: Sequence[Path], run: Run, config: FitConfig, work: Path) -> G
 
 
 def _face_landmarks_of(run: Run) -> dict[str, Any] | None:
-    """The canonical landmarks of the class, where they are those that are found in photographs of faces."""
+    """Return the class's canonical landmarks if they are those that are detected in photographs of faces."""
     canonical = run.record.canonical_landmarks
     return canonical if canonical and len(canonical.get("landmarks", ())) == LANDMARK_COUNT else None
 
 
 def stored_size(run: Run) -> int:
-    """Side in pixels of the photographs that a run was trained on, as they are stored."""
+    """Return the side in pixels of the photographs that a run was trained on, as they are stored."""
     return int(run.cameras.height.max())
 
 
 @dataclass(frozen=True)
 class _Linked:
-    """Photographs from everywhere as one folder, and what else was named or was beside them."""
+    """Links to all photographs in one folder, and what else was named or was beside them."""
 
     folder: Path
     photographs: list[Path]
@@ -220,7 +220,10 @@ class _Linked:
     left_out: list[Rejection]
 
     def without_folder(self, error: NerfgenError) -> str:
-        """What an error says, without the folder of links, which nobody knows, and with what was rejected."""
+        """Return the message of an error and what was rejected.
+
+        The folder of links is removed from it: the user does not know that folder.
+        """
         message = str(error).removeprefix(f"{self.folder}: ").replace(f"{self.folder}{os.sep}", "")
         return "; ".join([message, *by_reason(self.rejected)])
 
@@ -256,7 +259,7 @@ def _as_rejection(name: str, left_out: LeftOut) -> Rejection:
 
 
 def _link_to(file: Path, folder: Path) -> None:
-    name = Path(file.name.lstrip(".") or "photograph")  # a hidden one that is asked for is no longer hidden
+    name = Path(file.name.lstrip(".") or "photograph")  # the link to a hidden file is not hidden
     link, number = folder / name, 1
     while link.is_symlink():
         link = folder / f"{name.stem}-{number}{name.suffix}"
@@ -265,7 +268,10 @@ def _link_to(file: Path, folder: Path) -> None:
 
 
 def _capture(linked: _Linked, run: Run, search_cameras: bool, work: Path) -> Gathered:
-    """Photographs with their landmarks' cameras; where they are searched, those without landmarks too."""
+    """Prepare photographs with the cameras of their landmarks.
+
+    Where cameras are searched, photographs without landmarks are taken as well.
+    """
     canonical = _face_landmarks_of(run)
     if canonical is None and not search_cameras:
         raise _without_search(linked)
@@ -314,7 +320,10 @@ def _with_landmarks(
 
 
 def _without_search(linked: _Linked) -> NerfgenError:
-    """What is wrong with photographs of a class without landmarks: those that are some are to be searched."""
+    """Return the error for photographs of a class without landmarks.
+
+    It asks for a search of cameras for those that can be read.
+    """
     lost = Rejection(
         "", "its camera is not known, and this class has no landmarks to find it by", f"give {SEARCH}"
     )
@@ -333,7 +342,7 @@ def _none_of(rejected: Sequence[Rejection]) -> NerfgenError:
 
 
 def _searchable(rejection: Rejection, folder: Path) -> Rejection:
-    """The rejection of a photograph, with the search as a way out where that is one."""
+    """Return the rejection of a photograph; if it can be read, name the search of cameras as a solution."""
     if _why_unreadable(folder / rejection.source) is not None:
         return rejection
     return replace(rejection, mend=f"{rejection.mend}, or give {SEARCH}")

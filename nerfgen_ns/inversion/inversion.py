@@ -37,7 +37,7 @@ from nerfgen_ns.utils.machine import keep_freed_memory
 from nerfgen_ns.visualization.contact_sheets import identity_sheet
 
 Stages = Callable[[str], AbstractContextManager[Progress]]
-"""From the name of a stage, a context in which the stage tells how far it is."""
+"""Makes a context from the name of a stage; it gives the function to report the stage's progress to."""
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def silent(stage: str) -> Iterator[Progress]:
 
 @dataclass(frozen=True)
 class Found:
-    """What a fit found, before anything is written."""
+    """The result of a fit, before anything is written."""
 
     photographs: list[Photograph]
     """The photographs, by their identities, with their final cameras."""
@@ -61,9 +61,9 @@ class Found:
     state: dict[str, Tensor] | None
     """Tuned tensors of the model, where networks were tuned."""
     seconds: float
-    """What it took, from the pixels on: capture does not count."""
+    """How long the fit took, without capture."""
     left_out: list[Rejection] = field(default_factory=list)
-    """What is beside the photographs in their folders."""
+    """Other files and folders beside the photographs."""
 
 
 def find(run: Run, images: Sequence[Path], config: FitConfig, work: Path, stages: Stages = silent) -> Found:
@@ -72,8 +72,8 @@ def find(run: Run, images: Sequence[Path], config: FitConfig, work: Path, stages
     Args:
         run: a trained run; it stays as it is.
         images: photographs, folders of them, or one folder with cameras; see `gather`.
-        config: how.
-        work: an empty folder for what is made of the photographs.
+        config: the options.
+        work: an empty folder for files made from the photographs.
         stages: shows progress.
 
     Raises:
@@ -117,7 +117,7 @@ def find(run: Run, images: Sequence[Path], config: FitConfig, work: Path, stages
 
 
 def _views(run: Run, photographs: Sequence[Photograph], config: FitConfig, folder: Path) -> Views:
-    """The photographs' pixels and cameras, as small as the class was trained on."""
+    """Read the photographs' pixels and cameras, as small as the class was trained on."""
     write_folder(photographs, folder, canonical_landmarks=None)
     dataset = open_dataset(folder, looked_at_factor(run, config))
     every = torch.arange(len(dataset))
@@ -126,7 +126,7 @@ def _views(run: Run, photographs: Sequence[Photograph], config: FitConfig, folde
 
 
 def latent_space_of(run: Run) -> LatentSpace:
-    """The space in which codes are sought.
+    """Return the space in which codes are searched.
 
     Raises:
         UsageError: the latent table has no spread.
@@ -138,7 +138,7 @@ def latent_space_of(run: Run) -> LatentSpace:
 
 
 def looked_at_factor(run: Run, config: FitConfig) -> int:
-    """How many times smaller than stored the photographs are looked at."""
+    """Return how many times smaller than stored the photographs are used."""
     return config.downscale_factor or int(run.downscale_factor)
 
 
@@ -156,7 +156,7 @@ class FittedPhotograph:
     identity: int
     """The row of the new run's latent table that shows its object."""
     psnr: float
-    """Over the whole photograph, as it was looked at."""
+    """Over the whole photograph, at the size of the fit."""
     foreground_psnr: float | None
     """Inside its matte; None where it has none."""
     mahalanobis: float
@@ -169,7 +169,7 @@ class FittedPhotograph:
 
 @dataclass(frozen=True)
 class FitReport:
-    """What came of a fit; `fit.json` holds the same."""
+    """The report of a fit; `fit.json` holds the same."""
 
     config: Path
     """The config.yml of the new run."""
@@ -178,9 +178,9 @@ class FitReport:
     rejected: list[Rejection]
     """The photographs that could not be used."""
     seconds: float
-    """What the fit took, from the pixels on: capture and pictures do not count."""
+    """How long the fit took, without capture and pictures."""
     left_out: list[Rejection] = field(default_factory=list)
-    """What is beside the photographs in their folders."""
+    """Other files and folders beside the photographs."""
 
 
 def fit(
@@ -192,7 +192,7 @@ def fit(
 ) -> FitReport:
     """Fit photographs, and make a run folder of them.
 
-    In it lie, besides, `codes.npz`, `fit.json` and `contact_sheet.png`. For the arguments see `find`. The
+    It also holds `codes.npz`, `fit.json` and `contact_sheet.png`. For the arguments see `find`. The
     folder appears when all is done, or not at all.
 
     Raises:

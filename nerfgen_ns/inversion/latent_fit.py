@@ -1,4 +1,4 @@
-"""Latent codes of photographs by the losses that the class was trained with."""
+"""Fit latent codes to photographs with the losses that the class was trained with."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ class PoseStd:
     """Of the translation along each axis, units of the class frame."""
 
     def motion_matrices(self, whitened: Float[Tensor, "n 6"]) -> Float[Tensor, "n 3 4"]:
-        """Motions of the world from pose deltas in units of these standard deviations."""
+        """Return motions of the world from pose deltas in units of these standard deviations."""
         std = whitened.new_tensor(3 * [self.rotvec] + 3 * [self.translation])
         return motion_matrices(std * whitened)
 
 
 BACKGROUND_REDRAW = 1.0
-"""Share of the pixels outside the matte that are drawn once more: fewer of the rays then miss the object."""
+"""Share of the pixels outside the matte that are drawn again: fewer of the rays then miss the object."""
 
 
 @dataclass(frozen=True)
 class Views:
     """What is fitted: photographs, each seen with a camera, each of an object.
 
-    A photograph may be there several times, with different cameras or as different objects.
+    A photograph may occur several times, with different cameras or as different objects.
     """
 
     store: PixelStore
@@ -69,7 +69,7 @@ class Views:
         return int(self.objects.max()) + 1
 
     def select(self, chosen: Int[Tensor, "chosen"]) -> Views:
-        """Only the chosen views; their objects are numbered anew, in their order."""
+        """Return only the chosen views; their objects are renumbered, in their order."""
         _, objects = self.objects[chosen].unique(return_inverse=True)
         return Views(self.store, self.photographs[chosen], self.cameras[chosen], objects)
 
@@ -96,7 +96,7 @@ class ViewSampler:
         self._view_of_ray = torch.arange(len(views)).repeat_interleave(rays)
 
     def __call__(self) -> tuple[RayBundle, dict[str, Tensor], Int[Tensor, "rays"]]:
-        """The rays, their pixels, and the view of each ray."""
+        """Draw rays; return them, their pixels, and the view of each ray."""
         batch = self._sampler.sample(self._store)
         indices = torch.cat([self._view_of_ray[:, None], batch["indices"][:, 1:]], dim=-1)
         ray_bundle = self._rays(indices)
@@ -112,27 +112,27 @@ class EveryPhotographSampler(ImagewisePixelSampler):
     """Takes its pixels from every photograph of the store each time, in their order."""
 
     def sample_indices(self, store: PixelStore) -> Int[Tensor, "rays 3"]:
-        """(image, row, column), `pixels_per_image` rays in a row from the same image."""
+        """Draw (image, row, column) for `pixels_per_image` rays of each image, one image after another."""
         image = store.images.repeat_interleave(self.config.pixels_per_image)
         return torch.cat([image[:, None], store.draw(image, self.generator)], dim=-1)
 
 
 MOST_RAYS = 4096
-"""Rays of a step: more objects are fitted in parts, one after another, so that memory stays bounded."""
+"""Most rays of a step: more objects are fitted in parts, one after another, so that memory stays bounded."""
 WARMUP_STEPS = 10
 FINAL_RATIO = 0.1
 AVERAGED = 0.95
-"""What a moving average keeps at each step: the end of the search, without its noise, is the result."""
+"""Share of a moving average that is kept at each step. The average is the result: it has less noise."""
 Progress = Callable[[int, int], None]
 
 
 class Fitted(NamedTuple):
-    """What a fit found."""
+    """The result of a fit."""
 
     amounts: Float[Tensor, "objects directions"]
     """The codes, in standard deviations along the directions of the latent space."""
     motions: Float[Tensor, "views 3 4"]
-    """What the cameras moved by; the identity where they stood still."""
+    """How the cameras moved; the identity where they did not move."""
 
 
 def fit_codes(
@@ -146,15 +146,15 @@ def fit_codes(
     """Fit the code of every object, all together, from the table's mean, with the networks frozen.
 
     The codes are the most probable ones under the photographs and the Gaussian of the latent table. They are
-    sought in its whitened coordinates, in which every direction is as long as it is probable: there one
+    optimized in its whitened coordinates, in which every direction has the standard deviation 1. There one
     learning rate suits all directions, and the prior is the squared length.
 
     Args:
         model: a trained model. Its parameters stay as they are.
         space: the latent space of its table.
         views: the photographs.
-        config: all but `one_object`, `search_cameras`, `tune_steps` and `downscale_factor` count here.
-        pose_std: how far the cameras may be off; if None they stand still.
+        config: all but `one_object`, `search_cameras`, `tune_steps` and `downscale_factor` are used.
+        pose_std: how far the cameras may be off; if None they stay fixed.
         progress: called with the number of steps done and their total.
     """
     torch.manual_seed(config.seed)
@@ -177,14 +177,14 @@ def fit_codes(
 
 
 def codes_at(space: LatentSpace, amounts: Float[Tensor, "n directions"]) -> Float[Tensor, "n latent"]:
-    """The codes at amounts of standard deviations along the directions of a latent space."""
+    """Return the codes at amounts of standard deviations along the directions of a latent space."""
     return space.mean + (amounts * space.deviations) @ space.directions
 
 
 def photograph_loss(
     model: NerfgenModel, outputs: dict[str, Tensor], batch: dict[str, Tensor], config: FitConfig
 ) -> Float[Tensor, ""]:
-    """The model's own losses, with the weights that the configuration gives to mattes and backgrounds."""
+    """Compute the model's own losses, with the configuration's weights for mattes and backgrounds."""
     weights = replace(model.config.losses, background_weight=config.background_weight)
     if config.mask_loss_mult is not None:
         weights = replace(weights, mask_loss_mult=config.mask_loss_mult)
@@ -193,7 +193,7 @@ def photograph_loss(
 
 @contextmanager
 def frozen(model: NerfgenModel) -> Iterator[None]:
-    """The model as in training, with jittered samples, but without gradients for its parameters."""
+    """Run the block with the model as in training, with jittered samples, but with its parameters frozen."""
     wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
     was_training = model.training
     model.train()
@@ -207,7 +207,10 @@ def frozen(model: NerfgenModel) -> Iterator[None]:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, initial: float, step: int, steps: int) -> None:
-    """A short rise, then an exponential fall to `FINAL_RATIO`, as in training."""
+    """Set the learning rate of a step: a short rise, then an exponential fall to `FINAL_RATIO`.
+
+    Training uses the same schedule.
+    """
     factor = decay_factor(step, step / steps, WARMUP_STEPS, FINAL_RATIO)
     for group in optimizer.param_groups:
         group["lr"] = initial * factor
@@ -253,7 +256,7 @@ def _fit_part(
 
 
 def _parts(views: Views, most: int) -> Iterator[Int[Tensor, "chosen"]]:
-    """The views in parts of about `most`, the views of an object all in the same one."""
+    """Yield the views in parts of about `most`; all views of an object are in the same part."""
     order = torch.argsort(views.objects, stable=True)
     sizes = torch.bincount(views.objects).tolist()
     first = count = 0
@@ -267,7 +270,7 @@ def _parts(views: Views, most: int) -> Iterator[Int[Tensor, "chosen"]]:
 
 LEARNING_RATE = 1e-3
 MOST_HELD_RAYS = 2048
-"""Rays of a step: of many photographs each step takes some."""
+"""Most rays of a step: with many photographs each step uses some of them."""
 HELD_WEIGHT = 1.0
 """Weight of the squared difference to the original's renders of other identities."""
 TUNED = ("foreground_field.", "background_field.")
@@ -280,16 +283,16 @@ def tune(
     config: FitConfig,
     progress: Progress | None = None,
 ) -> dict[str, Tensor]:
-    """Tune a copy of the networks to the photographs, their codes held: Roich et al., "Pivotal tuning", 2021.
+    """Tune a copy of the networks to the photographs with fixed codes: Roich et al., "Pivotal tuning", 2021.
 
-    Each step renders as many rays of the photographs with codes of random rows of the table, by the copy and
-    by the original; their squared difference keeps the class what it was.
+    Each step also renders the same rays with codes of random rows of the table, by the copy and by the
+    original. Their squared difference is a loss that keeps the class as it was.
 
     Args:
         model: a trained model, which stays as it is.
         views: the photographs with their final cameras.
         codes: what was fitted.
-        config: `tune_steps`, `rays`, the weights of the losses and `seed` count here.
+        config: `tune_steps`, `rays`, the weights of the losses and `seed` are used.
         progress: called with the number of steps done and their total.
 
     Returns:
@@ -322,9 +325,9 @@ def tune(
 def _difference(
     tuned: NerfgenModel, original: NerfgenModel, ray_bundle: RayBundle, codes: Float[Tensor, "rays latent"]
 ) -> Float[Tensor, ""]:
-    """Mean squared difference of two models' colors and accumulations."""
+    """Compute the mean squared difference of two models' colors and accumulations."""
     devices = [original.device] if original.device.type == "cuda" else []
-    # The same samples on the rays, so what differs is the networks: the state is put back on every device.
+    # The random state is restored on every device: the samples are the same, and only the networks differ.
     with torch.random.fork_rng(devices), frozen(original), torch.no_grad():
         expected = original.render(ray_bundle, codes)
     outputs = tuned.render(ray_bundle, codes)

@@ -48,13 +48,13 @@ def refit_cameras(
 ) -> tuple[list[str], Float[Tensor, "photographs 3 4"]]:
     """Find the cameras of a run's photographs together with new codes, all of them from the table's mean.
 
-    A code that learned beside a wrong camera has made up for it, and networks that move learn to. Here the
-    networks stand still, as many errors as they have seen cancel in them, and the Gaussian of the table
-    holds the codes to objects that are usual: what is unusual about a photograph is then its camera.
+    A code that was trained with a wrong camera compensates for it, and so do networks in training. Here the
+    networks are frozen: the errors of many cameras average out in them. The Gaussian of the table keeps the
+    codes close to usual objects, so the camera explains what is unusual about a photograph.
 
     Args:
         run: a trained run; it stays as it is. Photographs set aside in training are found as well.
-        config: see `fit_codes`; with `downscale_factor` the photographs are looked at as it says.
+        config: see `fit_codes`; `downscale_factor` sets the size of the photographs.
         start: where the search begins, in the run's class frame; if None, at the cameras of the data.
         progress: called with the number of steps done and their total.
 
@@ -87,14 +87,14 @@ WHOLE = ("canonical_landmarks.json",)
 
 @dataclass(frozen=True)
 class RefinedFolder:
-    """What came of a run's cameras."""
+    """A prepared folder with the cameras of a run."""
 
     path: Path
     """The prepared folder."""
     refitted: bool
-    """Whether the cameras were found anew; otherwise they are those that training learned."""
+    """Whether the cameras were fitted again; otherwise they are those that training learned."""
     change: Float[np.ndarray, "n"]
-    """By how many degrees each camera was turned."""
+    """The angle in degrees by which each camera turned."""
     error_before: float | None
     """Median root mean square reprojection error in pixels; None where the folder has no landmarks."""
     error_after: float | None
@@ -102,14 +102,14 @@ class RefinedFolder:
 
 
 def prepare_from_run(load_config: Path, output_dir: Path, stages: Stages | None = None) -> RefinedFolder:
-    """Write a prepared folder with the cameras that a run tells of its photographs.
+    """Write a prepared folder with the cameras that a run finds for its photographs.
 
-    Those of a run that corrected its poses are the corrected ones. Of any other they are found anew, see
-    `nerfgen_ns.inversion.refit`.
+    If the run corrected its poses in training, these cameras are used. Otherwise they are fitted again, see
+    `refit_cameras`.
 
     Images and mattes are linked; transforms.json is that of the run's data with the new matrices and, per
     frame, `pose_change` in degrees. Where there are canonical landmarks the reprojection errors are computed
-    anew. The folder appears whole or not at all; an earlier one from a run is replaced.
+    again. The folder appears whole or not at all; an earlier one from a run is replaced.
 
     Args:
         load_config: the run's config.yml.
@@ -117,8 +117,8 @@ def prepare_from_run(load_config: Path, output_dir: Path, stages: Stages | None 
         stages: shows progress.
 
     Raises:
-        UsageError: the run's data has changed since, its identities are all the same, or something else lies
-            at `output_dir`.
+        UsageError: the run's data has changed since, its identities are all the same, or `output_dir`
+            holds something else.
         NerfgenError: the checkpoint is damaged, or the folder cannot be written.
     """
     from nerfgen_ns.runs.loading import load_run
@@ -156,7 +156,7 @@ def prepare_from_run(load_config: Path, output_dir: Path, stages: Stages | None 
 
 
 def files_to_copy(transforms: Transforms) -> list[str]:
-    """The files that the new folder has too, each under the same name."""
+    """Return the files that the new folder has too, each under the same name."""
     names = [name for frame in transforms.frames for name in frame.files]
     if "landmarks_path" in transforms.head:
         names.append(transforms.head["landmarks_path"])
@@ -165,7 +165,7 @@ def files_to_copy(transforms: Transforms) -> list[str]:
 
 
 def _with_camera(frame: Frame, camera: Float[np.ndarray, "4 4"]) -> Frame:
-    """The frame by another camera, and by how many degrees it was turned."""
+    """Return the frame with another camera, and with the angle in degrees between both as `pose_change`."""
     own, other = (Rotation.from_matrix(matrix[:3, :3]) for matrix in (frame.transform_matrix, camera))
     change = round(float(np.degrees((own.inv() * other).magnitude())), 4)
     return replace(frame, transform_matrix=camera.round(9), pose_change=change)
@@ -183,13 +183,13 @@ def _is_from_run(folder: Path) -> bool:
 
 
 def _refined_cameras(run: Run, optimizer: CameraOptimizer) -> tuple[list[str], Float[np.ndarray, "n 4 4"]]:
-    """Image files in the order of the run's photographs, and the cameras that it has learned."""
+    """Return the image files in the order of the run's photographs, and the cameras that it learned."""
     cameras = optimizer.move_cameras(run.record.cameras.camera_to_worlds.double().to(run.model.device))
     return [str(name) for name in run.record.images], homogeneous(cameras.cpu().numpy())
 
 
 def _refitted_cameras(run: Run, stages: Stages | None) -> tuple[list[str], Float[np.ndarray, "n 4 4"]]:
-    """The same for a run that kept its cameras as they were."""
+    """Return the same for a run that kept its cameras as they were."""
     from nerfgen_ns.inversion.inversion import silent
 
     with (stages or silent)("finding cameras") as progress:
@@ -198,7 +198,7 @@ def _refitted_cameras(run: Run, stages: Stages | None) -> tuple[list[str], Float
 
 
 def _reprojection_errors(before: Transforms, frames: Sequence[Frame]) -> Float[np.ndarray, "n"] | None:
-    """The reprojection error of each frame in pixels; None without landmarks."""
+    """Compute the reprojection error of each frame in pixels; None without landmarks."""
     folder = before.path.parent
     canonical, landmarks = folder / "canonical_landmarks.json", open_landmarks(folder)
     if not canonical.is_file() or landmarks is None:

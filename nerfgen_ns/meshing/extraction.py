@@ -46,7 +46,7 @@ class Voxels:
     """A cube of voxels; its axes are x, y and z of the class frame, each rising."""
 
     occupancy: Bool[np.ndarray, "n n n"]
-    """Whether the middle of each voxel lies in the object."""
+    """Whether the middle of each voxel is in the object."""
     color: UInt8[np.ndarray, "n n n 3"]
     """Colors of the occupied voxels, sRGB; 0 elsewhere."""
     box: Float[np.ndarray, "2 3"] = field(default_factory=_class_box)
@@ -54,7 +54,7 @@ class Voxels:
 
 
 def largest_body(inside: Bool[np.ndarray, "n n n"]) -> Bool[np.ndarray, "n n n"]:
-    """Of the bodies whose voxels touch at faces the largest, its cavities filled."""
+    """Return the largest of the bodies whose voxels touch at faces, with its cavities filled."""
     from scipy import ndimage
 
     bodies, _ = ndimage.label(inside)
@@ -169,7 +169,7 @@ def extract_voxels(
     cameras: Cameras | None = None,
     progress: Progress | None = None,
 ) -> Voxels:
-    """Which voxels of the class's box one object fills, and their colors.
+    """Find which voxels of the class's box one object fills, and their colors.
 
     Args:
         resolution: voxels along each side of the box [−1, 1]³. For the other arguments see `extract_mesh`.

@@ -40,10 +40,10 @@ class ObjectField:
 
 
 def object_field(model: NerfgenModel, code: Float[Tensor, "*one latent"]) -> ObjectField:
-    """The field of one latent code, as it is now: training that goes on does not change it.
+    """Return the field of one latent code as it is now: further training does not change it.
 
-    What the code adds to the networks' layers is computed once, here. Full precision: of bf16's three digits
-    a surface would have terraces.
+    What the code adds to the networks' layers is computed once, here. It uses full precision: with the three
+    digits of bf16 a surface would have steps.
 
     Raises:
         UsageError: the code has another size than the model's.
@@ -76,26 +76,28 @@ def object_field(model: NerfgenModel, code: Float[Tensor, "*one latent"]) -> Obj
 
 Progress = Callable[[int, int], None]
 BLOCK = 4
-"""Cells along each side of the blocks of which a first, coarse look decides whether to look closer."""
+"""Cells along each side of a block. A first, coarse pass decides which blocks are evaluated in full."""
 FINE_FROM = 96
-"""Points along a side from which there is a coarse look; with fewer, every point is evaluated."""
+"""Points along a side from which there is a coarse pass; with fewer, every point is evaluated."""
 STEEPEST = 10.0
 """Largest solidity."""
 MOST_CAMERAS = 1024
-"""Photographs that are asked what they show, evenly spread."""
+"""Most photographs that are checked for what they show, evenly spread."""
 VIEW_MARGIN = 0.02
-"""How far beyond its border a photograph is taken to show, as a share of its width."""
+"""Margin around a photograph that counts as in view, as a share of its width."""
 VIEW_STEEPNESS = 100.0
 """How steeply solidity falls across the border of what is in view, per width of a photograph: about as much
 as across a surface of a trained class."""
 
 
 def solidity(density: Float[Tensor, "*n"], level: float) -> Float[Tensor, "*n"]:
-    """How far inside the solid of densities above `level` a position is: in [−10, 10], 0 at its surface.
+    """Compute how far inside the solid of densities above `level` a position is.
 
-    Undoes the activation of the density. What remains changes evenly across a surface, where a density is
-    flat outside and steep inside, so that linear interpolation finds the surface between lattice points. The
-    bounds, alike on both sides, put it midway where it is sharper than the lattice.
+    It is in [−10, 10], and 0 at the surface.
+
+    This inverts the activation of the density. The result changes evenly across a surface, whereas a density
+    is flat outside and steep inside. So linear interpolation finds the surface between lattice points. The
+    bounds are equal on both sides: a surface that is sharper than the lattice is placed midway.
     """
     surface = invert_density(density.new_tensor(level))
     return (invert_density(density.clamp(min=1e-8)) - surface).clamp(-STEEPEST, STEEPEST)
@@ -108,11 +110,13 @@ def solid_lattice(
     cameras: Cameras | None = None,
     progress: Progress | None = None,
 ) -> Float[Tensor, "n n n"]:
-    """Solidity at all points whose x, y and z are among evenly spaced coordinates; axes in this order.
+    """Compute solidity at all points whose x, y and z are among evenly spaced coordinates.
 
-    A coarse look comes first. Where its blocks hold no surface and lie off the class's occupancy, and so do
-    their neighbors, solidity is interpolated. Nothing is left out: training finds surfaces where photographs
-    see them, and objects go on behind.
+    The axes are in this order.
+
+    A coarse pass comes first. Solidity is interpolated in a block if neither the block nor a neighbor holds a
+    surface or a part of the class's occupancy. Nothing is left out: training finds surfaces where photographs
+    see them, and objects continue behind.
 
     Args:
         field: the object.
@@ -142,9 +146,11 @@ def solid_lattice(
 
 
 def in_view(positions: Float[Tensor, "n 3"], cameras: Cameras) -> Float[Tensor, "n"]:
-    """How far inside the photograph that shows it best each position is, as a share of that one's width.
+    """Compute how far inside the photograph that shows it best each position is.
 
-    Negative: how far outside the nearest of all photographs. What stands in between is not asked.
+    The unit is that photograph's width.
+
+    Outside all photographs it is negative: the distance to the nearest one. Occlusion is not considered.
     """
     chosen = torch.from_numpy(evenly_spaced(len(cameras), MOST_CAMERAS))
     cameras = cameras[chosen].to(positions.device)
@@ -171,7 +177,7 @@ def _in_chunks(
 
 
 def _interpolate(corners: Float[Tensor, "a a a"], size: int, points: int) -> Float[Tensor, "n n n"]:
-    """Values within blocks of `size` cells from those at the blocks' corners."""
+    """Interpolate values within blocks of `size` cells from those at the blocks' corners."""
     sides = ((len(corners) - 1) * size + 1,) * 3
     fine = F.interpolate(corners[None, None], size=sides, mode="trilinear", align_corners=True)[0, 0]
     return fine[:points, :points, :points].contiguous()
@@ -180,7 +186,7 @@ def _interpolate(corners: Float[Tensor, "a a a"], size: int, points: int) -> Flo
 def _blocks_to_refine(
     field: ObjectField, coarse: Float[Tensor, "a a a"], corners: Float[Tensor, "a"]
 ) -> Bool[Tensor, "b b b"]:
-    """Blocks with a surface or with the class's occupancy, and their neighbors."""
+    """Return the blocks with a surface or with the class's occupancy, and their neighbors."""
     highest = F.max_pool3d(coarse[None, None], 2, stride=1)[0, 0]
     lowest = -F.max_pool3d(-coarse[None, None], 2, stride=1)[0, 0]
     chosen = (highest > 0) & (lowest < 0)
@@ -191,7 +197,7 @@ def _blocks_to_refine(
 
 
 def _points_of_blocks(chosen: Bool[Tensor, "b b b"], points: int) -> Bool[Tensor, "n n n"]:
-    """The points in the chosen blocks, their borders included."""
+    """Return the points in the chosen blocks, their borders included."""
     cells = chosen.float()
     for axis in range(3):
         cells = cells.repeat_interleave(BLOCK, dim=axis)
@@ -201,7 +207,7 @@ def _points_of_blocks(chosen: Bool[Tensor, "b b b"], points: int) -> Bool[Tensor
 
 SAMPLES = 6
 REACH = (-0.02, 0.04)
-"""From where to where the samples of a point lie, along its inward normal; units of the class frame."""
+"""Range of the samples of a point along its inward normal, in units of the class frame."""
 
 
 def surface_colors(
@@ -210,9 +216,9 @@ def surface_colors(
     normals: Float[np.ndarray, "n 3"],
     progress: Progress | None = None,
 ) -> UInt8[np.ndarray, "n 3"]:
-    """Colors as the renderer makes them, of rays that meet the surface straight on.
+    """Compute colors as the renderer makes them, of rays that meet the surface straight on.
 
-    A pixel mixes the colors through which the density rises, which lie a little inside the surface.
+    A pixel mixes colors from where the density rises, a little inside the surface.
 
     Args:
         field: the object.
@@ -241,7 +247,7 @@ def surface_colors(
 
 
 def colors_at(field: ObjectField, positions: Float[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
-    """The field's own colors at positions within an object."""
+    """Return the field's own colors at positions within an object."""
     colors = np.empty((len(positions), 3), dtype=np.uint8)
     with torch.no_grad():
         for start in range(0, len(positions), CHUNK):

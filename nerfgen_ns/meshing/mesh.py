@@ -72,8 +72,8 @@ def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
 def write_mesh(path: Path, mesh: Trimesh) -> None:
     """Write a mesh as the suffix of the file says, with its normals and its colors or its texture.
 
-    A textured .obj brings a .mtl and a .png of the same name, which are written before it. Where programs
-    would not read that name inside a file, because of a space for instance, theirs is another.
+    A textured .obj brings a .mtl and a .png of the same name, which are written before it. If programs
+    cannot read that name inside a file, for example because of a space, they get another name.
 
     Raises:
         UsageError: another suffix, or a texture where the format holds none.

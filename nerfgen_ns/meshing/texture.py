@@ -1,4 +1,4 @@
-"""A texture for a mesh: an atlas of charts, every pixel of which is asked of the field."""
+"""A texture for a mesh: an atlas of charts; the field gives the color of every pixel."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ LEAST_PIXELS = 4
 """Pixels of the image for each face, at least; the charts cover about half of them."""
 LARGEST_TEXTURE = 4096
 PADDING = 4
-"""Pixels between charts; xatlas makes the atlas up to a third larger than it is told, and it is shrunk."""
+"""Pixels between charts; xatlas makes the atlas up to a third larger than requested, and it is shrunk."""
 SCALE = 100.0
-"""xatlas drops faces whose area is below 1e-7, which slivers of marching cubes are in the class's units."""
+"""xatlas drops faces with an area below 1e-7: in the class's units, slivers of marching cubes are smaller."""
 CHART_AREA = 0.02
 """Largest area of a chart. With this, and without xatlas's weights for the outlines of charts, 60k faces take
 4 s in place of 58 s, and 99 % of the faces get at least 97 % of the mean's pixels for their area."""
@@ -38,7 +38,7 @@ def bake_texture(mesh: Trimesh, field: ObjectField, size: int, progress: Progres
         progress: called with the number of pixels done and their total.
 
     Raises:
-        UsageError: the texture is too small for so many faces, or larger than most programs take.
+        UsageError: the texture is too small for the number of faces, or larger than most programs take.
     """
     from scipy import ndimage
     from trimesh import Trimesh
@@ -72,7 +72,7 @@ def bake_texture(mesh: Trimesh, field: ObjectField, size: int, progress: Progres
 def _atlas(
     mesh: Trimesh, size: int
 ) -> tuple[Int[np.ndarray, "atlas"], Int[np.ndarray, "faces 3"], Float[np.ndarray, "atlas 2"]]:
-    """Return each vertex's own vertex in the mesh, the faces, and the vertices' places on the image.
+    """Return the mesh's vertex of each atlas vertex, the faces, and the vertices' places on the image.
 
     A place is a share of its width from the left and of its height from the bottom.
     """

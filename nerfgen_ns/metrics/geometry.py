@@ -23,13 +23,13 @@ from nerfgen_ns.metrics.images import mask_iou, psnr
 
 
 def z_depth(distance: Float[Tensor, "height width"], camera: Cameras) -> Float[Tensor, "height width"]:
-    """Distances along the rays of one camera, of shape (1,), as depths along its optical axis."""
+    """Convert distances along the rays of one camera, of shape (1,), to depths along its optical axis."""
     directions = camera.generate_rays(camera_indices=0, keep_shape=True).directions
     return distance * (directions @ -camera.camera_to_worlds[0, :, 2].to(directions))
 
 
 def shrink_depth(depth: Float[np.ndarray, "height width"], factor: int) -> Float[np.ndarray, "rows columns"]:
-    """A depth map made smaller: of each block the lower median.
+    """Make a depth map smaller: take the lower median of each block.
 
     It is a depth of the surface that fills most of the block and never a mixture of two; infinite where the
     background fills more than half.
@@ -41,7 +41,7 @@ def shrink_depth(depth: Float[np.ndarray, "height width"], factor: int) -> Float
 
 
 CONSTANT = 1e-13
-"""Of the values, the deviation that is no variation but what rounding leaves of a constant."""
+"""Largest deviation, relative to the values, that counts as rounding of a constant."""
 
 
 def depth_correlation(
@@ -49,7 +49,7 @@ def depth_correlation(
     true_depth: Float[Tensor, "height width"],
     matte: Float[Tensor, "height width"],
 ) -> float:
-    """Pearson's correlation of two z-depths over the pixels of matte above ½ and finite true depth.
+    """Compute Pearson's correlation of two z-depths over the pixels of matte above ½ and finite true depth.
 
     NaN with fewer than two such pixels, and where either depth is the same at all of them.
     """
@@ -62,11 +62,11 @@ def depth_error(
     true_depth: Float[Tensor, "height width"],
     matte: Float[Tensor, "height width"],
 ) -> float:
-    """Root mean square error, in units of the true depth, after the best scale and shift of the depth.
+    """Compute the root mean square error, in units of the true depth, after the best scale and shift.
 
     min over s, t of √mean (s·d + t − d*)², by least squares over the pixels that `depth_correlation` judges:
     Ranftl et al., "Toward robust monocular depth estimation" (TPAMI 2020), section 5. The scale may be
-    negative; the sign of the correlation tells. A constant depth leaves the deviation of the true one.
+    negative; the sign of the correlation shows it. A constant depth gives the deviation of the true one.
     NaN with fewer than three pixels: two are always fitted exactly.
     """
     judged = judged_pixels(true_depth, matte)
@@ -82,12 +82,15 @@ def depth_error(
 def judged_pixels(
     true_depth: Float[Tensor, "height width"], matte: Float[Tensor, "height width"]
 ) -> Bool[Tensor, "height width"]:
-    """The pixels whose depth is compared: of matte above ½ and finite true depth."""
+    """Return the pixels whose depth is compared: matte above ½ and finite true depth."""
     return (matte > 0.5) & torch.isfinite(true_depth)
 
 
 def correlation(first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"]) -> float:
-    """Pearson's correlation; NaN where a value is not finite, for n below 2 and where either is constant."""
+    """Compute Pearson's correlation.
+
+    NaN where a value is not finite, for n below 2, and where either side is constant.
+    """
     if len(first) < 2 or not (np.isfinite(first).all() and np.isfinite(second).all()):
         return math.nan
     deviations = [values - values.mean() for values in (first, second)]
@@ -107,9 +110,9 @@ class KeypointScore:
     images: int
     """Images with at least one landmark."""
     absolute_chance: float
-    """What Σ|r| would be were the depths those of other images: the mean over permutations of the images."""
+    """Σ|r| with the depths of other images: the mean over permutations of the images."""
     absolute_chance_95: float
-    """The 95th percentile of the same: a Σ|r| above it is no chance."""
+    """The 95th percentile of the same: a Σ|r| above it is not chance."""
 
     @property
     def landmarks(self) -> int:
@@ -156,7 +159,7 @@ def keypoint_score(
 def landmark_correlations(
     depths: Float[np.ndarray, "images landmarks"], true_depths: Float[np.ndarray, "images landmarks"]
 ) -> Float[np.ndarray, "landmarks"]:
-    """For each landmark Pearson's correlation of its depth with the true one, over the images that have both.
+    """Compute Pearson's correlation of each landmark's depth with the true one, over images that have both.
 
     NaN where fewer than two do, and where either depth is the same in all of them.
     """
@@ -167,10 +170,10 @@ def landmark_correlations(
 
 
 def independent_level(images: int) -> float:
-    """The mean of |r| of two independent normal variables over n images: Γ((n−1)/2) / (√π·Γ(n/2)).
+    """Return the mean of |r| of two independent normal variables over n images: Γ((n−1)/2) / (√π·Γ(n/2)).
 
     From the density of r, ∝ (1 − r²)^((n−4)/2) (Fisher 1915). Times the number of landmarks it is the chance
-    level of Σ|r|. NaN below two images, and 1 with two: any two points lie on a line.
+    level of Σ|r|. NaN below two images, and 1 with two: any two points are on a line.
     """
     if images < 2:
         return math.nan
@@ -180,10 +183,10 @@ def independent_level(images: int) -> float:
 def relative_depths(
     depths: Float[np.ndarray, "images landmarks"], true_depths: Float[np.ndarray, "images landmarks"]
 ) -> tuple[Float[np.ndarray, "images landmarks"], Float[np.ndarray, "images landmarks"]]:
-    """Both depths relative to their mean over the landmarks of the image that have both; NaN at the others.
+    """Subtract from both depths their mean over the landmarks of the image that have both; NaN at the others.
 
-    How far away the object stands says nothing of its shape, and data sets give depth up to a shift. An image
-    with one landmark alone has nothing to relate it to: all NaN.
+    The distance of the object says nothing about its shape, and data sets give depth up to a shift. An image
+    with only one landmark is all NaN.
     """
     seen = np.isfinite(depths) & np.isfinite(true_depths)
     seen &= seen.sum(axis=1, keepdims=True) > 1
@@ -199,7 +202,7 @@ def relative_depths(
 def depths_at(
     depth: Float[np.ndarray, "height width"], landmarks: Float[np.ndarray, "landmarks 2"]
 ) -> Float[np.ndarray, "landmarks"]:
-    """The depth of a map in the pixel of each landmark; NaN outside the image and where it is not finite.
+    """Read a depth map in the pixel of each landmark; NaN outside the image and where it is not finite.
 
     Args:
         depth: a z-depth map.
@@ -218,7 +221,7 @@ def depths_at(
 def mean_shape_depths(
     canonical_landmarks: Float[np.ndarray, "landmarks 3"], cameras: Float[np.ndarray, "images 4 4"]
 ) -> Float[np.ndarray, "images landmarks"]:
-    """The baseline of one shape for all: depths of the canonical landmarks under each camera-to-world."""
+    """Compute the baseline of one shape for all: depths of the canonical landmarks in each camera."""
     apart = cameras[:, None, :3, 3] - canonical_landmarks
     return np.einsum("nmk,nk->nm", apart, cameras[:, :3, 2])
 
@@ -226,7 +229,7 @@ def mean_shape_depths(
 def silhouette_iou(
     accumulation: Float[Tensor, "height width"], matte: Float[Tensor, "height width"]
 ) -> float:
-    """Intersection over union of the pixels where each exceeds ½; NaN where neither does anywhere."""
+    """Compute the intersection over union of the pixels above ½; NaN where neither has any."""
     nothing = not bool((accumulation > 0.5).any() or (matte > 0.5).any())
     return math.nan if nothing else float(mask_iou(accumulation, matte))
 
@@ -236,22 +239,24 @@ def normal_error(
     true_normals: Float[Tensor, "height width 3"],
     matte: Float[Tensor, "height width"],
 ) -> float:
-    """Mean angle in degrees between normals of one frame, over the pixels of matte above ½ that have both.
+    """Compute the mean angle in degrees between normals of one frame.
 
-    A normal is there where it is finite and not zero; it need not be of length 1. NaN where no pixel has
-    both: what a render lacks, the silhouettes tell.
+    It is taken over the pixels of matte above ½ that have both normals.
+
+    A normal exists where it is finite and not zero; its length need not be 1. NaN where no pixel has both.
+    What a render lacks is measured by the silhouettes.
     """
     first, second = (values.double() for values in (normals, true_normals))
     lengths = first.norm(dim=-1) * second.norm(dim=-1)
     judged = (matte > 0.5) & torch.isfinite(lengths) & (lengths > 0)
     first, second = first[judged], second[judged]
-    # Not by the arc cosine, which loses small angles.
+    # The arc cosine would be inexact for small angles.
     sines, cosines = torch.linalg.cross(first, second).norm(dim=-1), (first * second).sum(dim=-1)
     return float(torch.rad2deg(torch.atan2(sines, cosines)).mean())
 
 
 def normals_of_colors(colors: Float[Tensor, "height width 3"]) -> Float[Tensor, "height width 3"]:
-    """Normals from the model's output `normals`, colors in [0, 1]: zero where a render shows nothing."""
+    """Return normals from the model's output `normals`, colors in [0, 1]; zero where a render is empty."""
     normals = 2.0 * colors - 1.0
     return torch.where(normals.norm(dim=-1, keepdim=True) > 0.5, normals, 0.0)
 
@@ -259,10 +264,10 @@ def normals_of_colors(colors: Float[Tensor, "height width 3"]) -> Float[Tensor, 
 def normals_of_depth(
     depth: Float[Tensor, "height width"], camera: Cameras
 ) -> Float[Tensor, "height width 3"]:
-    """Unit normals, in the world's frame, of the surface that a depth map shows.
+    """Compute unit normals, in the world's frame, of the surface that a depth map shows.
 
     Central differences of the points that the pixels see. NaN at the image's edge and beside pixels without a
-    finite depth. Depths that were stored in float16 let a normal turn by a few degrees.
+    finite depth. Depths stored in float16 change a normal by a few degrees.
 
     Args:
         depth: z-depth.
@@ -278,16 +283,16 @@ def normals_of_depth(
 
 
 def points_of_depth(depth: Float[Tensor, "height width"], camera: Cameras) -> Float[Tensor, "height width 3"]:
-    """The points, in the world's frame, that the pixels of a camera of shape (1,) see at given z-depths."""
+    """Return the points, in the world's frame, that the pixels of a camera of shape (1,) see at z-depths."""
     rays = camera.generate_rays(camera_indices=0, keep_shape=True)
     along = rays.directions @ -camera.camera_to_worlds[0, :, 2].to(rays.directions)
     return rays.origins + rays.directions * (depth / along)[..., None]
 
 
 def camera_error(fitted: Float[np.ndarray, "n 4 4"], true: Float[np.ndarray, "n 4 4"]) -> dict[str, float]:
-    """The errors of fitted cameras after one similarity for all; see `nerfgen_ns.cameras.alignment`.
+    """Compute the errors of cameras after one similarity for all; see `nerfgen_ns.cameras.alignment`.
 
-    All NaN below three cameras: the similarity would take one exactly onto the truth, and nearly so two.
+    All NaN below three cameras: the similarity aligns one camera exactly with the truth, and two almost.
     """
     finite = np.isfinite(fitted).all(axis=(1, 2)) & np.isfinite(true).all(axis=(1, 2))
     if finite.sum() < 3:
@@ -296,7 +301,7 @@ def camera_error(fitted: Float[np.ndarray, "n 4 4"], true: Float[np.ndarray, "n 
 
 
 HIDDEN = 0.01
-"""Of its depth: so far behind the surface that a view shows, a point counts as hidden from it."""
+"""Share of its depth by which a point must be behind a view's surface to count as hidden from it."""
 
 
 class Agreement(NamedTuple):
@@ -305,7 +310,7 @@ class Agreement(NamedTuple):
     psnr: float
     """PSNR in dB of the colors of the surface points that both views show; NaN where there is none."""
     share: float
-    """Of the first view's foreground pixels, those whose point the second shows; NaN where it has none."""
+    """Share of the first view's foreground pixels whose point the second shows; NaN where it has none."""
 
 
 def view_agreement(
@@ -314,13 +319,15 @@ def view_agreement(
     second: dict[str, Float[Tensor, "height width channels"]],
     second_camera: Cameras,
 ) -> Agreement:
-    """Compare the colors of each surface point as two views of one object show it. Ours.
+    """Compare the colors of each surface point as two views of one object show it.
+
+    This measure is ours.
 
     It is the warping error of Lai et al., "Learning blind video temporal consistency" (ECCV 2018), with the
     rendered depth in the place of optical flow: the first view's pixels, where the object is, are moved into
-    space by their depth and from there into the second view, whose colors are read there. Points that lie
-    behind the second view's surface are hidden and left out. It needs no network that recognizes faces, and
-    suits every class. Fog, and a surface that the views place differently, lower it.
+    space by their depth and from there into the second view, whose colors are read there. Points behind the
+    second view's surface are hidden and left out. It needs no network that recognizes faces, and suits every
+    class. Fog, and a surface that the views place differently, lower it.
 
     Args:
         first: outputs of the model: `foreground`, `accumulation` and `depth`, the distance along the ray.
@@ -333,7 +340,7 @@ def view_agreement(
     shown = second["accumulation"]
     surface = shown * z_depth(second["depth"][..., 0], second_camera)[..., None]
     seen = _look_up(torch.cat([second["foreground"], surface, shown], dim=-1), place)
-    # Of the object alone, so that the silhouette's pixels are no mixture with what lies behind it.
+    # Of the object alone, so that the silhouette's pixels are not mixed with what is behind it.
     seen, accumulation = seen[..., :4] / seen[..., 4:].clamp(min=0.5), seen[..., 4]
     height, width = shown.shape[:2]
     inside = ((place >= 0.0) & (place <= place.new_tensor([width, height]))).all(dim=-1) & (depth > 0.0)

@@ -1,4 +1,4 @@
-"""Metrics of images: PSNR, SSIM, masks, and LPIPS, whose network is loaded when it is asked for.
+"""Metrics of images: PSNR, SSIM, masks, and LPIPS, whose network is loaded at its first use.
 
 Colors are in [0, 1]. NaN where there is nothing to compare; NaN colors give NaN.
 """
@@ -26,7 +26,7 @@ SSIM_WINDOW = 11
 
 
 def psnr(rendered: Float[Tensor, "*shape 3"], image: Float[Tensor, "*shape 3"]) -> Float[Tensor, ""]:
-    """Peak signal-to-noise ratio in dB; infinite where both are equal."""
+    """Compute the peak signal-to-noise ratio in dB; infinite where both are equal."""
     return -10.0 * torch.log10(torch.mean((rendered - image) ** 2))
 
 
@@ -35,7 +35,7 @@ def foreground_psnr(
     image: Float[Tensor, "height width 3"],
     matte: Float[Tensor, "height width"],
 ) -> float:
-    """PSNR in dB over the pixels whose matte exceeds ½; NaN where there is none."""
+    """Compute PSNR in dB over the pixels whose matte exceeds ½; NaN where there is none."""
     foreground = matte > 0.5
     return float(psnr(rgb[foreground], image[foreground]))
 
@@ -45,7 +45,7 @@ def ssim(
     image: Float[Tensor, "height width 3"],
     matte: Float[Tensor, "height width"] | None = None,
 ) -> float:
-    """Structural similarity: Wang et al., "Image quality assessment" (2004), with its Gaussian window.
+    """Compute SSIM: Wang et al., "Image quality assessment" (2004), with its Gaussian window.
 
     Args:
         rendered: the render.
@@ -53,13 +53,13 @@ def ssim(
         matte: if given, the mean is over the windows whose middle has a matte above ½.
 
     Returns:
-        The mean over the windows that lie in the image; NaN where there is none, as below 11 pixels a side.
+        The mean over the windows inside the image; NaN where there is none, as below 11 pixels a side.
     """
     if min(image.shape[:2]) < SSIM_WINDOW:
         return math.nan
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    # In double precision: single leaves 1e-5 where an image is constant.
+    # In double precision: single precision has an error of 1e-5 where an image is constant.
     first, second = (value.permute(2, 0, 1)[None].double() for value in (rendered, image))
     _, windows = structural_similarity_index_measure(first, second, data_range=1.0, return_full_image=True)
     inside = slice(SSIM_WINDOW // 2, -(SSIM_WINDOW // 2))
@@ -68,7 +68,7 @@ def ssim(
 
 
 def mask_iou(accumulation: Float[Tensor, "*shape"], matte: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Intersection over union of where both exceed ½; 1 where neither does anywhere."""
+    """Compute the intersection over union of where both exceed ½; 1 where neither does anywhere."""
     rendered, true = accumulation > 0.5, matte > 0.5
     union = (rendered | true).sum()
     return torch.where(union > 0, (rendered & true).sum() / union.clamp(min=1), 1.0)
@@ -77,7 +77,7 @@ def mask_iou(accumulation: Float[Tensor, "*shape"], matte: Float[Tensor, "*shape
 def image_metrics(
     rendered: Float[Tensor, "height width 3"], image: Float[Tensor, "height width 3"]
 ) -> dict[str, float]:
-    """PSNR in dB and, from 11 pixels a side on (the size of its window), SSIM."""
+    """Compute PSNR in dB and, from 11 pixels a side on (the size of its window), SSIM."""
     metrics = {"psnr": float(psnr(rendered, image))}
     if min(image.shape[:2]) >= SSIM_WINDOW:
         metrics["ssim"] = ssim(rendered, image)
@@ -89,16 +89,16 @@ PATIENCE = 10.0
 
 
 class Unavailable(NerfgenError):
-    """A metric cannot be computed here: one line with the reason and the file that would mend it."""
+    """A metric cannot be computed here: one line with the reason and the file to give."""
 
 
 def read_weights(path: Path | None, url: str, option: str) -> dict[str, Tensor]:
-    """The weights of a network.
+    """Read the weights of a network, or fetch them.
 
     Args:
-        path: a file with them; if not given, torch's cache is asked, and then the network.
+        path: a file with them; if not given, torch's cache is used, and then the network.
         url: where they are published; its last part names the file.
-        option: what gives the path, for the message.
+        option: the option that gives the path, for the message.
 
     Raises:
         Unavailable: the file is missing or holds no weights, or they cannot be fetched.
@@ -144,7 +144,7 @@ SMALLEST = 31
 class Lpips:
     """Learned perceptual image patch similarity with AlexNet: Zhang et al. (CVPR 2018), by torchmetrics.
 
-    The network is loaded when it is first asked for.
+    The network is loaded at its first use.
 
         lpips = Lpips(weights)
         value = lpips(rendered, image)  # NaN where `lpips.unavailable` says why
@@ -159,7 +159,7 @@ class Lpips:
 
     @property
     def unavailable(self) -> str | None:
-        """None if there is a network; otherwise one line with the reason and the file that mends it."""
+        """None if there is a network; otherwise one line with the reason and the file to give."""
         return self._loaded if isinstance(self._loaded, str) else None
 
     def __call__(
@@ -168,7 +168,7 @@ class Lpips:
         image: Float[Tensor, "height width 3"],
         matte: Float[Tensor, "height width"] | None = None,
     ) -> float:
-        """The distance of two images with colors in [0, 1], lower is better.
+        """Compute the distance of two images with colors in [0, 1]; lower is better.
 
         Args:
             rendered: the render; colors beyond [0, 1] are clipped.
@@ -205,7 +205,7 @@ class Lpips:
 def _network(weights: dict[str, Tensor], path: Path | None) -> nn.Module:
     from torchmetrics.functional.image.lpips import _NoTrainLpips
 
-    # torchmetrics' public functions take a backbone from torchvision's own download and nowhere else.
+    # torchmetrics' public functions take a backbone only from torchvision's own download.
     network = _NoTrainLpips(net="alex", pnet_rand=True)
     try:
         # slice2.3.weight is features.3.weight in torchvision's file.

@@ -1,7 +1,7 @@
 """How the distribution of sampled images compares with that of photographs, in Inception's features.
 
-All through torchmetrics on features by torch-fidelity, the network of the definitions: the Inception of 2015
-with TensorFlow's resizing. NaN where a metric is not defined.
+All metrics use torchmetrics on features from torch-fidelity. Its network is that of the definitions: the
+Inception of 2015 with TensorFlow's resizing. NaN where a metric is not defined.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from nerfgen_ns.metrics.images import Unavailable, read_weights
 
 INCEPTION = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 KID_SUBSET = 1000
-"""Images of a subset of KID, as published."""
+"""Images in a subset of KID, as published."""
 KID_SUBSETS = 100
 """Subsets over which KID is the mean, where there are more images than fit one."""
 INCEPTION_SCORE_SPLITS = 10
-"""Groups of which the Inception Score is the mean, as published; fewer below 100 images."""
+"""Groups over which the Inception Score is averaged, as published; fewer below 100 images."""
 
 
 class InceptionFeatures(NamedTuple):
-    """What Inception sees in images."""
+    """The features of images."""
 
     pooled: Float[Tensor, "images 2048"]
     """After the last pooling: for FID and KID."""
@@ -39,7 +39,7 @@ class InceptionFeatures(NamedTuple):
 
 
 class Inception:
-    """The network of FID, KID and Inception Score; loaded when it is first asked for.
+    """The network of FID, KID and Inception Score; loaded at its first use.
 
     Args:
         weights: a file with its weights as torch-fidelity publishes them, its name at the end of `INCEPTION`;
@@ -51,7 +51,7 @@ class Inception:
 
     @property
     def unavailable(self) -> str | None:
-        """None if there is a network; otherwise one line with the reason and the file that mends it."""
+        """None if there is a network; otherwise one line with the reason and the file to give."""
         return self._loaded if isinstance(self._loaded, str) else None
 
     def features(
@@ -60,7 +60,7 @@ class Inception:
         progress: Callable[[int, int], None] | None = None,
         batch: int = 16,
     ) -> InceptionFeatures:
-        """What the network sees in images, of any size: it sees all of them at 299 × 299.
+        """Compute the network's features of images of any size: it resizes all of them to 299 × 299.
 
         Raises:
             Unavailable: there is no network.
@@ -92,10 +92,10 @@ class Inception:
 def kernel_inception_distance(
     real: Float[Tensor, "images 2048"], sampled: Float[Tensor, "samples 2048"], seed: int = 0
 ) -> float:
-    """KID: Bińkowski et al., "Demystifying MMD GANs" (ICLR 2018), section 4; unbiased for any number.
+    """Compute KID: Bińkowski et al., "Demystifying MMD GANs" (ICLR 2018), section 4; unbiased for any number.
 
-    The mean over random subsets of 1,000 images, or as many as the smaller set has; over all images at once
-    where that is all there are. NaN below two images on either side.
+    The mean over random subsets of 1,000 images, or as many as the smaller set has. All images are used at
+    once where both sets have that size. NaN below two images on either side.
     """
     size = min(len(real), len(sampled), KID_SUBSET)
     if size < 2:
@@ -116,9 +116,9 @@ def kernel_inception_distance(
 def frechet_inception_distance(
     real: Float[Tensor, "images 2048"], sampled: Float[Tensor, "samples 2048"]
 ) -> float:
-    """FID: Heusel et al., "GANs trained by a two time-scale update rule" (NeurIPS 2017), equation 6.
+    """Compute FID: Heusel et al., "GANs trained by a two time-scale update rule" (NeurIPS 2017), equation 6.
 
-    Too large with few images, by far below some 5,000. NaN below two images on either side.
+    It is too large with few images, and far too large below about 5,000. NaN below two images on either side.
     """
     if min(len(real), len(sampled)) < 2:
         return math.nan
@@ -131,10 +131,12 @@ def frechet_inception_distance(
 
 
 def inception_score(logits: Float[Tensor, "images 1008"], seed: int = 0) -> float:
-    """Inception Score: Salimans et al., "Improved techniques for training GANs" (NeurIPS 2016), section 4.
+    """Compute the Inception Score.
+
+    Salimans et al., "Improved techniques for training GANs" (NeurIPS 2016), section 4.
 
     The mean over ten groups drawn at random, over fewer where a group would have less than ten images. NaN
-    below two images: one is as varied as it can be.
+    below two images: one alone has no variety.
     """
     if len(logits) < 2:
         return math.nan
@@ -151,14 +153,14 @@ def inception_score(logits: Float[Tensor, "images 1008"], seed: int = 0) -> floa
 
 
 class _Given(nn.Module):
-    """Stands where torchmetrics expects a network: hands on features that are there already."""
+    """Takes the place of torchmetrics' network: passes on features that are already computed."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
 
     def forward(self, features: Tensor) -> Tensor:
-        """The features as they are."""
+        """Return the features as they are."""
         return features
 
 
@@ -167,7 +169,7 @@ def _network(weights: dict[str, Tensor], path: Path | None) -> nn.Module:
 
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    # torch-fidelity unpickles the file that it is given: it gets one of tensors alone.
+    # torch-fidelity unpickles the file that it is given, so it gets a file of tensors only.
     checked = io.BytesIO()
     torch.save(dict(weights), checked)
     checked.seek(0)

@@ -22,7 +22,7 @@ class WriteClass:
     output_dir: Path
     """Folder to make. One that was made with the same options is left as it is."""
     class_name: Annotated[ClassName, tyro.conf.arg(name="class")] = "heads"
-    """What to make."""
+    """The class of the objects."""
     identities: int = 256
     """How many objects."""
     views: int = 1

@@ -86,7 +86,7 @@ class Fittings:
     bumper_height: float
     """Of their middle above the floor."""
     bumper_depth: float
-    """How far they stand off."""
+    """How far they stick out."""
     mirror: float
     """Radius."""
     spoiler: float
@@ -148,7 +148,7 @@ def sample_car_parameters(random: np.random.Generator) -> CarParameters:
 
 
 def _draw(random: np.random.Generator, mean: float, spread: float) -> float:
-    """A normal draw kept within two spreads, so that no part leaves the car."""
+    """Draw from a normal distribution, within two spreads, so that no part leaves the car."""
     return mean + spread * float(np.clip(random.normal(), -2, 2))
 
 

@@ -20,7 +20,7 @@ from nerfgen_ns.synthetic.solids import (
 )
 
 GROUND = -0.3
-"""Height of the ground, the same for every car: the frame hangs on it."""
+"""Height of the ground, the same for every car: it defines the frame."""
 ABSENT = np.float32(10.0)
 """Distance to a part that a car does not have."""
 Corner = tuple[float, float, float]
@@ -54,7 +54,7 @@ class CarShape:
         self._cabin = ConvexSolid(self._cabin_corners(), body.roundness)
 
     def _lower_corners(self) -> list[Corner]:
-        """Corners of the body below the windows, left half."""
+        """Return the corners of the body below the windows, left half."""
         body, front, tail = self.parameters.body, self.front, self.tail
         wide, nose_wide, tail_wide = (
             body.half_width * share for share in (1, body.nose_width, body.tail_width)
@@ -68,7 +68,7 @@ class CarShape:
             (0.93 * nose_wide, self.nose - 0.01, front - 0.075), (0, self.floor + 0.02, front - 0.025),
             (0, nose_middle, front), (0, self.nose + 0.008, front - 0.05),
             (0.88 * wide, self.cowl - 0.01, self.windscreen), (0, self.cowl + 0.012, self.windscreen),
-            # The wings stand over the front wheels.
+            # The wings rise over the front wheels.
             (0.86 * wide, GROUND + 2.16 * body.wheel_radius + 0.035, self.axles[0]),
             # The flanks, widest at the waist.
             (0.93 * wide, self.floor, ends[0]), (0.93 * wide, self.floor, ends[1]),
@@ -82,7 +82,7 @@ class CarShape:
         ]  # fmt: skip
 
     def _cabin_corners(self) -> list[Corner]:
-        """Corners of what stands on the body, left half, sunk into it a little."""
+        """Return the corners of the cabin, left half; it is sunk into the body a little."""
         wide = self.parameters.body.half_width
         roof_wide, sunk = wide * self.parameters.body.roof_width, 0.04
         middle = 0.45 * self.roof_front + 0.55 * self.roof_rear
@@ -107,12 +107,12 @@ class CarShape:
         ]  # fmt: skip
 
     def body(self, points: Points, folded: Points) -> Distances:
-        """Everything of sheet metal and glass."""
+        """Return the distance to everything of sheet metal and glass."""
         parameters = self.parameters
         shape = join(self._lower(folded), self._cabin(folded), 0.012)
         around, arch_radius = self._around_axles(folded), 1.16 * parameters.body.wheel_radius
         if parameters.body_type == "pickup":
-            # The wheel arches stand in the bed as boxes.
+            # The wheel arches rise into the bed as boxes.
             hollow = carve(box(points, *self.bed, 0.01), disc(around, arch_radius + 0.03, 0.15, 0.01), 0.01)
             shape = carve(shape, hollow, 0.01)
         shape = carve(shape, disc(around, arch_radius, 0.12, 0.01), 0.012)
@@ -128,7 +128,7 @@ class CarShape:
         return center, sizes
 
     def bumpers(self, points: Points) -> Distances:
-        """Front and rear bumper and the sills between the wheels."""
+        """Return the distance to the front and the rear bumper."""
         body, fittings = self.parameters.body, self.parameters.fittings
         front = box(
             points,
@@ -145,14 +145,17 @@ class CarShape:
         return np.minimum(front, rear)
 
     def sills(self, points: Points) -> Distances:
-        """The plastic along the floor between the wheels."""
+        """Return the distance to the plastic along the floor between the wheels."""
         body = self.parameters.body
         middle, reach = 0.5 * sum(self.axles), 0.5 * (self.axles[0] - self.axles[1])
         sizes = (0.955 * body.half_width, 0.022, reach - 1.25 * body.wheel_radius)
         return box(points, (0, self.floor + 0.018, middle), sizes, 0.012)
 
     def wheels(self, folded: Points) -> Distances:
-        """All four wheels, given points folded onto the left side; their rims are hollowed a little."""
+        """Return the distance to all four wheels, given points folded onto the left side.
+
+        Their rims are hollowed a little.
+        """
         body, fittings = self.parameters.body, self.parameters.fittings
         around = self._around_axles(folded)
         tire = disc(around, body.wheel_radius, 0.5 * fittings.wheel_width, 0.015)
@@ -160,7 +163,7 @@ class CarShape:
         return carve(tire, disc(around, fittings.rim * body.wheel_radius, 0.02, 0.004), 0.008)
 
     def _around_axles(self, folded: Points) -> Points:
-        """Points relative to the middle of the nearer left wheel, (along the axle, up, forwards)."""
+        """Return points relative to the middle of the nearer left wheel: (along the axle, up, forwards)."""
         fittings = self.parameters.fittings
         ahead = folded[2] > np.float32(0.5 * sum(self.axles))
         hub = np.where(ahead, np.float32(self.axles[0]), np.float32(self.axles[1]))
@@ -168,7 +171,7 @@ class CarShape:
         return np.stack([folded[0] - side, folded[1] - np.float32(self.hub_height), folded[2] - hub])
 
     def extras(self, points: Points, folded: Points) -> Distances:
-        """The spoiler, or ABSENT."""
+        """Return the distance to the spoiler, or ABSENT."""
         body, height = self.parameters.body, self.parameters.fittings.spoiler
         if height == 0:
             return np.full(points.shape[1], ABSENT)
@@ -182,7 +185,7 @@ class CarShape:
         return np.minimum(wing, post)
 
     def load(self, points: Points) -> Distances:
-        """The box on the roof, or ABSENT."""
+        """Return the distance to the box on the roof, or ABSENT."""
         height = self.parameters.fittings.roof_load
         if height == 0:
             return np.full(points.shape[1], ABSENT)
@@ -191,7 +194,7 @@ class CarShape:
         return box(points, (0, self.roof + 0.5 * height, middle), (wide, 0.5 * height, reach), 0.02)
 
     def parts(self, points: Points) -> dict[str, Distances]:
-        """Distance to each part; the parts meet without blending."""
+        """Return the distance to each part; the parts meet without blending."""
         folded = mirrored(points)
         return {
             "body": self.body(points, folded),
@@ -231,7 +234,7 @@ class Coat:
 
 
 def paint_body(shape: CarShape, points: Points) -> Painted:
-    """Paint, windows, lights, grille, and the dark of wheel arches, floor and bed."""
+    """Paint the body: paint, windows, lights, grille, and the dark of wheel arches, floor and bed."""
     parameters, colors, body = shape.parameters, shape.parameters.colors, shape.parameters.body
     x, y, z = points
     side = np.abs(x)
@@ -258,7 +261,7 @@ def paint_body(shape: CarShape, points: Points) -> Painted:
 
 
 def _windows(shape: CarShape, points: Points) -> Where:
-    """Glass: the cabin's faces inside a frame of posts."""
+    """Return where the glass is: the cabin's faces inside a frame of posts."""
     body, fittings = shape.parameters.body, shape.parameters.fittings
     x, y, z = points
     side, pillar = np.abs(x), fittings.pillar
@@ -290,7 +293,7 @@ def _windows(shape: CarShape, points: Points) -> Where:
 
 
 def _paint_ends(shape: CarShape, points: Points, coat: Coat) -> None:
-    """Lights and grille at the front, lights and number plate at the rear."""
+    """Paint lights and grille at the front, lights and number plate at the rear."""
     body, fittings, colors = shape.parameters.body, shape.parameters.fittings, shape.parameters.colors
     x, y, z = points
     side = np.abs(x)
@@ -314,7 +317,7 @@ def _paint_ends(shape: CarShape, points: Points, coat: Coat) -> None:
 
 
 def paint_wheels(shape: CarShape, points: Points) -> Painted:
-    """Tyres, and rims with five spokes."""
+    """Paint tyres, and rims with five spokes."""
     fittings, colors = shape.parameters.fittings, shape.parameters.colors
     _, y, z = points
     ahead = np.where(z > 0.5 * sum(shape.axles), *shape.axles)
@@ -328,7 +331,7 @@ def paint_wheels(shape: CarShape, points: Points) -> Painted:
 
 
 def paint_plain(points: Points, color: Color, label: int) -> Painted:
-    """One color all over."""
+    """Paint all points in one color."""
     return Coat(points, color, label).painted
 
 
@@ -349,7 +352,7 @@ FORWARDS, BACKWARDS, UP, LEFT = (0, 0, 1), (0, 0, -1), (0, 1, 0), (1, 0, 0)
 
 
 def place_car_landmarks(shape: CarShape, distance: Callable[[Points], Distances]) -> Float[np.ndarray, "m 3"]:
-    """The points of NAMES: each is met by a ray that comes from outside toward a place within the car.
+    """Return the points of NAMES: each is hit by a ray from outside toward a place within the car.
 
     Args:
         shape: the car.

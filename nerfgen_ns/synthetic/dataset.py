@@ -1,4 +1,4 @@
-"""The embedded classes, an object of which is a seed and a number, and their folders with the truth."""
+"""The embedded classes and their folders with the truth; a seed and a number define an object."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Head:
         self.high = np.array([0.85, 0.8, 0.55])
 
     def parts(self, points: Points) -> Float[np.ndarray, "parts n"]:
-        """Distance to each of PARTS."""
+        """Return the distance to each of PARTS."""
         folded = mirrored(points)
         head, neck, torso = self.bare.distance(points), self.bare.neck(points), self.outfit.torso(folded)
         absent = np.full(points.shape[1], ABSENT)
@@ -96,11 +96,11 @@ class Head:
         )
 
     def distance(self, points: Points) -> Distances:
-        """Signed distance to the whole head, negative inside."""
+        """Return the signed distance to the whole head, negative inside."""
         return self.parts(points).min(axis=0)
 
     def appearance(self, points: Points) -> tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, "n"]]:
-        """Albedo and label at points of the surface."""
+        """Return albedo and label at points of the surface."""
         nearest = self.parts(points).argmin(axis=0)
         albedo = np.empty(points.shape)
         labels = np.empty(points.shape[1], int)
@@ -123,12 +123,15 @@ class Head:
 
     @cached_property
     def landmarks(self) -> Float[np.ndarray, "m 3"]:
-        """Points on the skin, in the order of `head_landmarks.NAMES`."""
+        """Points on the skin, in the order of `head_surface.NAMES`."""
         return place_head_landmarks(self.bare, self.outfit.brow_points)
 
 
 def make_head(seed: int, identity: int) -> Head:
-    """The head of this number among all heads of this seed, the same in every folder and at every size."""
+    """Return the head of this number among all heads of this seed.
+
+    It is the same in every folder and at every size.
+    """
     random = np.random.default_rng([seed, identity])
     return Head(sample_head_parameters(random), sample_light(random), sample_background(random))
 
@@ -153,11 +156,11 @@ class Car:
         self.low, self.high = np.array([-wide, GROUND - 0.01, -long]), np.array([wide, top, long])
 
     def distance(self, points: Points) -> Distances:
-        """Signed distance to the whole car, negative inside."""
+        """Return the signed distance to the whole car, negative inside."""
         return np.minimum.reduce(list(self.shape.parts(points).values()))
 
     def appearance(self, points: Points) -> tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, "n"]]:
-        """Albedo and label at points of the surface."""
+        """Return albedo and label at points of the surface."""
         parts = self.shape.parts(points)
         nearest = np.stack(list(parts.values())).argmin(axis=0)
         albedo = np.empty(points.shape)
@@ -183,15 +186,18 @@ class Car:
 
     @cached_property
     def landmarks(self) -> Float[np.ndarray, "m 3"]:
-        """Points on the surface, in the order of `car_landmarks.NAMES`."""
+        """Points on the surface, in the order of `car_surface.NAMES`."""
         return place_car_landmarks(self.shape, self.distance)
 
 
 def make_car(seed: int, identity: int) -> Car:
-    """The car of this number among all cars of this seed, the same in every folder and at every size."""
+    """Return the car of this number among all cars of this seed.
+
+    It is the same in every folder and at every size.
+    """
     random = np.random.default_rng([seed, identity])
     parameters = sample_car_parameters(random)
-    # From high up, as under an open sky: a car is seen from all sides, and none should lie in the dark.
+    # From high up, as under an open sky: a car is seen from all sides, and none should be dark.
     return Car(parameters, sample_light(random, np.pi, heights=(0.6, 1.3), strengths=(0.35, 0.55)))
 
 
@@ -224,7 +230,7 @@ CLASSES: dict[ClassName, EmbeddedClass] = {
 
 
 VERSION = 1
-"""Raised when the same options would give other pictures: folders made before are then not taken for new."""
+"""Increased when the same options give other pictures: older folders are then not reused."""
 
 
 def write_dataset(
@@ -242,8 +248,7 @@ def write_dataset(
     One view makes a folder to train on (role `train`). Several make a test folder: of each object the first
     view is the `query`, the others are `target`. An object depends on `seed` and its number alone, counted
     from `first_identity`; its test views are never its training view. Mattes, depth and labels are written
-    except where they would spoil the point: to train a class with a solid background, images and cameras are
-    enough.
+    except in training folders of a class with a solid background: there images and cameras are enough.
 
     The folder appears when it is whole. One that was written with the same options is left as it is.
 
@@ -272,7 +277,7 @@ def write_dataset(
 
 
 def _is_whole(folder: Path, class_name: ClassName, options: dict[str, Any]) -> bool:
-    """Whether the folder holds this class and these options; False where there is none, or an empty one."""
+    """Return whether the folder holds this class and these options; False if it is missing or empty."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if transforms_path(folder).is_file():
@@ -294,7 +299,7 @@ def _write_folder(folder: Path, class_name: ClassName, options: dict[str, Any], 
     for identity in track(numbers, description=f"Rendering {class_name}", disable=not progress):
         solid = embedded.make(seed, identity)
         shapes.append(solid.landmarks)
-        # Streams of their own: training and test views of one object differ, and it depends on neither.
+        # Separate random streams: training and test views differ, and the object depends on neither.
         random = np.random.default_rng([seed, identity, 1 if views == 1 else 2])
         for view in range(views):
             name = f"{identity:05d}" if views == 1 else f"{identity:05d}_{view}"
@@ -324,7 +329,7 @@ def _write_folder(folder: Path, class_name: ClassName, options: dict[str, Any], 
 
 
 def _write_frame(folder: Path, name: str, solid: Solid, camera: Camera, with_truth: bool) -> Frame:
-    """Render and write one view, with its truth if asked for; its frame."""
+    """Render and write one view, with its truth if asked for; return its frame."""
     picture = render(solid, camera)
     image, matte, depth, labels = (
         f"images/{name}.png", f"mattes/{name}.png", f"depth/{name}.npz", f"semantics/{name}.png"
@@ -347,6 +352,9 @@ def _write_frame(folder: Path, name: str, solid: Solid, camera: Camera, with_tru
 
 
 def _reprojection_rmse(frame: Frame, canonical: np.ndarray) -> float:
-    """Pixels from the landmarks to the canonical ones as the true camera sees them: how it differs."""
+    """Compute the distance in pixels of the landmarks to the canonical ones, seen by the true camera.
+
+    It is a root mean square, and says how far the object differs from the mean shape.
+    """
     offsets = project(frame.camera, canonical)[0] - frame.landmarks
     return round(float(np.sqrt((offsets**2).sum(axis=1).mean())), 4)

@@ -81,7 +81,7 @@ class Features:
     ear_size: float
     """Relative to the mean."""
     ear_flare: float
-    """How far they stand off."""
+    """How far they stick out."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def sample_head_parameters(random: np.random.Generator) -> HeadParameters:
 
 
 def _draw(random: np.random.Generator, mean: float, spread: float) -> float:
-    """A normal draw kept within two spreads, so that no part leaves the head."""
+    """Draw from a normal distribution, within two spreads, so that no part leaves the head."""
     return mean + spread * float(np.clip(random.normal(), -2, 2))
 
 
@@ -255,7 +255,7 @@ def _sample_body(random: np.random.Generator) -> Body:
 
 def _sample_colors(random: np.random.Generator) -> Colors:
     def tone(ramp: Float[np.ndarray, "tones 3"]) -> Color:
-        """Between two neighbors of a ramp, a little brighter or darker, a little off in hue."""
+        """Draw a color between two neighbors of a ramp, a little brighter or darker, a little off in hue."""
         place = random.uniform(0, len(ramp) - 1)
         left = min(int(place), len(ramp) - 2)
         mixed = ramp[left] + (place - left) * (ramp[left + 1] - ramp[left])

@@ -20,13 +20,13 @@ from nerfgen_ns.synthetic.solids import (
 )
 
 EYE_LEVEL = 0.02
-"""Height of the pupils, the same for every head: the frame hangs on it."""
+"""Height of the pupils, the same for every head: it defines the frame."""
 
 
 def front(
     distance: Callable[[Points], Distances], x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"]
 ) -> Float[np.ndarray, "n"]:
-    """z of the surface met at (x, y) when coming from the front."""
+    """Return z of the surface that a ray from the front hits at (x, y)."""
     origins = np.stack([x, y, np.ones_like(x)]).astype(np.float32)
     backwards = np.broadcast_to(np.array([[0.0], [0.0], [-1.0]]), origins.shape)
     return 1 - trace(distance, origins, backwards, np.zeros(len(x)), np.full(len(x), 2.0))
@@ -57,7 +57,7 @@ class BareHead:
         self.nose_front, self.mouth_front, self.corner_front = map(float, surface[3:])
 
     def bone(self, points: Points) -> Distances:
-        """Skull, face, jaw, cheeks and chin, without the features."""
+        """Return the distance to skull, face, jaw, cheeks and chin, without the features."""
         skull, folded = self.parameters.skull, mirrored(points)
         length = skull.face_length
         head = ellipsoid(points, self.skull_center, self.skull_radii)
@@ -77,7 +77,7 @@ class BareHead:
         return join(head, chin, 0.06)
 
     def distance(self, points: Points) -> Distances:
-        """The head without the neck."""
+        """Return the distance to the head without the neck."""
         head = self.bone(points)
         # Away from the face its features cannot be nearest: how far outside their box a point is bounds them.
         margin = np.float32(0.08)
@@ -89,7 +89,7 @@ class BareHead:
         return join(face, self._ear(mirrored(points)), 0.03)
 
     def _face(self, points: Points, head: Distances) -> Distances:
-        """`head` with brow ridge, eyes, nose and lips."""
+        """Return `head` with brow ridge, eyes, nose and lips."""
         skull, features, folded = self.parameters.skull, self.parameters.features, mirrored(points)
         brow = EYE_LEVEL + features.brow_height
         ridge = (0.02, brow - 0.01, self.brow_front - 0.02), (0.12, brow - 0.005, self.eye_front - 0.015)
@@ -139,7 +139,7 @@ class BareHead:
         return carve(ear, sphere(folded, (ear_center[0] + 0.035, 0.0, -0.02), 0.035), 0.02)
 
     def neck(self, points: Points) -> Distances:
-        """The neck alone."""
+        """Return the distance to the neck alone."""
         radius = self.parameters.body.neck
         return capsule(points, (0, -0.15, -0.08), (0, -0.7, -0.1), radius, radius * 1.08)
 
@@ -156,7 +156,7 @@ class Outfit:
         self.brow_points = self._place_brows()
 
     def _place_brows(self) -> Float[np.ndarray, "3 3"]:
-        """Inner end, middle and outer end of the left brow, on the skin, one a row."""
+        """Return inner end, middle and outer end of the left brow, on the skin, one a row."""
         features = self.parameters.features
         x = features.eye_apart + np.array([-0.062, 0.015, 0.07])
         y = (
@@ -168,14 +168,14 @@ class Outfit:
         return np.stack([x, y, front(self.bare.distance, x, y) - 0.3 * features.brow_thickness], axis=1)
 
     def brows(self, folded: Points) -> Distances:
-        """Both brows, given points folded onto the left side."""
+        """Return the distance to both brows, given points folded onto the left side."""
         inner, middle, outer = self.brow_points.tolist()
         thick = self.parameters.features.brow_thickness
         first = capsule(folded, inner, middle, 0.9 * thick, thick)
         return np.minimum(first, capsule(folded, middle, outer, thick, 0.6 * thick))
 
     def hair(self, points: Points, folded: Points) -> Distances | None:
-        """The volume of the hair; None on a bald head."""
+        """Return the distance to the volume of the hair; None on a bald head."""
         hair, skull = self.parameters.hair, self.parameters.skull
         if hair.style == "bald":
             return None
@@ -210,7 +210,7 @@ class Outfit:
         return volume
 
     def hat(self, points: Points) -> Distances:
-        """A knitted hat with a rolled edge."""
+        """Return the distance to a knitted hat with a rolled edge."""
         (_, height, back), (width, tall, deep) = self.bare.skull_center, self.bare.skull_radii
         slope = (0.0, -0.97, 0.243)
         edge = slope[1] * (EYE_LEVEL + self.parameters.features.brow_height + 0.1) + slope[2] * 0.25
@@ -224,7 +224,7 @@ class Outfit:
         return np.minimum(cap, -join(-roll, -np.abs(below + np.float32(0.035)) + np.float32(0.035), 0.03))
 
     def beard(self, points: Points, folded: Points) -> Distances | None:
-        """Beard and moustache; None on a shaven head."""
+        """Return the distance to beard and moustache; None on a shaven head."""
         hair, features, skull = self.parameters.hair, self.parameters.features, self.parameters.skull
         level, front_of_mouth = self.bare.mouth_level, self.bare.mouth_front
         parts = []
@@ -250,7 +250,7 @@ class Outfit:
         return np.minimum.reduce(parts) if parts else None
 
     def torso(self, folded: Points) -> Distances:
-        """Shoulders and chest as far as the clothes cover them."""
+        """Return the distance to shoulders and chest as far as the clothes cover them."""
         body = self.parameters.body
         width, height = body.shoulder_width, body.shoulder_height
         shoulders = capsule(folded, (0, height - 0.08, -0.08), (width, height - 0.15, -0.08), 0.15, 0.125)
@@ -259,7 +259,7 @@ class Outfit:
         return join(join(shoulders, chest, 0.06), slope, 0.06)
 
     def clothes(self, points: Points, torso: Distances, neck: Distances) -> Distances:
-        """The clothes, given the distances to the torso and to the neck."""
+        """Return the distance to the clothes, given the distances to the torso and to the neck."""
         body = self.parameters.body
         if body.collar > 0:
             along = points[1] - np.float32(body.shoulder_height + 0.15)
@@ -284,7 +284,7 @@ def _cover(albedo: Float[np.ndarray, "3 n"], where: Float[np.ndarray, "n"], colo
 
 
 def paint_skin(bare: BareHead, points: Points, neck_level: float) -> Mixed:
-    """Skin, eyes, lips and blush."""
+    """Paint skin, eyes, lips and blush."""
     features, colors = bare.parameters.features, bare.parameters.colors
     x, y, z = points
     side = np.abs(x)
@@ -332,7 +332,7 @@ def paint_skin(bare: BareHead, points: Points, neck_level: float) -> Mixed:
 
 
 def paint_hair(points: Points, color: Color) -> Mixed:
-    """Hair whose strands run from front to back and down the sides."""
+    """Paint hair whose strands run from front to back and down the sides."""
     x, y, z = points
     strands = np.sin(60 * x + 5 * np.sin(9 * y + 4 * z)) * np.sin(23 * x - 17 * z + 6 * y)
     albedo = color[:, None] * (1 + 0.16 * strands) + 0.012 * strands
@@ -340,7 +340,7 @@ def paint_hair(points: Points, color: Color) -> Mixed:
 
 
 def paint_clothes(bare: BareHead, points: Points) -> Mixed:
-    """Plain or striped clothes."""
+    """Paint plain or striped clothes."""
     body, colors = bare.parameters.body, bare.parameters.colors
     albedo = np.repeat(colors.clothes[:, None], points.shape[1], axis=1)
     wave = np.sin(2 * np.pi * (points[1] + 0.25 * np.abs(points[0])) / (2 * body.stripe_width))
@@ -349,7 +349,7 @@ def paint_clothes(bare: BareHead, points: Points) -> Mixed:
 
 
 def paint_hat(bare: BareHead, points: Points) -> Mixed:
-    """A knitted hat: ribs that run up to the crown."""
+    """Paint a knitted hat: ribs that run up to the crown."""
     ribs = np.sin(26 * np.arctan2(points[0], points[2] + 0.05))
     albedo = bare.parameters.colors.hat[:, None] * (1 + 0.12 * ribs)
     return np.clip(albedo, 0, 1), np.full(points.shape[1], CLOTHES)
@@ -373,7 +373,7 @@ JAW_ANGLES = np.radians([10.0, -15.0, -38.0, -58.0, -75.0])
 
 
 def _jaw(bare: BareHead) -> Float[np.ndarray, "5 3"]:
-    """Left contour of the jaw: met by rays that come from the side and a little from the front."""
+    """Return the left contour of the jaw: hit by rays from the side and a little from the front."""
     length = bare.parameters.skull.face_length
     outwards = np.stack([np.cos(JAW_ANGLES), np.sin(JAW_ANGLES), np.full(5, 0.25)])
     outwards /= np.linalg.norm(outwards, axis=0)
@@ -383,7 +383,7 @@ def _jaw(bare: BareHead) -> Float[np.ndarray, "5 3"]:
 
 
 def _ears(bare: BareHead) -> Float[np.ndarray, "3 3"]:
-    """Top, middle and lobe of the left ear: met by rays that come from the side."""
+    """Return top, middle and lobe of the left ear: hit by rays from the side."""
     size = bare.parameters.features.ear_size
     origins = np.array(
         [[1.0, -0.01 + 0.062 * size, -0.05], [1.0, -0.01, -0.075], [1.0, -0.01 - 0.062 * size, -0.05]]
@@ -394,7 +394,10 @@ def _ears(bare: BareHead) -> Float[np.ndarray, "3 3"]:
 
 
 def place_head_landmarks(bare: BareHead, brows: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "m 3"]:
-    """The points of NAMES on the bare head; `brows` are the ends and the middle of the left brow."""
+    """Return the points of NAMES on the bare head.
+
+    `brows` are the inner end, the middle and the outer end of the left brow.
+    """
     features, skull = bare.parameters.features, bare.parameters.skull
     mouth, gap = bare.mouth_level, features.mouth_open
     bridge = EYE_LEVEL + 0.04

@@ -22,9 +22,9 @@ class Camera:
     """
 
     yaw: float
-    """Degrees; positive when the camera stands on the object's left (+x)."""
+    """Degrees; positive when the camera is on the object's left (+x)."""
     pitch: float
-    """Degrees; positive when the camera stands above."""
+    """Degrees; positive when the camera is above."""
     roll: float
     """Degrees; positive when the camera's right rises."""
     camera_to_world: Float[np.ndarray, "4 4"]
@@ -40,7 +40,7 @@ class Camera:
     def rays(
         self, pixels: Float[np.ndarray, "n 2"]
     ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 n"], Float[np.ndarray, "n"]]:
-        """Position of the camera, unit directions through `pixels`, z-depth per length along each ray."""
+        """Return the position of the camera, unit directions through `pixels`, and z-depth per ray length."""
         plane = np.empty((3, len(pixels)))
         plane[0] = (pixels[:, 0] - self.size / 2) / self.focal
         plane[1] = (self.size / 2 - pixels[:, 1]) / self.focal
@@ -52,7 +52,7 @@ class Camera:
     def project(
         self, points: Float[np.ndarray, "m 3"]
     ) -> tuple[Float[np.ndarray, "m 2"], Float[np.ndarray, "m"]]:
-        """Pixels and z-depths of points of the world."""
+        """Return pixels and z-depths of points of the world."""
         cameras = Cameras.from_camera_to_world(
             self.camera_to_world[None], np.array([self.focal]), np.full((1, 2), self.size / 2)
         )
@@ -67,7 +67,10 @@ def look_at_camera(
     size: int,
     target: tuple[float, float] = (0.0, 0.0),
 ) -> Camera:
-    """A camera turned by yaw, pitch, roll (degrees) that looks at `target` = (right, up) of the origin."""
+    """Return a camera turned by yaw, pitch and roll (degrees) that looks at `target` = (right, up).
+
+    The target is relative to the origin.
+    """
     turn = Rotation.from_euler("YX", [yaw, -pitch], degrees=True)
     pose = np.eye(4)
     pose[:3, :3] = (turn * Rotation.from_euler("Z", roll, degrees=True)).as_matrix()
@@ -76,7 +79,7 @@ def look_at_camera(
 
 
 def sample_camera(random: np.random.Generator, size: int) -> Camera:
-    """A camera as photographs of heads have it: mostly frontal, level, and well framed."""
+    """Draw a camera as photographs of heads have it: mostly frontal, level, and well framed."""
     yaw = float(np.clip(random.normal(0, 20), -45, 45))
     pitch = float(random.normal(0, 8))
     roll = float(random.normal(0, 3))
@@ -86,7 +89,7 @@ def sample_camera(random: np.random.Generator, size: int) -> Camera:
 
 
 def sample_camera_around(random: np.random.Generator, size: int) -> Camera:
-    """A camera anywhere around the object, from the horizon to well above, evenly over that part of the sky.
+    """Draw a camera around the object, evenly over the part of the sky from the horizon to 70° above it.
 
     So are the cameras of the cars in Sitzmann et al., "Scene Representation Networks" (NeurIPS 2019).
     """
@@ -98,11 +101,11 @@ def sample_camera_around(random: np.random.Generator, size: int) -> Camera:
 TOLERANCE = 1e-3
 """A point closer to the surface than this is on it."""
 CONE_STEPS = 8
-"""Most steps of the cones that go ahead of rays."""
+"""Most steps of the cones that are traced before the rays."""
 CAUTION, BOLDNESS = 0.9, 1.3
-"""Step over distance, from afar and near the surface, where a ray that goes too deep finds back."""
+"""Step length over distance: far from the surface, and near it, where a ray that goes too deep can return."""
 LEAST_STEP = 4e-3
-"""Keeps grazing rays moving; grows with the steps that a ray has made."""
+"""Least step length; it keeps grazing rays moving, and grows with the steps that a ray has made."""
 RAYS = np.array([[0.5, 0.5], [0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
 """Where in a pixel its rays go: the first gives depth and label, the others the color."""
 BLOCKS = (4, 1)
@@ -132,9 +135,9 @@ def trace(
     spread: float = 0.0,
     steps: int = 24,
 ) -> Float[np.ndarray, "n"]:
-    """Length along each ray to the first surface between `start` and `end`; inf where there is none.
+    """Return the length along each ray to the first surface between `start` and `end`; inf for none.
 
-    A ray that has not arrived after as many `steps` only grazes, and misses.
+    A ray that has not arrived after `steps` steps only grazes, and counts as a miss.
 
     `origins` may be (3, 1), one for all rays. Rays with `end` < `start` miss. With a `spread`, rays are cones
     of that radius per length, and the length is one before which nothing touches the cone.
@@ -169,7 +172,9 @@ def trace(
 def _enter_box(
     solid: Solid, origin: Float[np.ndarray, "3"], directions: Float[np.ndarray, "3 n"], spread: float = 0.0
 ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
-    """Lengths at which rays enter and leave the solid's box; they leave before they enter where they miss it.
+    """Return the lengths at which rays enter and leave the solid's box.
+
+    Where they miss it, they leave before they enter.
 
     With a `spread` they are cones of that radius per length, and the box is widened to what they may touch.
     """
@@ -183,7 +188,7 @@ def _enter_box(
 
 
 def _normals(solid: Solid, points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "3 n"]:
-    """Unit normals by finite differences over the corners of a tetrahedron."""
+    """Compute unit normals by finite differences over the corners of a tetrahedron."""
     corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], np.float32)
     normals = np.zeros_like(points)
     for corner in corners[:, :, None]:
@@ -194,7 +199,7 @@ def _normals(solid: Solid, points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray
 def _shade(
     solid: Solid, points: Float[np.ndarray, "3 n"], albedo: Float[np.ndarray, "3 n"]
 ) -> Float[np.ndarray, "3 n"]:
-    """Colors of points on the surface; they do not depend on where one looks from."""
+    """Compute colors of points on the surface; they do not depend on the viewing direction."""
     normals = _normals(solid, points)
     # Openness: how far the surface has receded a little way out, one step of Quilez's ambient occlusion.
     reach = np.float32(0.07)
@@ -205,9 +210,11 @@ def _shade(
 def _pixel_starts(
     solid: Solid, camera: Camera
 ) -> tuple[Float[np.ndarray, "pixels"], Float[np.ndarray, "pixels"]]:
-    """Lengths before which no ray of a pixel can hit, inf where none hits; and where its rays leave the box.
+    """Return the lengths before which no ray of a pixel can hit, and those where its rays leave the box.
 
-    Cones around blocks of pixels, then around each pixel, go ahead; the rays have only the last steps to do.
+    The first are inf where no ray hits.
+
+    Cones around blocks of pixels, then around each pixel, are traced first; the rays only do the last steps.
     """
     start = np.zeros((1, 1))
     for block in BLOCKS:
@@ -258,7 +265,7 @@ def render(solid: Solid, camera: Camera) -> Picture:
 def visible(
     solid: Solid, camera: Camera, points: Float[np.ndarray, "m 3"], slack: float = 0.03
 ) -> Bool[np.ndarray, "m"]:
-    """Whether points of the object are in the image with nothing more than `slack` in front of them."""
+    """Return whether points are in the image with nothing more than `slack` in front of them."""
     pixels, _ = camera.project(points)
     origin, directions, _ = camera.rays(pixels)
     lengths = trace(solid.distance, origin[:, None], directions, *_enter_box(solid, origin, directions))

@@ -22,12 +22,12 @@ def _lengths(vectors: Points) -> Distances:
 
 
 def sphere(points: Points, center: Triple, radius: float) -> Distances:
-    """Distance to a sphere."""
+    """Return the distance to a sphere."""
     return _lengths(points - _column(center)) - np.float32(radius)
 
 
 def ellipsoid(points: Points, center: Triple, radii: Triple) -> Distances:
-    """Distance to an axis-aligned ellipsoid, exact on its surface and to first order near it."""
+    """Return the distance to an axis-aligned ellipsoid, exact on its surface and to first order near it."""
     inverse = 1 / _column(radii)
     scaled = (points - _column(center)) * inverse
     reach = _lengths(scaled)
@@ -36,7 +36,10 @@ def ellipsoid(points: Points, center: Triple, radii: Triple) -> Distances:
 
 
 def capsule(points: Points, start: Triple, end: Triple, radius: float, end_radius: float) -> Distances:
-    """Distance to a rod with round ends whose radius goes linearly from `radius` to `end_radius`."""
+    """Return the distance to a rod with round ends.
+
+    Its radius goes linearly from `radius` to `end_radius`.
+    """
     axis = _column(end) - _column(start)
     offset = points - _column(start)
     along = np.clip((axis / np.sum(axis * axis)).T @ offset, 0, 1)
@@ -45,19 +48,25 @@ def capsule(points: Points, start: Triple, end: Triple, radius: float, end_radiu
 
 
 def plane(points: Points, normal: Triple, offset: float) -> Distances:
-    """Distance to the half-space normal · p < offset; `normal` has unit length."""
+    """Return the distance to the half-space normal · p < offset; `normal` has unit length."""
     return (_column(normal).T @ points)[0] - np.float32(offset)
 
 
 def box(points: Points, center: Triple, half_sizes: Triple, rounding: float) -> Distances:
-    """Distance to an axis-aligned box with edges of the radius `rounding`, included in its sizes."""
+    """Return the distance to an axis-aligned box.
+
+    Its edges have the radius `rounding`, which its sizes include.
+    """
     beyond = np.abs(points - _column(center)) - _column(half_sizes) + np.float32(rounding)
     outside = _lengths(np.maximum(beyond, 0))
     return outside + np.minimum(beyond.max(axis=0), 0) - np.float32(rounding)
 
 
 def disc(points: Points, radius: float, half_width: float, rounding: float) -> Distances:
-    """Distance to a cylinder around the x axis with edges of the radius `rounding`, included in its sizes."""
+    """Return the distance to a cylinder around the x axis.
+
+    Its edges have the radius `rounding`, which its sizes include.
+    """
     around = np.sqrt(points[1] * points[1] + points[2] * points[2]) - np.float32(radius - rounding)
     along = np.abs(points[0]) - np.float32(half_width - rounding)
     outside = np.hypot(np.maximum(around, 0), np.maximum(along, 0))
@@ -67,7 +76,7 @@ def disc(points: Points, radius: float, half_width: float, rounding: float) -> D
 class ConvexSolid:
     """The convex hull of some corners and of their mirror images in the plane x = 0, its edges rounded.
 
-    The smooth maximum (log-sum-exp) of the distances to the planes of the hull: it lies within the hull, its
+    The smooth maximum (log-sum-exp) of the distances to the planes of the hull: it is within the hull, its
     slope never exceeds 1, and away from edges it is the distance to the nearest plane.
 
     Args:
@@ -83,7 +92,7 @@ class ConvexSolid:
         self.normals, self.offsets, self.rounding = planes[:, :3], planes[:, 3:], np.float32(rounding)
 
     def __call__(self, folded: Points) -> Distances:
-        """Distance at points folded onto x ≥ 0."""
+        """Return the distance at points folded onto x ≥ 0."""
         distances = self.normals @ folded + self.offsets
         nearest = distances.max(axis=0)
         distances -= nearest
@@ -91,18 +100,18 @@ class ConvexSolid:
 
 
 def join(first: Distances, second: Distances, blend: float) -> Distances:
-    """Union whose seam is rounded over the width `blend` (the polynomial smooth minimum)."""
+    """Unite two solids; the seam is rounded over the width `blend` (the polynomial smooth minimum)."""
     overlap = np.maximum(np.float32(blend) - np.abs(first - second), 0)
     return np.minimum(first, second) - overlap * overlap * np.float32(0.25 / blend)
 
 
 def carve(solid: Distances, tool: Distances, blend: float) -> Distances:
-    """What is left of `solid` outside `tool`, with an edge rounded over the width `blend`."""
+    """Return what is left of `solid` outside `tool`, with an edge rounded over the width `blend`."""
     return -join(-solid, tool, blend)
 
 
 def mirrored(points: Points) -> Points:
-    """The points folded onto x ≥ 0: a solid placed there appears on both sides."""
+    """Fold the points onto x ≥ 0: a solid placed there appears on both sides."""
     return np.stack([np.abs(points[0]), points[1], points[2]])
 
 
@@ -124,8 +133,11 @@ class Light:
     def shade(
         self, normals: Float[np.ndarray, "3 n"], openness: Float[np.ndarray, "n"]
     ) -> Float[np.ndarray, "3 n"]:
-        """Light on surfaces of the given unit normals; `openness` in [0, 1] is their share of free sky."""
-        # Wrapped past the horizon, as from a lamp with a wide shade: a hard shadow line reads as a crease.
+        """Compute the light on surfaces with these unit normals.
+
+        `openness` in [0, 1] is their share of free sky.
+        """
+        # Wrapped past the horizon, as from a lamp with a wide shade: a hard shadow line looks like a crease.
         facing = np.clip((self.direction @ normals + 0.25) / 1.25, 0, 1) * (0.4 + 0.6 * openness)
         return self.ambient[:, None] * openness * (0.85 + 0.15 * normals[1]) + self.color[:, None] * facing
 
@@ -142,7 +154,7 @@ class Background:
     """Radians."""
 
     def color(self, directions: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "3 n"]:
-        """Color in [0, 1] along unit directions."""
+        """Return the color in [0, 1] along unit directions."""
         crests = np.sin(self.waves @ directions + self.phases[:, None])
         return np.clip(self.colors[0][:, None] + self.colors[1:].T @ crests, 0, 1)
 
@@ -163,12 +175,12 @@ class Solid(Protocol):
         """Points of the object, the same in number and meaning for the whole class."""
 
     def distance(self, points: Float[np.ndarray, "3 n"], /) -> Float[np.ndarray, "n"]:
-        """Signed distance to the surface, negative inside."""
+        """Return the signed distance to the surface, negative inside."""
 
     def appearance(
         self, points: Float[np.ndarray, "3 n"]
     ) -> tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, "n"]]:
-        """Albedo in [0, 1] and label at points of the surface."""
+        """Return albedo in [0, 1] and label at points of the surface."""
 
 
 def sample_light(
@@ -177,11 +189,11 @@ def sample_light(
     heights: tuple[float, float] = (-0.1, 0.9),
     strengths: tuple[float, float] = (0.45, 0.7),
 ) -> Light:
-    """A lamp of a slightly warm or cold color, somewhere in front unless asked otherwise.
+    """Draw a lamp of a slightly warm or cold color, somewhere in front unless asked otherwise.
 
     Args:
         random: where the draws come from.
-        aside: how far to either side of the front the lamp may stand, radians.
+        aside: how far to either side of the front the lamp may be, radians.
         heights: lowest and highest place of the lamp above the horizon, radians.
         strengths: of the lamp, least and most; the light from all around makes up for a weak one.
     """
@@ -197,7 +209,7 @@ def sample_light(
 
 
 def sample_background(random: np.random.Generator) -> Background:
-    """A base color and three slow waves of color."""
+    """Draw a base color and three slow waves of color."""
     base = 0.5 * random.uniform(0.2, 0.8, 3) + 0.5 * random.uniform(0.2, 0.8)
     swings = random.normal(0, 0.07, (3, 3))
     waves = random.normal(0, 4.0, (3, 3))
@@ -209,5 +221,5 @@ def sample_background(random: np.random.Generator) -> Background:
 
 
 def plain_background(color: tuple[float, float, float]) -> Background:
-    """The same color in every direction."""
+    """Return the same color in every direction."""
     return Background(np.array([color], np.float32), np.zeros((0, 3), np.float32), np.zeros(0, np.float32))

@@ -26,7 +26,7 @@ normals are shown of the middle one, or the one after the middle."""
 def turning(
     view: ClassView, codes: Float[Tensor, "objects latent"], size: int, frames: int = 48
 ) -> Iterator[Frame]:
-    """Objects side by side under a camera that swings to both sides; their normals below.
+    """Yield frames of objects side by side, with their normals below, from a camera that swings sideways.
 
     Around a class that is seen from all around the camera makes a full turn.
 
@@ -45,7 +45,7 @@ def turning(
 def turntable(
     view: ClassView, codes: Float[Tensor, "objects latent"], size: int, frames: int = 32
 ) -> Iterator[Frame]:
-    """Objects in a grid about as wide as high, under the camera of `turning`; their colors alone.
+    """Yield frames of objects in a nearly square grid, with the camera of `turning`; colors alone.
 
     For the arguments see `turning`.
     """
@@ -64,7 +64,9 @@ def turntable(
 def morph(
     view: ClassView, codes: Float[Tensor, "objects latent"], size: int, frames: int = 48
 ) -> Iterator[Frame]:
-    """One object that becomes each of the identities in turn and ends as the first; its normals below.
+    """Yield frames of one object that becomes each identity in turn and ends as the first.
+
+    Its normals are shown below.
 
     Codes are mixed linearly. For the arguments see `turning`.
     """
@@ -75,14 +77,14 @@ def morph(
 def morphing(
     view: ClassView, codes: Float[Tensor, "frames latent"], size: int, standing: bool = False
 ) -> Iterator[dict[str, Tensor]]:
-    """All outputs of the model for codes that change from frame to frame.
+    """Yield all outputs of the model for codes that change from frame to frame.
 
     Args:
         view: a class model and the cameras of its photographs, for example a `Run`.
         codes: the code of each frame, for example a `latent_space.way`.
         size: width and height in pixels.
-        standing: whether the camera stands before the object; otherwise it turns a little to both sides, or
-            all around a class that is seen from all around, once over all frames.
+        standing: whether the camera stays in front of the object; otherwise it turns a little to both
+            sides, or all around a class that is seen from all around, once over all frames.
     """
     all_around, pitch = usual_angles(view.cameras)
     if standing:
@@ -101,8 +103,10 @@ def identity_sheet(
     size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Frame:
-    """For each identity its photograph and the reconstruction, the matte and the accumulation, turned views,
-    depth and normals. There is no row for mattes where the data has none.
+    """Draw a sheet with one column for each identity.
+
+    It shows photograph and reconstruction, matte and accumulation, turned views, depth and normals. There is
+    no row for mattes where the data has none.
 
     Args:
         view: a class model and the cameras of its photographs.
@@ -153,7 +157,7 @@ def turning_sheet(
     columns: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Frame:
-    """Objects turned to several sides, and their normals from the front: renders alone, no photograph.
+    """Draw objects turned to several sides, and their normals from the front, without photographs.
 
     Args:
         view: a class model and the cameras of its photographs, for example a `Run`.

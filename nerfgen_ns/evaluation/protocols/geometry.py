@@ -45,7 +45,7 @@ from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.files import read_json
 
 FACTOR = 2.0
-"""A true depth that is so many times larger or smaller than the rendered one is in another unit."""
+"""A true depth that differs from the rendered one by this factor or more is in another unit."""
 
 
 class DepthMaps:
@@ -60,15 +60,15 @@ class DepthMaps:
     needs_test_folder: ClassVar[bool] = True
 
     def missing(self, setting: Evaluation) -> str | None:
-        """It needs a depth map of each view."""
+        """Return None if each view has a depth map; otherwise say how many have none."""
         assert setting.renders is not None
         return setting.renders.folder.missing("depth", [view.number for view in setting.renders.views])
 
     def run(self, setting: Evaluation, progress: Progress) -> ProtocolResult:
-        """Render, compare."""
+        """Render the views and compare their depth with the true one."""
         assert setting.renders is not None
         folder = setting.renders.folder
-        # Read first: what is wrong with the files is said before time is spent on renders.
+        # Read first, so that errors in the files are reported before time is spent on renders.
         true_depths = {view: folder.depth(view.number) for view in setting.renders.views}
         renders = setting.renders.render(setting.renders.views, progress)
         unit = unit_of(renders, [true_depths[render.view] for render in renders])
@@ -118,12 +118,12 @@ class DepthMaps:
 
 
 def judged_matte(render: Render, true_depth: Float[Tensor, "height width"]) -> Float[Tensor, "height width"]:
-    """The photograph's matte; where it has none, everything that has a true depth."""
+    """Return the photograph's matte; where it has none, all pixels that have a true depth."""
     return torch.isfinite(true_depth).float() if render.matte is None else render.matte
 
 
 def unit_of(renders: Sequence[Render], true_depths: Sequence[Float[Tensor, "height width"]]) -> float:
-    """How many of the class's units one unit of the true depths is: 1 if they differ by less than `FACTOR`.
+    """Return how many true depth units one unit of the class is: 1 if they differ by less than `FACTOR`.
 
     The ratio of the medians, over the images, of their median depths.
     """
@@ -140,26 +140,26 @@ def unit_of(renders: Sequence[Render], true_depths: Sequence[Float[Tensor, "heig
 
 
 FEWEST = 3
-"""Images: any two points lie on a line."""
+"""Fewest images: any two points are on a line."""
 Depths = Float[np.ndarray, "images landmarks"]
 
 
 class KeypointDepth:
-    """Whether landmarks that lie deeper in one image than in another are rendered deeper, too.
+    """Whether landmarks that are deeper in one image than in another are rendered deeper, too.
 
     Source: Rebain et al., "LOLNeRF: Learn from One Look" (CVPR 2022), evaluation of depth on 3DFAW, after
     Moniz et al., "Unsupervised Depth Estimation, 3D Face Rotation and Replacement" (NeurIPS 2018): for each
     keypoint the correlation r, over the images, of rendered and true depth, and the sum of |r| over all.
-    Beside it Σr, for a depth that is turned inside out has the same |r|; what chance gives; and what one mean
-    shape gives under the true cameras, which knows nothing of whom an image shows. Depth is relative to the
-    mean of the image's landmarks. Landmarks that are not visible are left out.
+    It also gives Σr, because a depth that is turned inside out has the same |r|. Both are compared with
+    chance, and with one mean shape for all images under the true cameras. Depth is relative to the mean of
+    the image's landmarks. Landmarks that are not visible are left out.
     """
 
     name: ClassVar[str] = "keypoint-depth"
     needs_test_folder: ClassVar[bool] = True
 
     def missing(self, setting: Evaluation) -> str | None:
-        """It needs the landmarks of three views, in 3D."""
+        """Return None if the views have 3D landmarks and one kind has three; otherwise what is missing."""
         assert setting.renders is not None
         views = setting.renders.views
         without = setting.renders.folder.missing("landmarks3d", [view.number for view in views])
@@ -170,7 +170,7 @@ class KeypointDepth:
         return None
 
     def run(self, setting: Evaluation, progress: Progress) -> ProtocolResult:
-        """Render, read depths at the landmarks, correlate."""
+        """Render the views, read depths at the landmarks, and correlate them with the true ones."""
         assert setting.renders is not None
         folder = setting.renders.folder
         landmarks = {view: folder.landmarks3d(view.number) for view in setting.renders.views}
@@ -232,7 +232,10 @@ def _figures(score: KeypointScore, baseline: KeypointScore, where: str, kind: st
 def _mean_shape(
     folder_renders: FolderRenders, own: Sequence[Render]
 ) -> tuple[Float[np.ndarray, "landmarks 3"], str]:
-    """One shape for all: the class's canonical landmarks, or the mean of the training or test landmarks."""
+    """Return one shape for all images, and a note that says where it comes from.
+
+    It is the class's canonical landmarks, or the mean of the training or test landmarks.
+    """
     frames = [folder_renders.folder.frames[render.view.number] for render in own]
     test = np.array([frame.landmarks3d for frame in frames])
     trained = folder_renders.training.trained
@@ -249,7 +252,7 @@ def _mean_shape(
 
 
 def _surface(render: Render) -> Float[np.ndarray, "height width"]:
-    """The rendered depth where the render shows the object, and nothing elsewhere."""
+    """Return the rendered depth where the render shows the object, and NaN elsewhere."""
     return np.where(render.accumulation.numpy() > 0.5, render.depth.numpy(), np.nan)
 
 
@@ -266,7 +269,7 @@ class Geometry:
     needs_test_folder: ClassVar[bool] = True
 
     def missing(self, setting: Evaluation) -> str | None:
-        """It needs mattes or true cameras."""
+        """Return None if there are mattes or true cameras; otherwise say that both are missing."""
         assert setting.renders is not None
         folder, views = setting.renders.folder, setting.renders.views
         if (views and folder.matte(views[0].number) is not None) or with_true_camera(folder):
@@ -274,7 +277,7 @@ class Geometry:
         return f'its frames have neither "mask_path" nor "true_transform_matrix": {folder.where}'
 
     def run(self, setting: Evaluation, progress: Progress) -> ProtocolResult:
-        """Render, compare."""
+        """Render the views and compare outline, surface and cameras with the truth."""
         assert setting.renders is not None
         folder = setting.renders.folder
         renders = setting.renders.render(setting.renders.views, progress)
@@ -330,20 +333,20 @@ NAMES = {
     "rotation error, degrees, 90th percentile": ("camera rotation error, 90th percentile", "°"),
     "camera center error, units of the truth, median": ("camera center error, median", "units of the truth"),
 }
-"""Of what `camera_error` tells: the name and the unit in a table."""
+"""The name and the unit in a table of each error that `camera_error` returns."""
 SAME = 1e-6
 
 
 def with_true_camera(folder: TestFolder) -> list[int]:
-    """The photographs whose true camera is known."""
+    """Return the photographs whose true camera is known."""
     return [number for number in folder.chosen if folder.frames[number].true_transform_matrix is not None]
 
 
 def camera_figures(run: Run, training: TrainingFolder, folder: TestFolder) -> list[Figure]:
-    """The errors of cameras after one similarity for all; nothing where no true camera is known.
+    """Compute the errors of cameras after one similarity for all; empty where no true camera is known.
 
-    A photograph that trained is judged by the camera that the run knows, corrected where training did so; any
-    other by the `transform_matrix` of the folder. A cropped photograph that trained is known by its `source`.
+    A training photograph is judged by the camera of the run, corrected where training did so. Any other is
+    judged by the `transform_matrix` of the folder. A cropped training photograph is found by its `source`.
     """
     own = _training_cameras(run, training)
     fitted: dict[str, list[Float[np.ndarray, "4 4"]]] = {}
@@ -371,7 +374,7 @@ def camera_figures(run: Run, training: TrainingFolder, folder: TestFolder) -> li
 
 
 def _training_cameras(run: Run, training: TrainingFolder) -> dict[str, Float[np.ndarray, "4 4"]]:
-    """The cameras of the photographs that trained, by their file and by that which they were cropped from."""
+    """Return the cameras of the training photographs, by their file and by the file before cropping."""
     folder = training.trained
     matrices = folder.dataset.cameras.camera_to_worlds
     if run.model.camera_optimizer is not None:

@@ -31,7 +31,7 @@ from nerfgen_ns.utils.spacing import evenly_spaced
 
 
 def pca_spectrum(codes: Float[Tensor, "identities latent"]) -> Float[Tensor, "directions"]:
-    """Share of the rows' variance along each principal direction, strongest first.
+    """Return the share of the rows' variance along each principal direction, strongest first.
 
     It sums to 1; empty where all rows are the same.
     """
@@ -40,7 +40,7 @@ def pca_spectrum(codes: Float[Tensor, "identities latent"]) -> Float[Tensor, "di
 
 
 def effective_dimension(spectrum: Float[Tensor, "directions"]) -> float:
-    """How many directions the variance fills: the participation ratio (Σλ)² / Σλ².
+    """Compute how many directions the variance fills: the participation ratio (Σλ)² / Σλ².
 
     Gao et al., "A theory of multineuronal dimensionality, dynamics and measurement" (2017). It is
     n for n equally strong directions, and NaN for none.
@@ -49,7 +49,7 @@ def effective_dimension(spectrum: Float[Tensor, "directions"]) -> float:
 
 
 def directions_holding(spectrum: Float[Tensor, "directions"], share: float) -> float:
-    """How many of the strongest directions hold a share of the variance; NaN where there is no direction."""
+    """Count the strongest directions that hold a share of the variance; NaN where there is no direction."""
     if not len(spectrum):
         return math.nan
     held = spectrum.cumsum(dim=0) / spectrum.sum()
@@ -58,16 +58,15 @@ def directions_holding(spectrum: Float[Tensor, "directions"], share: float) -> f
 
 
 def share_within_gaussian(codes: Float[Tensor, "identities latent"], probability: float = 0.95) -> float:
-    """Share of the rows inside the region that holds `probability` of the table's own Gaussian.
+    """Compute the share of the rows in the region that holds `probability` of the table's own Gaussian.
 
-    Were the rows drawn from a Gaussian, it would be `probability`; less means heavy tails. The Mahalanobis
-    distance m of a row to the mean of n rows in d directions has not quite a chi-square law, as the row takes
-    part in mean and covariance: m²·n/(n−1)² follows the beta distribution with d/2 and (n−d−1)/2
+    For rows drawn from a Gaussian it is `probability`; less means heavy tails. The Mahalanobis distance m of
+    a row to the mean of n rows in d directions does not quite follow a chi-square law, because the row is a
+    part of mean and covariance. m²·n/(n−1)² follows the beta distribution with d/2 and (n−d−1)/2
     (Gnanadesikan and Kettenring, "Robust estimates, residuals, and outlier detection", 1972), which for many
     rows becomes chi-square with d degrees of freedom.
 
-    NaN where there are not two rows more than directions: then all rows are equally far away, whatever they
-    are.
+    NaN unless there are at least two rows more than directions: otherwise all rows are equally far away.
     """
     space = LatentSpace.of(codes)
     rows, directions = len(codes), len(space.deviations)
@@ -79,13 +78,15 @@ def share_within_gaussian(codes: Float[Tensor, "identities latent"], probability
 
 
 def morph_steps(images: Sequence[Float[Tensor, "height width 3"]]) -> Float[Tensor, "steps"]:
-    """Root mean square change of color from each image of a morph to the next."""
+    """Compute the root mean square change of color from each image of a morph to the next."""
     changes = [torch.mean((after - before) ** 2) ** 0.5 for before, after in pairwise(images)]
     return torch.stack(changes) if changes else torch.empty(0)
 
 
 def largest_step(steps: Float[Tensor, "steps"]) -> float:
-    """The largest step of a morph by the mean one: 1 is even, the number of steps is one jump. Ours.
+    """Divide the largest step of a morph by the mean one. This measure is ours.
+
+    It is 1 for an even morph; if all change is one jump, it is the number of steps.
 
     NaN below two steps, and where nothing changes.
     """
@@ -105,17 +106,18 @@ PICTURE_SIZE = 96
 
 
 class LatentSpaceProtocol:
-    """The latent table as a space, for any run. Ours; each metric names its own source.
+    """The latent table as a space, for any run. The protocol is ours; each metric names its own source.
 
-    How many directions the rows fill, whether they lie as their Gaussian says, from which LOLNeRF (CVPR 2022)
-    draws samples, and whether a straight morph between two rows changes the image evenly.
+    It measures how many directions the rows fill, and whether they follow the Gaussian from which LOLNeRF
+    (CVPR 2022) draws samples. It also measures whether a straight morph between two rows changes the image
+    evenly.
     """
 
     name: ClassVar[str] = "latent-space"
     needs_test_folder: ClassVar[bool] = False
 
     def missing(self, setting: Evaluation) -> str | None:
-        """A space needs rows that differ."""
+        """Return None if the rows of the table differ; otherwise say that they have to."""
         if len(LatentSpace.of(setting.run.codes).deviations) == 0:
             return "a latent table with rows that differ"
         return None
@@ -160,7 +162,7 @@ class LatentSpaceProtocol:
 
 
 def table_figures(codes: Float[Tensor, "identities latent"]) -> list[Figure]:
-    """The figures of a latent table alone."""
+    """Return the figures of a latent table alone."""
     rows, dimensions = codes.shape
     spectrum = pca_spectrum(codes)
     percent = f"{100 * PROBABILITY:g} %"
@@ -194,7 +196,7 @@ def table_figures(codes: Float[Tensor, "identities latent"]) -> list[Figure]:
 
 
 def spectrum_picture(spectrum: Float[Tensor, "directions"]) -> UInt8[np.ndarray, "height width 3"]:
-    """A plot of the variance along each principal direction, and of what is held up to it."""
+    """Plot the variance along each principal direction, and the sum up to it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Plot
 
@@ -211,18 +213,18 @@ def spectrum_picture(spectrum: Float[Tensor, "directions"]) -> UInt8[np.ndarray,
 
 
 def _pairs(rows: int, seed: int) -> list[tuple[int, int]]:
-    """Pairs of different rows, drawn at random."""
+    """Draw pairs of different rows at random."""
     generator = np.random.default_rng(seed)
     drawn = (generator.choice(rows, size=2, replace=False).tolist() for _ in range(MORPHS))
     return list(dict.fromkeys((int(first), int(second)) for first, second in drawn))
 
 
 FEW = 5000
-"""Images below which KID stands first: with so few, FID is far too large."""
+"""Below this number of images KID comes first: FID is then far too large."""
 SHOWN = 8
 """Samples of the picture. Where there is no network to judge more, no others are rendered."""
 TURNED = 8
-"""Samples of which two views are compared."""
+"""Samples whose two views are compared."""
 TURN = 15.0
 """Degrees to either side for that."""
 FIGURES: dict[str, Literal["higher", "lower"]] = {"KID": "lower", "FID": "lower", "Inception Score": "higher"}
@@ -231,18 +233,18 @@ Bytes = UInt8[np.ndarray, "height width 3"]
 
 
 class Samples:
-    """Objects that never existed, beside photographs of those that do.
+    """Objects drawn from the latent space, compared with photographs of the class.
 
     KID (Bińkowski et al., ICLR 2018), FID (Heusel et al., NeurIPS 2017) and Inception Score (Salimans et al.,
     NeurIPS 2016) of codes from the table's PCA Gaussian, as LOLNeRF (CVPR 2022) draws them, seen by cameras
-    of the photographs. And, ours, how well two views of a sample agree: see `view_agreement`.
+    of the photographs. A measure of our own is how well two views of a sample agree, see `view_agreement`.
     """
 
     name: ClassVar[str] = "samples"
     needs_test_folder: ClassVar[bool] = False
 
     def missing(self, setting: Evaluation) -> str | None:
-        """Samples need a table whose rows differ."""
+        """Return None if the rows of the table differ; otherwise say that they have to."""
         if len(LatentSpace.of(setting.run.codes).deviations) == 0:
             return "a latent table with rows that differ: samples are drawn from their spread"
         return None
@@ -301,9 +303,9 @@ def inception_figures(
     size: str,
     progress: Progress,
 ) -> list[Figure]:
-    """KID, FID and Inception Score of samples, and of what each was computed.
+    """Compute KID, FID and Inception Score of samples, each with a note that says from what.
 
-    Where there is no network, none has a value, and each says which file would mend it.
+    Without the network no figure has a value, and each note says which file to give.
     """
     if inception.unavailable is not None:
         return [
@@ -347,7 +349,7 @@ def inception_figures(
 def _render(
     setting: Evaluation, codes: Float[Tensor, "samples latent"], folder: NerfgenDataset, progress: Progress
 ) -> list[Bytes]:
-    """Each code as a camera drawn from those of the photographs sees it."""
+    """Render each code with a camera that is drawn from those of the photographs."""
     drawn = np.random.default_rng(setting.seed).integers(len(folder), size=len(codes))
     images = []
     for place, photograph in enumerate(drawn.tolist()):

@@ -25,9 +25,9 @@ def judge_reconstructions(
         protocol: the name of the protocol.
         source: where it comes from.
         kind: of the photographs that it judges.
-        settings: what the result is to say beside the number of photographs and their size.
+        settings: what the result says besides the number of photographs and their size.
         setting: what is evaluated.
-        progress: told how many are rendered.
+        progress: called with the number of photographs rendered and their total.
     """
     assert setting.renders is not None
     views = setting.renders.of([kind])
@@ -56,13 +56,13 @@ class TrainingReconstruction:
     needs_test_folder: ClassVar[bool] = False
 
     def missing(self, setting: Evaluation) -> str | None:
-        """It needs the training photographs."""
+        """Return None if there are training photographs; otherwise say that there are none."""
         if setting.renders is None or not setting.renders.of(["training photographs"]):
             return "there is no photograph that trained"
         return None
 
     def run(self, setting: Evaluation, progress: Progress) -> ProtocolResult:
-        """Render, compare."""
+        """Render the training photographs and compare."""
         assert setting.renders is not None
         source = "LOLNeRF (CVPR 2022), reconstruction of training images"
         settings = {"of": len(setting.renders.folder.chosen)}
@@ -82,7 +82,10 @@ class HeldOutPhotographs:
     needs_test_folder: ClassVar[bool] = True
 
     def missing(self, setting: Evaluation) -> str | None:
-        """It needs photographs of identities that neither trained nor have a view of their own to fit."""
+        """Return None if there are photographs to fit one by one; otherwise say what to give.
+
+        Their identities neither trained nor have a view of their own to fit.
+        """
         assert setting.renders is not None
         if setting.renders.of(["new photographs"]):
             return None
@@ -92,7 +95,7 @@ class HeldOutPhotographs:
         )
 
     def run(self, setting: Evaluation, progress: Progress) -> ProtocolResult:
-        """Fit, render, compare."""
+        """Fit the photographs, render and compare."""
         assert setting.renders is not None
         source = "LOLNeRF (CVPR 2022), reconstruction of held-out images"
         settings = {"fit_steps": setting.renders.fit.steps}
@@ -103,11 +106,11 @@ NOVEL: tuple[Kind, ...] = ("seen identities", "new identities")
 
 
 class NovelViews:
-    """How well an identity is shown from where no photograph that its code was found with was taken.
+    """How well an identity is shown in views that its code was not fitted to.
 
     Source: Rebain et al., "LOLNeRF: Learn from One Look" (CVPR 2022), evaluation, novel views on HUMBI:
     the code is found with some views of a subject and judged on the others by PSNR, SSIM and LPIPS, over the
-    whole image and inside the matte. An identity that trained is shown by its row of the latent table. A new
+    whole image and inside the matte. A training identity is shown by its row of the latent table. A new
     one is fitted to its frames of the role `query` jointly and judged on those of the role `target`.
     """
 
@@ -115,7 +118,10 @@ class NovelViews:
     needs_test_folder: ClassVar[bool] = True
 
     def missing(self, setting: Evaluation) -> str | None:
-        """It needs further views of training identities, or new ones with the roles query and target."""
+        """Return None if there are other views of training identities or of new ones; otherwise say why not.
+
+        New identities need frames with the roles `query` and `target`.
+        """
         assert setting.renders is not None
         folder = setting.renders.folder
         if setting.renders.of(NOVEL):
@@ -131,7 +137,7 @@ class NovelViews:
         )
 
     def run(self, setting: Evaluation, progress: Progress) -> ProtocolResult:
-        """Fit new identities, render, compare."""
+        """Fit new identities, render and compare."""
         assert setting.renders is not None
         folder = setting.renders.folder
         lpips = open_lpips(setting.weights.lpips)
