@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def load(load_config: Path | str) -> ClassModel:
-    """A trained class from the `config.yml` of its run.
+    """Load a trained class from the `config.yml` of its run.
 
     Raises:
         UsageError: it is not a run of nerfgen, or it has no checkpoint.
         NerfgenError: the checkpoint is damaged.
     """
-    # nerfstudio's commands import this package to find its methods: torch comes when it is needed.
+    # nerfstudio's commands import this package to find its methods: torch is imported when it is needed.
     from nerfgen_ns.class_model import ClassModel
     from nerfgen_ns.runs.loading import load_run
 

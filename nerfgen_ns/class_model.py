@@ -54,20 +54,20 @@ class ClassModel:
 
     @property
     def codes(self) -> Float[Tensor, "identities latent"]:
-        """The latent table: one row for each identity of the training photographs."""
+        """Return the latent table: one row for each identity of the training photographs."""
         return self.run.codes
 
     @cached_property
     def space(self) -> LatentSpace:
-        """The Gaussian of the latent table: mean, principal directions and their standard deviations."""
+        """Compute the Gaussian of the latent table: mean, principal directions and standard deviations."""
         return LatentSpace.of(self.codes)
 
     def camera(self, yaw: float = 0.0, pitch: float | None = None, size: int = 128) -> Cameras:
-        """A camera that looks at the object from as far away as the photographs were taken.
+        """Return a camera that looks at the object from the usual distance of the photographs.
 
         Args:
-            yaw: degrees, positive when the camera stands at the object's left, +x.
-            pitch: degrees, positive when it stands above; if not set, the class's usual one.
+            yaw: degrees, positive when the camera is at the object's left, +x.
+            pitch: degrees, positive when it is above; if not set, the class's usual one.
             size: width and height in pixels.
 
         Returns:
@@ -102,7 +102,7 @@ class ClassModel:
             thumbnails: whether to put a small picture of each training photograph into it.
 
         Raises:
-            UsageError: the path ends in something else, or the thumbnails' photographs are gone.
+            UsageError: the path ends in something else, or the thumbnails' photographs are missing.
             NerfgenError: the file cannot be written.
         """
         from nerfgen_ns.runs.pack import write_pack
@@ -118,7 +118,7 @@ class ClassModel:
 
         Returns:
             `codes`, (objects, D); `photographs`, each with its identity and its camera; `rejected`, those
-            that could not be used, with the reason and the mend; `distances`, how unusual each object is.
+            that could not be used, with the reason and the fix; `distances`, how unusual each object is.
 
         Raises:
             UsageError: there is no such photograph, or an option makes no sense.
@@ -131,7 +131,7 @@ class ClassModel:
             return find(self.run, [Path(image) for image in images], config or FitConfig(), Path(work))
 
     def sample(self, count: int, truncation: float = 1.0, seed: int = 0) -> Float[Tensor, "count latent"]:
-        """Codes of objects that never existed, from the Gaussian of the latent table.
+        """Draw codes of new objects from the Gaussian of the latent table.
 
         Args:
             count: how many.
@@ -150,7 +150,7 @@ class ClassModel:
         share: float,
         kind: Literal["linear", "spherical"] = "linear",
     ) -> Code:
-        """The code at `share` of the way, in [0, 1], from one object to another."""
+        """Return the code at `share` of the way, in [0, 1], from one object to another."""
         return interpolate(first, second, share, kind, self.space.mean)
 
     def mesh(self, code: Code, resolution: int = 128) -> Trimesh:

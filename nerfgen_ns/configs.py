@@ -25,9 +25,9 @@ CAMERA_LR = 4e-4
 
 
 def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) -> dict[str, Any]:
-    """The networks' optimizer and, for the tables, Adam that touches only the rows of the batch.
+    """Return the networks' optimizer and, for the tables, Adam that changes only the rows of the batch.
 
-    The camera optimizer, where it is switched on, waits until the shapes have formed.
+    The camera optimizer, where it is switched on, starts only when the shapes have formed.
     """
     return {
         "fields": {
@@ -46,7 +46,7 @@ def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) ->
 
 
 def machine() -> MachineConfig:
-    """The graphics processor where there is one, and the processor elsewhere."""
+    """Choose the GPU where there is one, and the processor elsewhere."""
     return MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu")
 
 

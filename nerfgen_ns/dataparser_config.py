@@ -10,5 +10,5 @@ from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
 
 nerfgen_data = DataParserSpecification(
     config=NerfgenDataParserConfig(),
-    description="nerfgen: photographs of one class, one object each, prepared already or on the way",
+    description="nerfgen: photographs of one class, one object each; they are prepared first where needed",
 )

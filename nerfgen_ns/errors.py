@@ -30,7 +30,7 @@ def check_at_least(option: str, value: float, least: float) -> None:
 
 
 def check_options(config: object, prefix: str, lowest: Mapping[str, float]) -> None:
-    """Do nothing if the numbers of a config are large enough; those that are None are not looked at.
+    """Do nothing if the numbers of a config are large enough; those that are None are skipped.
 
     Args:
         config: holds the numbers.
@@ -47,9 +47,9 @@ def check_options(config: object, prefix: str, lowest: Mapping[str, float]) -> N
 
 @contextmanager
 def exit_with_one_line() -> Iterator[None]:
-    """Turn a NerfgenError into one line on stderr and its exit status.
+    """Run the block, and turn a NerfgenError into one line on stderr and its exit status.
 
-    Stands where control enters from a command of nerfstudio's, which would print a traceback instead.
+    Use it where a command of nerfstudio's calls this package; the command would print a traceback instead.
     """
     try:
         yield
@@ -59,7 +59,7 @@ def exit_with_one_line() -> Iterator[None]:
 
 
 def check_picture_size(size: int) -> None:
-    """See that pictures `size` pixels wide and high can be drawn, and filmed, which takes an even number.
+    """Check that pictures `size` pixels wide and high can be drawn, and filmed, which needs an even number.
 
     Raises:
         UsageError: they cannot.

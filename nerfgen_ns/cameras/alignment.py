@@ -1,8 +1,8 @@
-"""Fitted cameras against true ones: errors after removing what no photograph tells, and the two alignments.
+"""Fitted cameras against true ones: errors after removing what photographs leave open, and two alignments.
 
-No photograph tells where a class frame lies, how it is turned or how large a unit is. One similarity for a
-whole collection removes that. Of a single photograph more is unknown: a head that is turned a little with a
-camera that is turned as much looks the same. Aligning one identity by its own camera removes that too.
+Photographs do not determine the position of a class frame, its rotation and the size of a unit. One
+similarity for a whole collection removes that. A single photograph leaves more open: a head that is turned
+together with the camera looks the same. Aligning one identity by its own camera removes that too.
 
 Cameras are camera-to-world matrices, nerfstudio/OpenGL: they look along −z.
 """
@@ -14,9 +14,9 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 ROUNDS = 50
-"""Of reweighting, for medians of rotations and of points; they settle within a dozen."""
+"""Rounds of reweighting, for medians of rotations and of points; they converge within a dozen."""
 NEAREST = 1e-4
-"""Radians or units below which a camera weighs no more: one that fits exactly is not all that counts."""
+"""Smallest distance in radians or units for the weights: a camera that fits exactly has a finite weight."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Similarity:
     translation: Float[np.ndarray, "3"]
 
     def move_points(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-        """Where the points lie in the other frame."""
+        """Return the positions of the points in the other frame."""
         return self.scale * points @ self.rotation.T + self.translation
 
     def move_cameras(self, cameras: Float[np.ndarray, "*n 4 4"]) -> Float[np.ndarray, "*n 4 4"]:
-        """The cameras that see the moved scene as the given ones see it unmoved, by whatever intrinsics."""
+        """Return cameras that see the moved scene as the given ones see it unmoved, for any intrinsics."""
         moved = cameras.copy()
         moved[..., :3, :3] = self.rotation @ cameras[..., :3, :3]
         moved[..., :3, 3] = self.move_points(cameras[..., :3, 3])
@@ -42,16 +42,16 @@ class Similarity:
 def rotation_errors(
     fitted: Float[np.ndarray, "n 4 4"], true: Float[np.ndarray, "n 4 4"]
 ) -> Float[np.ndarray, "n"]:
-    """Angles in degrees between the fitted and the true cameras, one rotation for all of them removed.
+    """Compute angles in degrees between fitted and true cameras, after removing one rotation for all.
 
-    That rotation is the median of what the cameras ask for, by Weiszfeld's reweighting.
+    That rotation is the median of the cameras' own differences, by Weiszfeld's reweighting.
     """
     turns = Rotation.from_matrix(true[:, :3, :3]) * Rotation.from_matrix(fitted[:, :3, :3]).inv()
     return np.degrees((turns * _median_rotation(turns).inv()).magnitude())
 
 
 def camera_errors(fitted: Float[np.ndarray, "n 4 4"], true: Float[np.ndarray, "n 4 4"]) -> dict[str, float]:
-    """The errors of fitted cameras by name; see `rotation_errors` and `align_collection`."""
+    """Compute the errors of fitted cameras by name; see `rotation_errors` and `align_collection`."""
     angles, aligned = rotation_errors(fitted, true), align_collection(true, fitted)
     distances = np.linalg.norm(aligned.move_cameras(true)[:, :3, 3] - fitted[:, :3, 3], axis=1)
     return {
@@ -63,11 +63,11 @@ def camera_errors(fitted: Float[np.ndarray, "n 4 4"], true: Float[np.ndarray, "n
 
 
 def align_collection(true: Float[np.ndarray, "n 4 4"], fitted: Float[np.ndarray, "n 4 4"]) -> Similarity:
-    """The one similarity that takes the true cameras nearest to the fitted ones.
+    """Find the one similarity that takes the true cameras nearest to the fitted ones.
 
     Its rotation is the median of the cameras' rotations; its scale and translation minimize the sum of the
-    distances between the centers. Robust, so that a few failed cameras do not move the rest. Where focal
-    lengths differ, bring them together first: see `with_focal_length`.
+    distances between the centers. It is robust: a few failed cameras do not move the rest. Where focal
+    lengths differ, make them equal first: see `with_focal_length`.
     """
     turns = Rotation.from_matrix(fitted[:, :3, :3]) * Rotation.from_matrix(true[:, :3, :3]).inv()
     rotation = _median_rotation(turns).as_matrix()
@@ -89,13 +89,13 @@ def align_collection(true: Float[np.ndarray, "n 4 4"], fitted: Float[np.ndarray,
 def align_identity(
     true: Float[np.ndarray, "4 4"], fitted: Float[np.ndarray, "4 4"], collection: Similarity
 ) -> Similarity:
-    """The similarity that takes one true camera exactly onto its fitted one.
+    """Find the similarity that takes one true camera exactly onto its fitted one.
 
     A camera leaves the scale open. It is chosen so that the middle of the class, the origin of the true
     frame, keeps its relative depth: a large head far away may have been fitted as a small one nearby.
 
     Args:
-        collection: the similarity of all cameras, which says where the middle lies in the fitted frame.
+        collection: the similarity of all cameras, which gives the position of the middle in the fitted frame.
     """
     rotation = fitted[:3, :3] @ true[:3, :3].T
     scale = _depth(collection.translation, fitted) / _depth(np.zeros(3), true)
@@ -107,7 +107,7 @@ def with_focal_length(
     focal: Float[np.ndarray, "n"],
     wanted: Float[np.ndarray, "n"],
 ) -> Float[np.ndarray, "n 4 4"]:
-    """Cameras of other focal lengths to which the class looks as large: moved along their axes.
+    """Move cameras along their axes, so that the class looks as large at another focal length.
 
     The world's origin, the middle of the class, keeps its place in each image and its size.
     """
@@ -125,5 +125,5 @@ def _median_rotation(turns: Rotation) -> Rotation:
 
 
 def _depth(point: Float[np.ndarray, "3"], camera: Float[np.ndarray, "4 4"]) -> float:
-    """Depth of a point along the camera's axis."""
+    """Return the depth of a point along the camera's axis."""
     return float(camera[:3, 2] @ (camera[:3, 3] - point))

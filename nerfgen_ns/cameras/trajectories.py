@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def swing(views: int, yaw: float = 40.0, pitch: float = 8.0) -> Float[np.ndarray, "views 2"]:
-    """Yaw and pitch in degrees of a closed path: to both sides and back, with a little up and down.
+    """Return yaw and pitch in degrees of a closed path: to both sides and back, slightly up and down.
 
     Args:
         views: number of views; the one after the last would be the first again.
@@ -23,15 +23,15 @@ def swing(views: int, yaw: float = 40.0, pitch: float = 8.0) -> Float[np.ndarray
 
 
 def orbit(views: int, pitch: float) -> Float[np.ndarray, "views 2"]:
-    """Yaw and pitch in degrees of a full turn from the front over the object's left (+x), at one pitch."""
+    """Return yaw and pitch in degrees of a full turn at one pitch, from the front to the left side (+x)."""
     return np.stack([360.0 * np.arange(views) / views, np.full(views, pitch)], axis=-1)
 
 
 def usual_angles(photographs: Cameras) -> tuple[bool, float]:
-    """Whether a class is seen from all around, and from how high it then is seen.
+    """Return whether a class is seen from all around, and if so from which pitch.
 
-    A class is seen from all around where a tenth of its photographs are taken from behind the object. Only
-    then does the second value matter: the photographs' median pitch in degrees, else 0.
+    A class is seen from all around where a tenth of its photographs are taken from behind the object. The
+    second value is then the photographs' median pitch in degrees, else 0.
     """
     places = photographs.camera_to_worlds[..., :3, 3].reshape(-1, 3)
     if float((places[:, 2] < 0).float().mean()) < 0.1:
@@ -40,16 +40,16 @@ def usual_angles(photographs: Cameras) -> tuple[bool, float]:
 
 
 def path_around(photographs: Cameras, views: int) -> Float[np.ndarray, "views 2"]:
-    """The closed path that shows what the photographs show: a full turn, or a swing to both sides."""
+    """Return the closed path that shows what the photographs show: a full turn, or a swing to both sides."""
     all_around, pitch = usual_angles(photographs)
     return orbit(views, pitch) if all_around else swing(views)
 
 
 def look_at_origin(angles: Float[np.ndarray, "views 2"], distance: float) -> Float[Tensor, "views 3 4"]:
-    """Camera-to-world of cameras that look at the origin, nerfstudio/OpenGL convention, upright.
+    """Return camera-to-world of upright cameras that look at the origin, nerfstudio/OpenGL convention.
 
     Args:
-        angles: yaw (positive when the camera stands at +x), pitch (positive when it stands above); degrees.
+        angles: yaw (positive when the camera is at +x), pitch (positive when it is above); degrees.
         distance: from the origin, units of the class frame.
     """
     turned = Rotation.from_euler("YX", angles * [1.0, -1.0], degrees=True).as_matrix()
@@ -58,7 +58,7 @@ def look_at_origin(angles: Float[np.ndarray, "views 2"], distance: float) -> Flo
 
 
 def turned_cameras(photographs: Cameras, angles: Float[np.ndarray, "views 2"], size: int) -> Cameras:
-    """Square cameras around the origin with the usual distance and field of view of the class's photographs.
+    """Make square cameras around the origin with the photographs' usual distance and field of view.
 
     Args:
         photographs: the cameras of the photographs.

@@ -1,4 +1,4 @@
-"""`nerfgen demo`: an embedded class: make, train, measure, show."""
+"""`nerfgen demo`: make an embedded class, train on it, measure the result and show it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHEET_IDENTITIES, VIDEO_IDENTITIES, FRAMES = 6, 4, 48
 class Demo:
     """Make an embedded class, train nerfgen-tiny on it, measure the result and show it.
 
-    Whatever is complete already is used again, and an interrupted demo goes on where it was.
+    Complete parts are used again, and an interrupted demo continues where it stopped.
     """
 
     output_dir: Path = Path("demo")
@@ -39,8 +39,8 @@ class Demo:
     view: bool = False
     """Make and train nothing: open the viewer on the heads that come trained with the package."""
     class_name: Annotated[ClassName, tyro.conf.arg(name="class")] = "heads"
-    """heads, photographed from the front, with mattes; or cars, seen from all around and above before plain
-    white, without mattes."""
+    """heads, photographed from the front, with mattes; or cars, seen from all around and above, in front of
+    plain white, without mattes."""
     training_minutes: float = 3.0
     """Minutes of training."""
     identities: int = 256
@@ -101,7 +101,7 @@ class Demo:
 
 
 def background_options(made_class: EmbeddedClass) -> list[str]:
-    """The options of `ns-train` for what is behind the objects: it is learned, or of one color."""
+    """Return the options of `ns-train` for the background of the objects: learned, or of one color."""
     if made_class.solid_background is None:
         return []
     color = [str(share) for share in made_class.solid_background]
@@ -112,7 +112,7 @@ def background_options(made_class: EmbeddedClass) -> list[str]:
 
 
 class Stages:
-    """The stages of a demo, each of which leaves files that a later call finds.
+    """The stages of a demo; each leaves files that a later call finds.
 
     Args:
         options: the options of the command.
@@ -141,13 +141,13 @@ class Stages:
 
     @cached_property
     def loaded_run(self) -> Run:
-        """The trained run."""
+        """Return the trained run, loaded once."""
         from nerfgen_ns.runs.loading import load_run
 
         return load_run(self.training.load_config)
 
     def run(self) -> None:
-        """All stages in order."""
+        """Run all stages in order."""
         options = self.options
         test_identities = min(TEST_IDENTITIES, options.identities)
         self._images("training images", self.train_folder, options.identities, 1)
@@ -173,7 +173,7 @@ class Stages:
 
         if folder.exists():
             self._say_used_again(name)
-        # Where the folder is there already, this makes sure that it holds what is meant.
+        # If the folder exists already, this checks that it holds the same data set.
         write_dataset(
             folder, identities, views, IMAGE_SIZE, progress=True, class_name=self.options.class_name
         )
@@ -181,7 +181,7 @@ class Stages:
     def _train(self, product: Path) -> None:
         from nerfgen_ns.utils.files import write_json
 
-        # What was made from an earlier training is none of this one's.
+        # Products of an earlier training do not belong to this one.
         for later in (self.metrics, self.sheet, self.turning, self.morph):
             later.unlink(missing_ok=True)
         self.training.run(show_progress=True)

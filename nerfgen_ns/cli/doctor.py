@@ -1,4 +1,4 @@
-"""`nerfgen doctor`: what of the environment works, what does not, and the mend."""
+"""`nerfgen doctor`: which parts of the environment work, which do not, and how to fix them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ FREE_GIGABYTES = 2.0
 
 @dataclass
 class Doctor:
-    """Say what of the environment works, what does not, and the mend.
+    """Say which parts of the environment work, which do not, and how to fix them.
 
     The exit status is 0 where everything that training needs works, and 1 otherwise.
     """
 
     landmark_model_file: Path | None = None
-    """A `face_landmarker.task` of MediaPipe's, to be tried."""
+    """A `face_landmarker.task` of MediaPipe's to try."""
     matte_model_file: Path | None = None
-    """A `selfie_segmenter.tflite` of MediaPipe's, to be tried."""
+    """A `selfie_segmenter.tflite` of MediaPipe's to try."""
 
     def run(self) -> None:
         """Examine the environment and print a table."""
@@ -35,7 +35,7 @@ class Doctor:
 
         checks = CHECKS + mediapipe_checks(self.landmark_model_file, self.matte_model_file)
         findings = [examine(check) for check in checks]
-        table = Table("", "what", "found", "mend")
+        table = Table("", "what", "found", "fix")
         for finding in findings:
             mark = "[green]✓[/]" if finding.works else "[red]✗[/]" if finding.needed else "[yellow]–[/]"
             mend = "" if finding.works else finding.mend
@@ -54,7 +54,7 @@ class Check:
     look: Callable[[], str]
     """Says what is there; raises an exception where it does not work."""
     mend: str
-    """What to do then."""
+    """How to fix it."""
     needed: bool = True
     """Whether training needs it."""
 
@@ -74,7 +74,7 @@ def examine(check: Check) -> Finding:
     """Carry out a check."""
     try:
         found, works = check.look(), True
-    # A broken installation raises anything at all: from ImportError and OSError to what native code makes up.
+    # A broken installation raises errors of any class: ImportError, OSError or those of native code.
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         found, works = lines[0], False
@@ -195,9 +195,9 @@ def _model_files(landmarker: Path | None, segmenter: Path | None) -> Callable[[]
 
 
 def mediapipe_checks(landmark_model_file: Path | None, matte_model_file: Path | None) -> list[Check]:
-    """Checks of MediaPipe's two ways, on which `nerfgen prepare` depends: bundled models and model files.
+    """Return checks of the two kinds of MediaPipe models for `nerfgen prepare`: bundled ones and model files.
 
-    Model files that are not given are looked for in the environment variables that `nerfgen prepare` reads.
+    Model files that are not given are taken from the environment variables that `nerfgen prepare` reads.
     """
     from nerfgen_ns.preprocessing.landmarks.mediapipe_models import (
         FACE_LANDMARKER_VARIABLE,
@@ -230,7 +230,7 @@ def _ffmpeg() -> str:
     if path is None:
         import imageio_ffmpeg
 
-        raise RuntimeError(f"not on the PATH; a packaged one lies at {imageio_ffmpeg.get_ffmpeg_exe()}")
+        raise RuntimeError(f"not on the PATH; a packaged one is at {imageio_ffmpeg.get_ffmpeg_exe()}")
     return path
 
 

@@ -1,4 +1,4 @@
-"""`nerfgen evaluate`: a trained run judged by the protocols that the data allows."""
+"""`nerfgen evaluate`: evaluate a trained run by the protocols that the data allows."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MOST_REMARKS = 12
 
 @dataclass(kw_only=True)
 class Evaluate(EvaluationConfig):
-    """Judge a trained run, and write the figures as JSON and as a page to look at.
+    """Evaluate a trained run, and write the figures as JSON and as a page to look at.
 
-    Which protocols are run follows from what the data holds; every other is named with what it misses. The
+    The contents of the data decide which protocols are run; for the others the report says why not. The
     page, `metrics.html` beside `metrics.json`, holds its pictures and needs no network.
     """
 
@@ -32,11 +32,12 @@ class Evaluate(EvaluationConfig):
     output_path: Path
     """The figures, a .json; the page goes beside it."""
     data: Annotated[tuple[tuple[Path, ...], ...], tyro.conf.UseAppendAction] = ()
-    """Test folders: with cameras in the class frame, whose frames may tell `identity`, `role` (query or
-    target), `depth_path`, `semantic_path`, `landmarks3d` and `true_transform_matrix`; or raw photographs,
-    which are fitted. Photographs set aside by --eval-fraction are judged without being named."""
+    """Test folders. They have cameras in the class frame, and frames with `identity`, `role` (query or
+    target), `depth_path`, `semantic_path`, `landmarks3d` and `true_transform_matrix` where these are known;
+    or they hold raw photographs, which are fitted. Photographs set aside by --eval-fraction are evaluated
+    without this option."""
     save_renders: Path | None = None
-    """Keep every scored render here, as PNG, and its depth as .npz, named after its photograph."""
+    """Folder for every scored render, as PNG, and its depth, as .npz, named after its photograph."""
 
     def run(self) -> None:
         """Evaluate, write, and print a table.

@@ -1,4 +1,4 @@
-"""`nerfgen fit`: new photographs into the latent space of a trained class."""
+"""`nerfgen fit`: find new photographs in the latent space of a trained class."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ MOST_ROWS = 24
 class Fit(FitConfig):
     """Find new photographs in the latent space of a trained class, and make a run of their objects.
 
-    Written are a run folder in which the objects are the identities, for `ns-viewer`, `ns-render`,
-    `ns-export` and every command of nerfgen, and in it their codes (`codes.npz`), how like they are
-    (`fit.json`) and a contact sheet.
+    The command writes a run folder in which the objects are the identities, for `ns-viewer`, `ns-render`,
+    `ns-export` and every command of nerfgen. The folder also holds their codes (`codes.npz`), how similar
+    each reconstruction is (`fit.json`) and a contact sheet.
     """
 
     load_config: Path
     """The config.yml of a trained run."""
     images: tuple[Path, ...]
-    """Photographs, or folders of photographs, which go through landmarks, matte and camera first; or one
-    folder with cameras in the class frame, of which the frames with the role `query` are fitted, or all where
-    none has it."""
+    """Photographs, or folders of photographs, for which landmarks, matte and camera are found first. Or one
+    folder with cameras in the class frame: its frames with the role `query` are fitted, or all frames if none
+    has this role."""
     output_dir: Path
     """The run folder to make: new, empty, or one of an earlier call, which is then replaced."""
 
     def run(self) -> None:
-        """Fit, write, and print how alike each reconstruction is.
+        """Fit, write, and print how similar each reconstruction is.
 
         Raises:
             UsageError: an option makes no sense, there is no such run or photograph, or the folder holds

@@ -47,13 +47,13 @@ def entrypoint() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"nerfgen {version('nerfgen-ns')}")
         return
-    # What nerfstudio's use of torch is warned of, nobody at this command line can mend.
+    # Warnings about how nerfstudio uses torch: a user of this command cannot act on them.
     warnings.filterwarnings("ignore", module="nerfstudio")
     with exit_with_one_line():
         try:
             tyro.cli(Command, description=DESCRIPTION).run()  # type: ignore[call-overload]
         except KeyboardInterrupt:
-            print("nerfgen: interrupted; the same command goes on from here", file=sys.stderr)
+            print("nerfgen: interrupted; the same command continues from here", file=sys.stderr)
             raise SystemExit(130) from None
         except PermissionError as error:
             raise NerfgenError(

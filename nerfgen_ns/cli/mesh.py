@@ -24,7 +24,8 @@ class Mesh:
 
     Which object: --identity or --code; if neither is given, the mean of the latent table.
     It is in the class frame and in its units: y up, the front toward +z, within [-1, 1] along each axis.
-    What no photograph of the run could show is cut off; a side that none shows is what the field makes of it.
+    What no photograph of the run could show is cut off. The shape of a side that none shows is a guess of the
+    field.
     """
 
     load_config: Path
@@ -38,7 +39,7 @@ class Mesh:
     identity: int | None = None
     """The object: its row of the latent table."""
     code: str | None = None
-    """The object: FILE.npz:NAME, a code of a file by name or row, or FILE.npz where it holds one alone."""
+    """The object: FILE.npz:NAME, a code of a file by name or row, or FILE.npz if it holds only one."""
     resolution: int = 128
     """Cells, or voxels, along each side of the box."""
     level: float | None = None
@@ -55,7 +56,7 @@ class Mesh:
         """Extract and write, and print the file's path.
 
         Raises:
-            UsageError: an option is out of range or in the way of another, or there is no such run or object.
+            UsageError: an option is out of range or excludes another, or there is no such run or object.
             NerfgenError: there is nothing above the level, or the file cannot be written.
         """
         self._check()

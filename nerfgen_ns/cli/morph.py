@@ -28,11 +28,11 @@ class Morph:
     """Codes from files, after the identities: FILE.npz for all codes of a file, FILE.npz:NAME for one, by its
     name or row."""
     kind: Literal["linear", "spherical"] = "linear"
-    """linear: the straight way. spherical: along the arc around the table's mean, on which what lies between
-    is as unusual as the ends."""
+    """linear: along the straight line. spherical: along the arc around the table's mean, where codes between
+    the ends are as unusual as the ends."""
     camera: Literal["standing", "turning"] = "turning"
-    """standing: before the object. turning: a little to both sides, or around a class that is seen from all
-    around."""
+    """standing: in front of the object. turning: a little to both sides, or around the object if the class is
+    seen from all around."""
     closed: bool = False
     """Become the first identity again at the end, so that the film can be repeated."""
     frames: int = 72

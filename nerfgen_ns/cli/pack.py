@@ -11,7 +11,7 @@ class Pack:
     """Write a trained run as one file that is safe to give away: tensors and JSON, nothing to execute.
 
     Every command with --load-config takes the file, and so does `nerfgen_ns.load`. It holds the networks, the
-    latent table, the cameras and the canonical landmarks, and nothing of the photographs unless asked.
+    latent table, the cameras and the canonical landmarks. It holds small photographs only with --thumbnails.
     """
 
     load_config: Path
@@ -19,7 +19,7 @@ class Pack:
     output_path: Path
     """The file to write; it ends in .safetensors."""
     thumbnails: bool = False
-    """Whether to put in a small picture of each photograph, which shows in the viewer who is who."""
+    """Whether to put in a small picture of each photograph, by which the viewer shows the identities."""
 
     def run(self) -> None:
         """Pack the run and print the size of the file.

@@ -10,9 +10,9 @@ from nerfgen_ns.errors import UsageError
 
 @dataclass
 class Pin:
-    """Write a config.yml that shows one identity wherever a command names none, as exports do not.
+    """Write a config.yml that shows one identity in commands that cannot choose one, such as exports.
 
-    It lies beside the run's own as `config_identity_K.yml` and uses the same checkpoints:
+    It is beside the run's own as `config_identity_K.yml` and uses the same checkpoints:
     `ns-export pointcloud --load-config RUN/config_identity_K.yml …` exports that identity.
     """
 
@@ -40,7 +40,7 @@ class Pin:
                 f"--identity {self.identity}: the run has {identities} identities; "
                 f"choose one from 0 to {identities - 1}"
             )
-        # Changed as text: what else the file says stays as it is, and nothing that it names is called.
+        # Changed as text: the rest of the file stays the same, and nothing that it names is called.
         node: yaml.Node = config
         for name in ("pipeline", "model", "identity"):
             node = next(value for key, value in node.value if key.value == name)

@@ -14,8 +14,8 @@ from nerfgen_ns.preprocessing.report.prepare_report import summary
 class Prepare(PrepareConfig):
     """Make a prepared folder to train on: crops, mattes, cameras, and report.html to look at.
 
-    Photographs show one object of a class each. Their cameras follow from landmarks, which MediaPipe finds in
-    faces and a file tells for any class; or they are known.
+    Each photograph shows one object of a class. Its camera is computed from landmarks, or it is known
+    already. MediaPipe finds the landmarks of faces; for any class a file can give them.
     """
 
     data: OptionalFolder = None  # type: ignore[assignment]
@@ -23,20 +23,20 @@ class Prepare(PrepareConfig):
     transforms.json of nerfstudio or Blender, or a folder of one of these for each object. Nothing is written
     into it."""
     from_run: OptionalFile = None
-    """Instead of --data, the config.yml of a run: its photographs once more, with better cameras. They are
-    found again, together with new codes and with the run's networks held still; of a run trained with
-    --pipeline.model.camera-optimizer.mode SO3xR3 they are those that it has learned. No other option goes
-    with it."""
+    """Instead of --data, the config.yml of a run: prepare its photographs again, with better cameras. The
+    cameras are fitted again, together with new codes, while the run's networks do not change. If the run was
+    trained with --pipeline.model.camera-optimizer.mode SO3xR3, they are those that it has learned. It takes
+    only --output-dir besides."""
     shard: str | None = None
-    """Do a part of the work, i/n: the i-th of n, counted from 1. Machines that share the folders do one each,
-    in any order or at the same time; then the same call without this option puts them together."""
+    """Do a part of the work, i/n: the i-th of n, counted from 1. Machines that share the folders do one part
+    each, in any order or at the same time. Then the same call without this option joins the parts."""
 
     def run(self) -> None:
-        """Prepare, and print what came of it.
+        """Prepare, and print a summary.
 
         Raises:
             UsageError, NerfgenError: see `prepare`, `prepare_shard` and `prepare_from_run`.
-            SystemExit: with status 130 when interrupted; the same command takes the work up again.
+            SystemExit: with status 130 when interrupted; the same command continues the work.
         """
         if (self.data is None) == (self.from_run is None):
             raise UsageError("give either --data, a folder of photographs, or --from-run, a run's config.yml")
@@ -48,7 +48,7 @@ class Prepare(PrepareConfig):
             else:
                 self._part(Shard.parse(self.shard))
         except KeyboardInterrupt:
-            print("interrupted: run the same command again to go on from here", file=sys.stderr)
+            print("interrupted: run the same command again to continue from here", file=sys.stderr)
             raise SystemExit(130) from None
 
     def _whole(self) -> None:
@@ -79,7 +79,7 @@ class Prepare(PrepareConfig):
                 raise UsageError(f"{option}: does not go with --from-run, which keeps what the run was given")
         assert self.from_run is not None
         refined = prepare_from_run(self.from_run, self.output_dir, progress_bar)
-        how = "found anew" if refined.refitted else "as the run learned them"
+        how = "fitted again" if refined.refitted else "as the run learned them"
         print(
             f"{len(refined.change)} cameras {how}, turned by {np.median(refined.change):.2f}° in the median"
         )

@@ -1,4 +1,4 @@
-"""`nerfgen sample`: objects of the class that never existed."""
+"""`nerfgen sample`: new objects of the class."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ COLUMNS, FRAMES = 8, 32
 class Sample:
     """Draw new identities from the Gaussian of the latent table, show them, and make a run of them.
 
-    Written are a contact sheet, a turntable video, their codes, how new they are, and a run folder in which
-    they are the identities, for `ns-viewer`, `ns-render`, `ns-export` and every command of nerfgen.
+    The command writes a contact sheet, a turntable video, their codes, how new they are, and a run folder.
+    They are the identities of that run, for `ns-viewer`, `ns-render`, `ns-export` and every command of
+    nerfgen.
     """
 
     load_config: Path
     """The config.yml of a trained run."""
     output_dir: Path
-    """Folder for what is made: new, empty, or one of an earlier call, which is then replaced."""
+    """Folder to write into: new, empty, or one of an earlier call, which is then replaced."""
     num_samples: int = 12
     """How many identities to draw."""
     truncation: float = 0.8
-    """Factor on the standard deviations of the Gaussian: 1 is the table's own spread, less is more usual, 0
-    is the mean."""
+    """Factor on the standard deviations of the Gaussian: 1 is the table's own spread, smaller values
+    give more usual objects, 0 gives the mean."""
     seed: int = 0
     """Which identities are drawn."""
     picture_size: int = 96
@@ -123,11 +124,11 @@ class Sample:
 
 
 def novelty_of(codes: Tensor, table: Tensor) -> dict[str, Any]:
-    """How far each code is from the nearest row of a latent table, and how far the rows are from each other.
+    """Measure how far each code is from the nearest row of a latent table, and the rows from each other.
 
     Returns:
-        `usual_distance`, the median distance of a row to the nearest other, or None of a single row; and
-        `samples`: of each code its `nearest_row`, the `distance` to it, and the same `relative` to the usual.
+        `usual_distance`, the median distance of a row to the nearest other, or None for a single row; and
+        `samples`: for each code its `nearest_row`, the `distance` to it, and that `relative` to the usual.
     """
     import math
 
@@ -151,7 +152,7 @@ def novelty_of(codes: Tensor, table: Tensor) -> dict[str, Any]:
 
 
 def is_sample_folder(folder: Path) -> bool:
-    """Whether a folder holds what `nerfgen sample` writes, and nothing else."""
+    """Return whether a folder holds what `nerfgen sample` writes, and nothing else."""
     from nerfgen_ns.runs.code_runs import is_code_run
 
     products = {SHEET, TURNTABLE, CODES, NOVELTY, RUN}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 @dataclass
 class View:
-    """Open a run in nerfstudio's viewer, for this machine's browser alone unless asked otherwise.
+    """Open a run in nerfstudio's viewer; by default only browsers of this machine can connect.
 
-    Beside `ns-viewer`, which listens to the whole network, it also takes a file of `nerfgen pack`.
+    Unlike `ns-viewer`, which listens to the whole network, it also takes a file of `nerfgen pack`.
     """
 
     load_config: Path
@@ -19,7 +19,7 @@ class View:
     websocket_host: str = "127.0.0.1"
     """The address to listen at; 0.0.0.0 lets other machines in."""
     websocket_port: int | None = None
-    """The port to listen at; if not set, the first free one from 7007 on."""
+    """The port to listen at; if not set, the first free one from 7007."""
 
     def run(self) -> None:
         """Serve the viewer until interrupted.

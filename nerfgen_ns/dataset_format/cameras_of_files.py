@@ -1,4 +1,4 @@
-"""Checks of cameras that a person's file gives: each is a camera, or is named with what is wrong with it."""
+"""Checks of cameras in files of users: each is a valid camera, or the error says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from jaxtyping import Float
 from nerfgen_ns.errors import UsageError
 
 NOT_RIGID = 5e-3
-"""So far from orthonormal is no matter of digits in a file."""
+"""Largest deviation from an orthonormal matrix that rounded digits in a file can explain."""
 SINGULAR = 1e-6
 
 
 def as_pose(matrix: Any, where: str) -> Float[np.ndarray, "4 4"]:
-    """A camera-to-world matrix of a file as an array.
+    """Return a camera-to-world matrix of a file as an array.
 
     Args:
         matrix: what the file has: 4 × 4 or 3 × 4 numbers, as an array or nested lists.
         where: names its place, file and row or frame, for the message.
 
     Raises:
-        UsageError: it has another shape, or something that is no number.
+        UsageError: it has another shape, or something that is not a number.
     """
     try:
         values = np.asarray(matrix, dtype=np.float64)
@@ -38,7 +38,7 @@ def as_pose(matrix: Any, where: str) -> Float[np.ndarray, "4 4"]:
 
 
 def check_poses(poses: Float[np.ndarray, "n 4 4"], where: Callable[[int], str]) -> None:
-    """Make sure that camera-to-world matrices are a rotation and a translation each.
+    """Check that each camera-to-world matrix is a rotation and a translation.
 
     Args:
         poses: the matrices.
@@ -78,7 +78,7 @@ def _fault(pose: Float[np.ndarray, "4 4"]) -> str:
 
 
 def check_focal_length(where: str, fl_x: float, fl_y: float) -> None:
-    """Make sure that a focal length in pixels is finite and positive.
+    """Check that a focal length in pixels is finite and positive.
 
     Raises:
         UsageError: it is not.
@@ -88,7 +88,7 @@ def check_focal_length(where: str, fl_x: float, fl_y: float) -> None:
 
 
 def check_intrinsics(where: str, fl_x: float, fl_y: float, cx: float, cy: float, w: float, h: float) -> None:
-    """Make sure that intrinsic parameters in pixels can be those of a camera.
+    """Check that intrinsic parameters in pixels can be those of a camera.
 
     Raises:
         UsageError: they cannot.

@@ -1,4 +1,4 @@
-"""A prepared folder as columns of numbers, read frame by frame: its landmarks are never all in memory."""
+"""A prepared folder as columns of numbers, read frame by frame: landmarks are never all in memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from nerfgen_ns.errors import UsageError
 
 @dataclass(frozen=True)
 class Overview:
-    """What is known of the n frames of a prepared folder."""
+    """What is known about the n frames of a prepared folder."""
 
     class_name: str
     source: list[str]
@@ -40,7 +40,7 @@ def read_overview(folder: Path) -> Overview:
     """Read the overview of a prepared folder.
 
     Raises:
-        UsageError: there is no transforms.json, or not one of a prepared folder; a file of it is outside.
+        UsageError: there is no transforms.json of a prepared folder, or it names a file outside.
     """
     names: list[tuple[str, str, str | None]] = []
     numbers: list[tuple[float, ...]] = []
@@ -73,7 +73,7 @@ def read_overview(folder: Path) -> Overview:
 
 
 def camera_angles(rotation: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 3"]:
-    """Yaw, pitch and roll in degrees of camera-to-world rotations.
+    """Compute yaw, pitch and roll in degrees of camera-to-world rotations.
 
     Yaw turns about y from the front (+z) toward +x, pitch then rises toward +y, and roll turns the camera
     about its own viewing direction, its right side upwards.
@@ -88,9 +88,9 @@ def camera_angles(rotation: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 
 
 
 def open_landmarks(folder: Path) -> Float32[np.ndarray, "n m 2"] | None:
-    """The landmarks of all frames, in pixels of the crops, NaN where one is missing; they stay on disk.
+    """Open the landmarks of all frames, in pixels of the crops, NaN where one is missing; they stay on disk.
 
-    None where they are not in a file of their own: the frames have them, or there are none.
+    Return None where they are not in a file of their own: the frames have them, or there are none.
 
     Raises:
         UsageError: the file is missing or damaged.

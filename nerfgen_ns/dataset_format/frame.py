@@ -1,4 +1,4 @@
-"""One frame of a transforms.json: a photograph, its camera, and what else is known of it."""
+"""One frame of a transforms.json: a photograph, its camera, and what else is known about it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 PATHS = ("file_path", "mask_path", "depth_path", "semantic_path")
-"""What names a file of a frame."""
+"""Keys of the files of a frame."""
 NUMBERS = ("reprojection_rmse", "yaw", "pitch", "roll", "pose_change")
 SHAPES: dict[str, tuple[int | None, ...]] = {
     "photograph_to_crop": (2, 3), "coefficients": (None,), "true_transform_matrix": (4, 4),
     "landmarks": (None, None), "landmarks2d": (None, None), "landmarks3d": (None, 3),
     "landmarks_visible": (None,),
 }  # fmt: skip
-"""Of what a frame may have in arrays; None: of any size."""
+"""Shapes of the arrays that a frame may have; None: any size."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """A photograph with its camera. None stands for what a file does not tell.
+    """A photograph with its camera. None means that the file does not give the value.
 
     Fields have the names and the order that they have in the file.
     """
@@ -50,11 +50,11 @@ class Frame:
     w: int
     h: int
     distortion: Mapping[str, float] = field(default_factory=dict)
-    """Those of `DISTORTION` that the file has; in the file they stand beside the rest."""
+    """Those of `DISTORTION` that the file has; in the file they are keys like the others."""
     identity: int | str | None = None
-    """Its object; without one it is an object of its own, see `rows_of_frames`."""
+    """Its object; if not given, it is an object of its own, see `rows_of_frames`."""
     source: str | None = None
-    """What it was called before it was prepared."""
+    """Its name before it was prepared."""
     reprojection_rmse: float | None = None
     """Pixels from its landmarks to the canonical ones, root mean square."""
     photograph_to_crop: Float[np.ndarray, "2 3"] | None = None
@@ -76,7 +76,7 @@ class Frame:
     landmarks: Float[np.ndarray, "m d"] | None = None
     """Pixels; NaN where one is missing."""
     landmarks2d: Float[np.ndarray, "m d"] | None = None
-    """The same in data sets of another origin: exact landmarks in pixels."""
+    """The same in data sets from elsewhere: exact landmarks in pixels."""
     landmarks_visible: Int[np.ndarray, "m"] | None = None
     """1 or 0 for each."""
     landmarks3d: Float[np.ndarray, "m 3"] | None = None
@@ -84,7 +84,7 @@ class Frame:
     pose_change: float | None = None
     """Degrees by which its camera was turned when a run refined it."""
     others: Mapping[str, Any] = field(default_factory=dict)
-    """What else the file has; it is written again, and nothing reads it."""
+    """Other keys of the file; they are written again, and nothing reads them."""
 
     @classmethod
     def from_json(
@@ -144,7 +144,7 @@ class Frame:
 
     @classmethod
     def of_camera(cls, file_path: str, camera: Cameras, **known: Any) -> Frame:
-        """A frame of nerfstudio's camera, of shape (1,).
+        """Make a frame of nerfstudio's camera, of shape (1,).
 
         Args:
             file_path: the photograph.
@@ -165,7 +165,7 @@ class Frame:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The entry of the list of frames."""
+        """Return the frame as an entry of the list of frames."""
         entry: dict[str, Any] = {}
         for key in KEYS:
             value = getattr(self, key)
@@ -178,7 +178,7 @@ class Frame:
         return entry
 
     def same_camera(self, file_path: str, **known: Any) -> Frame:
-        """A frame of another photograph by this camera, of which nothing further is known.
+        """Return a frame of another photograph with this camera and nothing else.
 
         Args:
             file_path: the photograph.
@@ -189,12 +189,12 @@ class Frame:
 
     @property
     def files(self) -> list[str]:
-        """Its files, from the folder of the file, each path in its shortest form."""
+        """Return its files, from the folder of the file, each path in its shortest form."""
         names = (getattr(self, key) for key in PATHS)
         return [str(PurePosixPath(name)) for name in names if name is not None]
 
     def with_files_of(self, folder: Path) -> Frame:
-        """The frame in a file of another folder: its own files keep their places, named from the root.
+        """Return the frame for a file of another folder: its own files are named by absolute paths.
 
         Args:
             folder: the folder that its files are named from.
@@ -206,20 +206,20 @@ class Frame:
 
     @property
     def camera(self) -> projection.Cameras:
-        """Its camera, as one of a collection; `fl_x` is its focal length."""
+        """Return its camera as a collection of one; `fl_x` is the focal length."""
         return projection.Cameras.from_camera_to_world(
             self.transform_matrix[None], np.array([self.fl_x]), np.array([[self.cx, self.cy]])
         )
 
     @property
     def true_camera(self) -> Float[np.ndarray, "4 4"]:
-        """The true camera-to-world matrix; its own where nothing tells that they differ."""
+        """Return the true camera-to-world matrix; `transform_matrix` if no other is given."""
         return self.transform_matrix if self.true_transform_matrix is None else self.true_transform_matrix
 
     def photograph_camera(self) -> tuple[Float[np.ndarray, "4 4"], float]:
-        """Camera-to-world and focal length, in its pixels, of the photograph that this one was cropped from.
+        """Return camera-to-world and focal length, in its own pixels, of the photograph before cropping.
 
-        Cropping turns and scales the image; that is taken back. A frame without a crop is its photograph.
+        Cropping turns and scales the image; this inverts both. A frame without a crop is its photograph.
         """
         if self.photograph_to_crop is None:
             return self.transform_matrix, self.fl_x
@@ -241,15 +241,15 @@ KINDS = {
 
 
 def shared_by_frames(head: Mapping[str, Any]) -> dict[str, Any]:
-    """What frames take from the head of their file where they do not have it: parts of a camera."""
+    """Return the parts of a camera in the head of a file, for frames that do not have them."""
     return {key: head[key] for key in ("transform_matrix", *INTRINSICS, *DISTORTION) if key in head}
 
 
 def check_path(value: object, path: Path, frame: str, key: str, allow_outside: bool) -> None:
-    """Make sure that a name in a transforms.json is that of a file, and within the folder.
+    """Check that a name in a transforms.json is that of a file, and within the folder.
 
-    A transforms.json may come from anywhere. It may name files outside its folder to be read, as nerfstudio
-    lets it, but none to be written.
+    A transforms.json may come from anywhere. As in nerfstudio, it may name files outside its folder for
+    reading, but none for writing.
 
     Args:
         value: the name.
@@ -259,7 +259,7 @@ def check_path(value: object, path: Path, frame: str, key: str, allow_outside: b
         allow_outside: whether it may lead out of the folder.
 
     Raises:
-        UsageError: it is no name, or leads out of the folder.
+        UsageError: it is not a name, or leads out of the folder.
     """
     if not isinstance(value, str):
         raise UsageError(f'{path}: {frame}"{key}" is {value!r} and no file name')
@@ -296,7 +296,7 @@ def _array(value: Any, where: str, key: str) -> np.ndarray | None:
 
 
 def _without_nan(array: np.ndarray) -> np.ndarray:
-    """The array with None for NaN, which JSON does not know."""
+    """Return the array with None for NaN, which JSON does not have."""
     missing = np.isnan(array)
     if not missing.any():
         return array

@@ -21,7 +21,7 @@ NAMES = (TRANSFORMS, "transforms_train.json")
 
 @dataclass(frozen=True)
 class PosedFrame:
-    """A frame that may leave out what its image tells."""
+    """A frame that may leave out what can be read from its image."""
 
     where: str
     """The file and the frame, for messages."""
@@ -36,23 +36,23 @@ class PosedFrame:
     distortion: dict[str, float]
     """Those of `DISTORTION` that are not 0."""
     given: dict[str, Any]
-    """All that the file has of it."""
+    """All that the file gives for it."""
 
     def intrinsics(self, width: int, height: int) -> list[float]:
-        """fl_x, fl_y, cx, cy, width and height in pixels of the image file, which may have been scaled.
+        """Return fl_x, fl_y, cx, cy, width and height in pixels of the image file, which may be scaled.
 
         Args:
             width: of the image file.
             height: of the image file.
 
         Raises:
-            UsageError: one is no number, or makes no sense.
+            UsageError: one is not a number, or makes no sense.
         """
         if self.blender:
             angle = self._number("camera_angle_x")
             if not 0 < angle < math.pi:
                 raise UsageError(
-                    f"{self.where}: camera_angle_x {angle:g} does not lie between 0 and π; give radians"
+                    f"{self.where}: camera_angle_x {angle:g} is not between 0 and π; give radians"
                 )
             focal = 0.5 * width / math.tan(0.5 * angle)
             return [focal, focal, width / 2, height / 2, width, height]
@@ -70,7 +70,7 @@ class PosedFrame:
 
 
 def has_posed_frames(folder: Path) -> bool:
-    """Whether a folder has a file of posed frames."""
+    """Return whether a folder has a file of posed frames."""
     return any((folder / name).is_file() for name in NAMES)
 
 
@@ -78,7 +78,7 @@ def read_posed_frames(folder: Path) -> list[PosedFrame]:
     """Read the posed frames of a folder, whatever they leave out.
 
     Raises:
-        UsageError: the file is none, or a frame lacks its image, its camera or its focal length.
+        UsageError: the file cannot be used, or a frame lacks its image, its camera or its focal length.
     """
     path = next(folder / name for name in NAMES if (folder / name).is_file())
     head = read_json(path)

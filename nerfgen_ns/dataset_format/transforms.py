@@ -19,7 +19,7 @@ TRANSFORMS = "transforms.json"
 
 
 def transforms_path(data: Path) -> Path:
-    """The transforms.json of `--data`, which names the file itself or its folder."""
+    """Return the path of the transforms.json of `--data`, which names the file itself or its folder."""
     return data if data.suffix == ".json" else data / TRANSFORMS
 
 
@@ -30,24 +30,24 @@ class Transforms:
     path: Path
     """The file."""
     head: dict[str, Any]
-    """What it has beside the frames."""
+    """What it has besides the frames."""
     frames: list[Frame]
     """In the file's order."""
 
     @property
     def files(self) -> list[Path]:
-        """The photographs."""
+        """Return the paths of the photographs."""
         return [self.path.parent / frame.file_path for frame in self.frames]
 
     @property
     def class_name(self) -> str | None:
-        """What the class is called, where the file tells."""
+        """Return the name of the class; None if the file does not give it."""
         name = self.head.get("class_name")
         return name if isinstance(name, str) else None
 
     @property
     def semantic_labels(self) -> list[str]:
-        """The names of the semantic labels, from 0."""
+        """Return the names of the semantic labels, from 0."""
         return [str(label) for label in self.head.get("semantic_labels", [])]
 
 
@@ -56,12 +56,12 @@ def read_transforms(data: Path, allow_outside: bool = False) -> Transforms:
 
     Args:
         data: the file, or its folder.
-        allow_outside: whether frames may name files outside the folder, as those of a data set that is only
-            read may.
+        allow_outside: whether frames may name files outside the folder; they may in a data set that is only
+            read.
 
     Raises:
-        UsageError: it is no JSON, holds no frames, lacks something that every frame needs, has a camera in it
-            that cannot be one, or names a file that it must not.
+        UsageError: it is not JSON, holds no frames, lacks something that every frame needs, has an impossible
+            camera, or names a file that it must not name.
     """
     path = transforms_path(Path(data))
     head, entries = _parts(path)
@@ -88,7 +88,7 @@ def read_transforms(data: Path, allow_outside: bool = False) -> Transforms:
 
 
 def read_head(data: Path) -> dict[str, Any]:
-    """What a transforms.json has beside the frames; no frame is looked at.
+    """Read what a transforms.json has besides the frames, without looking at a frame.
 
     Raises:
         UsageError: the file is missing, or has no frames.
@@ -106,13 +106,13 @@ def read_head(data: Path) -> dict[str, Any]:
 
 
 def stream_frames(data: Path, places: Container[int] | None = None) -> Iterator[tuple[int, Frame]]:
-    """The frames of a prepared folder in order, each with its place; with `places` those alone.
+    """Yield the frames of a prepared folder in order, each with its place; with `places` only those.
 
-    Where they stand on a line each, as `write_transforms` writes them, they are read line by line: of many
-    only one is in memory. What concerns all frames together is not checked.
+    Where each frame is on a line of its own, as `write_transforms` writes them, they are read line by line,
+    with only one of them in memory. What concerns all frames together is not checked.
 
     Raises:
-        UsageError: the file is missing, or a frame is none; see `read_transforms`.
+        UsageError: the file is missing, or a frame cannot be used; see `read_transforms`.
     """
     path = transforms_path(Path(data))
     by_line = _has_a_frame_a_line(path)
@@ -137,7 +137,7 @@ def write_transforms(data: Path, frames: Iterable[Frame], head: Mapping[str, Any
     Args:
         data: the file, or its folder.
         frames: taken one by one, so that they need not all be in memory.
-        head: what stands beside them; the camera model is OPENCV where it names none.
+        head: what the file has besides the frames; the camera model is OPENCV if it names none.
 
     Raises:
         NerfgenError: it cannot be written.
@@ -158,18 +158,18 @@ def write_transforms(data: Path, frames: Iterable[Frame], head: Mapping[str, Any
 
 
 def identities_of(frames: Sequence[Frame]) -> list[int | str]:
-    """The object of each frame. A frame without an identity is an object of its own, called as its place."""
+    """Return each frame's object. A frame without an identity is an object of its own, named by its place."""
     return [place if frame.identity is None else frame.identity for place, frame in enumerate(frames)]
 
 
 def row_of_identity(frames: Sequence[Frame]) -> dict[int | str, int]:
-    """The row of the latent table of each identity: its place among all of them in their order."""
+    """Return the row of the latent table of each identity: its place among all in sorted order."""
     # They are all numbers or all names, see `read_transforms`.
     return {identity: row for row, identity in enumerate(sorted(set(identities_of(frames))))}  # type: ignore[type-var]
 
 
 def rows_of_frames(frames: Sequence[Frame]) -> list[int]:
-    """The row of the latent table that each frame shows."""
+    """Return the row of the latent table that each frame shows."""
     rows = row_of_identity(frames)
     return [rows[identity] for identity in identities_of(frames)]
 

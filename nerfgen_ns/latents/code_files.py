@@ -18,9 +18,9 @@ from nerfgen_ns.utils.files import hash_of, replace_file
 
 
 def fingerprint_of_model(foreground_field: ForegroundField) -> str:
-    """A text that is the same for all runs with these networks, on any device, and another for any other.
+    """Return a text that identifies these networks: the same on any device, another for other networks.
 
-    Codes mean nothing to another model, and one that has been trained further is another.
+    Codes have no meaning for another model. A model that was trained further is another model.
     """
     parts: list[bytes | str] = []
     for name, parameter in sorted(foreground_field.named_parameters()):
@@ -42,10 +42,10 @@ def write_codes(
         path: a file name that ends in .npz.
         codes: the codes.
         names: what each is called; if not given, its row.
-        model: the fingerprint of the model that shows them; if not given, the file does not say.
+        model: the fingerprint of the model that shows them; if not given, the file has none.
 
     Raises:
-        UsageError: the file name ends otherwise.
+        UsageError: the file name ends in something else.
         NerfgenError: the file cannot be written.
     """
     if path.suffix != ".npz":
@@ -64,13 +64,13 @@ def write_codes(
 def read_codes(
     path: Path, latent_dim: int, model: str | None = None
 ) -> tuple[Float[Tensor, "n latent"], list[str]]:
-    """The codes of a file and their names. Nothing in the file is unpickled.
+    """Read the codes of a file and their names. Nothing in the file is unpickled.
 
     Args:
         path: a file that `write_codes` wrote, or an .npz with an array `codes`.
         latent_dim: the size of the model's codes.
-        model: the model's fingerprint; if not given, nobody asks whose codes they are. A file that does not
-            say it is taken, with a note: people make such files, and earlier versions did.
+        model: the model's fingerprint; if not given, it is not compared. A file without one is accepted,
+            with a note: people make such files, and earlier versions did.
 
     Raises:
         UsageError: the file is missing or unreadable, or holds no finite codes or another model's.
@@ -111,7 +111,7 @@ def read_codes(
 
 
 def choose_codes(given: str, latent_dim: int, model: str | None = None) -> Float[Tensor, "n latent"]:
-    """The codes that `FILE.npz` names, which are all of the file, or `FILE.npz:NAME`, which is one.
+    """Read the codes that `FILE.npz` names, which are all of the file, or `FILE.npz:NAME`, which is one.
 
     Args:
         given: the file and, after a colon, the name of a code or, if none is called so, its row.

@@ -15,19 +15,19 @@ from nerfgen_ns.utils.spacing import evenly_spaced
 
 Kind = Literal["linear", "spherical"]
 MOST_ROWS_COMPARED = 1024
-"""Rows of which `usual_distance` looks for the nearest other, at most."""
+"""Rows for which `usual_distance` finds the nearest other row, at most."""
 MOST_COMPARISONS = 1 << 26
-"""Distances between rows that it takes at most; of a large table it looks at fewer rows."""
+"""Distances between rows that it computes at most; in a large table it looks at fewer rows."""
 ROWS_AT_ONCE = 1 << 15
-"""Rows that are brought to double precision at once."""
+"""Rows that are converted to double precision at a time."""
 
 
 @dataclass(frozen=True)
 class LatentSpace:
     """The Gaussian of a latent table, by principal component analysis.
 
-    It fills the span of the rows around their mean: at most one direction fewer than there are rows, and none
-    where all rows are the same.
+    It covers the span of the rows around their mean. It has at most one direction fewer than there are rows,
+    and none where all rows are the same.
     """
 
     mean: Float[Tensor, "latent"]
@@ -39,7 +39,7 @@ class LatentSpace:
 
     @classmethod
     def of(cls, codes: Float[Tensor, "identities latent"]) -> LatentSpace:
-        """The space of a latent table of at least one row, exact, and the same on every device."""
+        """Compute the space of a latent table of at least one row: exact, and the same on every device."""
         own = codes.detach().cpu()
         mean = own.mean(dim=0, dtype=torch.float64)
         # The triangle of a QR decomposition has the rows' singular values, and is small where they are many.
@@ -55,7 +55,7 @@ class LatentSpace:
         return cls(*(part.to(codes) for part in (mean, directions * largest.sign(), deviations)))
 
     def sample(self, count: int, truncation: float = 1.0, seed: int = 0) -> Float[Tensor, "count latent"]:
-        """Codes drawn from the Gaussian, the same on every device.
+        """Draw codes from the Gaussian, the same on every device.
 
         Args:
             count: how many.
@@ -77,18 +77,18 @@ class LatentSpace:
         return (self.mean.cpu() + offsets).to(self.mean)
 
     def amounts(self, codes: Float[Tensor, "*n latent"]) -> Float[Tensor, "*n directions"]:
-        """How far codes lie from the mean along each direction, in standard deviations."""
+        """Return the distance of codes from the mean along each direction, in standard deviations."""
         return (codes - self.mean) @ self.directions.T / self.deviations
 
     def mahalanobis(self, codes: Float[Tensor, "*n latent"]) -> Float[Tensor, "*n"]:
-        """The Mahalanobis distance of codes to the mean, within the span of the rows.
+        """Return the Mahalanobis distance of codes to the mean, within the span of the rows.
 
-        What of a code lies outside the span adds nothing: of that the rows say nothing.
+        The part of a code outside the span adds nothing: the rows give no deviation for it.
         """
         return self.amounts(codes).norm(dim=-1)
 
     def move(self, code: Float[Tensor, "latent"], amounts: Float[Tensor, "moved"]) -> Float[Tensor, "latent"]:
-        """A code moved along the first, strongest directions, by as many standard deviations as given."""
+        """Move a code along the first, strongest directions by the given numbers of standard deviations."""
         moved = len(amounts)
         return code + (amounts * self.deviations[:moved]) @ self.directions[:moved]
 
@@ -100,15 +100,15 @@ def interpolate(
     kind: Kind = "linear",
     mean: Float[Tensor, "latent"] | None = None,
 ) -> Float[Tensor, "latent"]:
-    """The code at a share of the way from one code to another.
+    """Return the code at a share of the way from one code to another.
 
     Args:
         first: the code at share 0.
         second: the code at share 1.
         share: in [0, 1].
         kind: linear: the straight line. spherical: the arc around `mean` (Shoemake, "Animating rotation with
-            quaternion curves", 1985), with the distance to the mean changing evenly: what lies between is as
-            unusual as the ends. Where the ends lie on one line with the mean, this is the straight line.
+            quaternion curves", 1985), with the distance to the mean changing evenly: codes on the arc are as
+            unusual as its ends. Where the ends and the mean are on one line, it is the straight line.
         mean: the mean of the latent table; the origin if not given.
     """
     straight = torch.lerp(first, second, share)
@@ -134,13 +134,13 @@ def way(
     mean: Float[Tensor, "latent"] | None = None,
     closed: bool = False,
 ) -> Float[Tensor, "frames latent"]:
-    """The codes of a way from stop to stop, slower near each.
+    """Return the codes of a path from stop to stop, slower near each.
 
     Args:
         stops: two codes or more.
         frames: how many codes to give, at least one for each stop. The first is the first stop.
         kind, mean: see `interpolate`.
-        closed: go on from the last stop to the first, so that the code after the last is the first again;
+        closed: continue from the last stop to the first, so that the code after the last is the first again;
             otherwise the last code is the last stop.
     """
     legs = len(stops) if closed else len(stops) - 1
@@ -156,7 +156,7 @@ def way(
 def nearest(
     codes: Float[Tensor, "n latent"], table: Float[Tensor, "identities latent"]
 ) -> tuple[Float[Tensor, "n"], Int[Tensor, "n"]]:
-    """The Euclidean distance of each code to the nearest row of a table, and that row."""
+    """Return the Euclidean distance of each code to the nearest row of a table, and that row."""
     # Not by products of matrices, which lose the small distances.
     distances = torch.cdist(codes, table, compute_mode="donot_use_mm_for_euclid_dist")
     shortest, rows = distances.min(dim=1)
@@ -164,9 +164,9 @@ def nearest(
 
 
 def usual_distance(table: Float[Tensor, "identities latent"]) -> float:
-    """The median distance of a row of a table to the nearest other: of all rows, or of many, evenly spread.
+    """Return the median distance of a row to the nearest other, over all rows or many, evenly spread.
 
-    NaN where there is one row alone.
+    It is NaN where there is only one row.
     """
     if len(table) < 2:
         return math.nan

@@ -10,7 +10,7 @@ from nerfgen_ns.errors import UsageError
 class LatentTable(nn.Module):
     """K latent codes of size D, without an encoder: Bojanowski et al., "GLO" (ICML 2018).
 
-    The gradient of `forward` is sparse: a step costs what the rows in its batch cost, whatever K is.
+    The gradient of `forward` is sparse: the cost of a step depends on the rows in its batch, and not on K.
 
     Args:
         identities: K, the number of rows.
@@ -20,7 +20,7 @@ class LatentTable(nn.Module):
 
     def __init__(self, identities: int, latent_dim: int, init_std: float = 0.01) -> None:
         super().__init__()
-        # Embedding would fill a table that it makes itself: with millions of rows that takes seconds.
+        # `nn.Embedding` also fills a table that it makes: with millions of rows that takes seconds.
         codes = torch.empty(identities, latent_dim).normal_(std=init_std)
         self.codes = nn.Embedding(identities, latent_dim, sparse=True, _weight=codes)
         self._mean: tuple[int, int, Tensor] | None = None
@@ -29,11 +29,11 @@ class LatentTable(nn.Module):
         return self.codes.num_embeddings
 
     def forward(self, rows: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch latent"]:
-        """Codes of rows."""
+        """Return the codes of rows."""
         return self.codes(rows)
 
     def row(self, row: int) -> Float[Tensor, "1 latent"]:
-        """The code of one row.
+        """Return the code of one row.
 
         Raises:
             UsageError: the table has no such row.
@@ -55,7 +55,7 @@ class LatentTable(nn.Module):
             )
 
     def mean(self) -> Float[Tensor, "1 latent"]:
-        """The mean of all rows, without a gradient; taken once for as long as the table stays as it is."""
+        """Return the mean of all rows, without a gradient; computed again only when the table changes."""
         weight = self.codes.weight
         found = self._mean
         if found is None or found[:2] != (weight.data_ptr(), weight._version):
@@ -64,5 +64,5 @@ class LatentTable(nn.Module):
         return found[2]
 
     def mean_norm(self) -> Float[Tensor, ""]:
-        """The mean Euclidean length of the rows. It reads the whole table."""
+        """Return the mean Euclidean length of the rows. This reads the whole table."""
         return self.codes.weight.detach().norm(dim=-1).mean()

@@ -16,9 +16,9 @@ from nerfgen_ns.cameras.se3 import move_cameras, move_rays, rotation_matrices
 from nerfgen_ns.errors import check_options
 
 OUTLIER = 0.5
-"""A ray whose gradient is longer than so many times the mean length counts with that length."""
+"""Longest gradient of a ray, as a multiple of the mean length; a longer one is shortened to this."""
 DRIFT_STEPS = 100
-"""Steps after which the mean is taken from all pose deltas."""
+"""Steps after which the mean is subtracted from all pose deltas."""
 
 
 @dataclass
@@ -29,7 +29,7 @@ class CameraOptimizerConfig(InstantiateConfig):
     """Target class to instantiate."""
     mode: Literal["off", "SO3xR3"] = "off"
     """Whether the camera pose of each photograph is refined while the class is learned. The optimizer of the
-    group camera_opt says when it begins and how fast it goes."""
+    group camera_opt says when the refinement begins and how fast it is."""
     expected_degrees: float = 3.0
     """The error that the cameras are expected to have, in degrees of rotation; translations count by their
     angle at the distance of one unit. Changes are drawn to zero as by a normal distribution of this width."""
@@ -46,8 +46,8 @@ class CameraOptimizer(nn.Module):
     """A rotation and a translation for each photograph's camera, both zero at first.
 
     The rotation is about the middle of the class, the origin, so that the object stays where it is in the
-    image: landmarks tell that part of a pose worst. nerfstudio's camera optimizer rotates a camera about its
-    own center instead; there the same change needs a rotation and a translation that fit each other.
+    image: landmarks determine the rotation least exactly. nerfstudio's camera optimizer rotates a camera
+    about its own center instead; there the same change needs a rotation and a matching translation.
 
     The gradient of `forward` is sparse: a step costs what the photographs in its batch cost, however many
     there are.
@@ -68,12 +68,12 @@ class CameraOptimizer(nn.Module):
         return self.pose_deltas.num_embeddings
 
     def forward(self, photographs: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch 6"]:
-        """Pose deltas of photographs: a rotation vector in radians, a translation in the class's units."""
+        """Return the pose deltas of photographs: rotation vectors in radians, translations in class units."""
         pose_deltas = self.pose_deltas(photographs)
         return pose_deltas if self.is_learning else pose_deltas.detach()
 
     def move_rays(self, ray_bundle: RayBundle) -> tuple[RayBundle, Float[Tensor, "photographs 6"] | None]:
-        """Rays of the refined cameras, and the pose deltas of the photographs among them.
+        """Return the rays of the refined cameras, and the pose deltas of the photographs among them.
 
         `metadata["photograph"]` says which photograph a ray belongs to. Rays of none stay as they are: what
         the viewer or a camera path shows is no photograph.
@@ -92,12 +92,15 @@ class CameraOptimizer(nn.Module):
     def move_cameras(
         self, camera_to_worlds: Float[Tensor, "photographs 3 4"]
     ) -> Float[Tensor, "photographs 3 4"]:
-        """The refined cameras of all photographs."""
+        """Return the refined cameras of all photographs."""
         motions = rigid_motions(self.pose_deltas.weight.to(camera_to_worlds))
         return move_cameras(camera_to_worlds, motions)
 
     def loss(self, pose_deltas: Float[Tensor, "photographs 6"]) -> Float[Tensor, ""]:
-        """Weighted mean squared pose delta in units of the expected error; a unit of length is a radian."""
+        """Compute the weighted mean squared pose delta in units of the expected error.
+
+        A unit of length counts as a radian.
+        """
         expected = math.radians(self.config.expected_degrees)
         return self.config.loss_mult * pose_deltas.square().sum(dim=-1).mean() / expected**2
 
@@ -107,19 +110,19 @@ class CameraOptimizer(nn.Module):
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """Take the mean from all pose deltas: what all cameras share moves the class frame alone."""
+        """Subtract the mean from all pose deltas: what all cameras share only moves the class frame."""
         if self.is_learning:
             self.pose_deltas.weight.sub_(self.pose_deltas.weight.mean(dim=0))
 
 
 def rigid_motions(pose_deltas: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 4"]:
-    """Pose deltas as matrices [R, R·t]: a camera is translated first, then rotated about the origin."""
+    """Return pose deltas as matrices [R, R·t]: first a translation, then a rotation about the origin."""
     rotations = rotation_matrices(pose_deltas[..., :3])
     return torch.cat([rotations, rotations @ pose_deltas[..., 3:, None]], dim=-1)
 
 
 def clip_outliers(gradient: Float[Tensor, "rays 6"]) -> Float[Tensor, "rays 6"]:
-    """The gradients of rays, the long ones shortened.
+    """Return the gradients of rays, the long ones shortened.
 
     A few rays at outlines and at hair that no pose explains have gradients hundreds of times as long as most.
     """
@@ -128,5 +131,5 @@ def clip_outliers(gradient: Float[Tensor, "rays 6"]) -> Float[Tensor, "rays 6"]:
 
 
 def rotation_degrees(pose_deltas: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch"]:
-    """Angles of rotation."""
+    """Return the angles of rotation in degrees."""
     return pose_deltas[..., :3].norm(dim=-1).rad2deg()

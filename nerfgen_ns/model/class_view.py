@@ -22,7 +22,7 @@ class ClassView:
 
     @property
     def codes(self) -> Float[Tensor, "identities latent"]:
-        """The latent table."""
+        """Return the latent table."""
         return self.model.latent_table.codes.weight.detach()
 
     def code(self, identity: int) -> Float[Tensor, "1 latent"]:

@@ -1,4 +1,4 @@
-"""Which identity a ray shows: decided here, and nowhere else."""
+"""Which identity a ray shows: only this module decides it."""
 
 from typing import NamedTuple, Protocol
 
@@ -20,7 +20,7 @@ class Shown(NamedTuple):
 
 
 class ViewerHook(Protocol):
-    """Says what nerfstudio's viewer shows of a model, and shows how training goes."""
+    """Says what nerfstudio's viewer shows of a model, and shows the progress of training."""
 
     def shown(self, ray_bundle: RayBundle) -> Shown:
         """Return what rays show; nothing in particular, if they are not the viewer's."""
@@ -32,7 +32,7 @@ class ViewerHook(Protocol):
 def codes_of_rays(
     table: LatentTable, ray_bundle: RayBundle, override: Float[Tensor, "1 latent"] | None, default: int | None
 ) -> Float[Tensor, "codes latent"]:
-    """The latent codes that rays show: one for all of them, or one each.
+    """Return the latent codes that rays show: one for all of them, or one each.
 
     In order of precedence: the override (a control of the viewer, a pinned code); `metadata["cam_idx"]`, a
     number for all rays or a row for each; the default identity; the table's mean. Training rays carry their

@@ -56,7 +56,7 @@ class NerfgenModelConfig(ModelConfig):
     prompt: tyro.conf.Suppress[str | None] = None
 
     def check(self) -> None:
-        """Look for values that make no model.
+        """Check for values that make no model.
 
         Raises:
             UsageError: there is one; the line names its option and the smallest value that works.
@@ -82,7 +82,7 @@ class NerfgenModelConfig(ModelConfig):
 
 
 def options_of(config: Any) -> dict[str, Any]:
-    """The options of a config and of those nested in it as plain values, without the classes they set up."""
+    """Return the options of a config and of nested configs as plain values, without classes to set up."""
     options: dict[str, Any] = {}
     for name in _option_names(config):
         value = getattr(config, name)
@@ -91,7 +91,7 @@ def options_of(config: Any) -> dict[str, Any]:
 
 
 def set_options(config: Any, options: Mapping[str, Any]) -> None:
-    """Give a config and those nested in it the values of `options_of`, which may come from anywhere.
+    """Set the options of a config and of nested configs to the values of `options_of`, checking each.
 
     Raises:
         ValueError: there is no such option, or its value is of another type.

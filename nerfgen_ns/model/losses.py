@@ -36,7 +36,7 @@ def rgb_loss(
     matte: Float[Tensor, "rays 1"] | None = None,
     background_weight: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Mean squared error of the composited color against the pixel; both in [0, 1].
+    """Compute the mean squared error of the composited color against the pixel; both in [0, 1].
 
     Args:
         rgb: composited colors.
@@ -50,16 +50,16 @@ def rgb_loss(
 
 
 def mask_loss(accumulation: Float[Tensor, "rays 1"], matte: Float[Tensor, "rays 1"]) -> Float[Tensor, ""]:
-    """Mean squared error of Σ wᵢ against the matte; both in [0, 1]."""
+    """Compute the mean squared error of Σ wᵢ against the matte; both in [0, 1]."""
     return F.mse_loss(accumulation, matte)
 
 
 def hard_surface_loss(weights: Float[Tensor, "rays samples"]) -> Float[Tensor, ""]:
-    """−log(exp(−|w|) + exp(−|1 − w|)), shifted to a minimum of 0, its mean over all samples.
+    """Compute the mean of −log(exp(−|w|) + exp(−|1 − w|)) over all samples, shifted to a minimum of 0.
 
-    It is 0 where a weight is 0 or 1 and largest, 0.12, at ½: density is drawn into surfaces. Beware when
-    comparing weights of this loss between implementations: a sum over 128 samples is 128 times this mean.
-    Without samples it is 0.
+    It is 0 where a weight is 0 or 1, and largest at ½, 0.12: so density concentrates at surfaces. Take care
+    when comparing weights of this loss between implementations: a sum over 128 samples is 128 times this
+    mean. Without samples it is 0.
     """
     if weights.numel() == 0:
         return weights.sum()

@@ -48,7 +48,7 @@ class NerfgenModel(Model):
         super().populate_modules()
         config = self.config
         config.check()
-        # nerfstudio makes the model on the processor and moves it; what it will run on it is told here.
+        # nerfstudio makes the model on the processor and moves it; `device` is where it will run.
         device = torch.device(self.kwargs.get("device", "cpu"))
         use_bf16 = config.use_bf16 and has_fast_bf16(device)
         metadata: Mapping[str, Any] = self.kwargs.get("metadata") or {}
@@ -78,7 +78,7 @@ class NerfgenModel(Model):
         """What the viewer's controls ask for. nerfstudio's viewer finds its controls as attributes."""
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """The networks, and the latent table, whose sparse gradients have an optimizer of their own."""
+        """Return the networks, and the latent table, whose sparse gradients have their own optimizer."""
         fields: list[nn.Module] = [self.foreground_field]
         if self.background_field is not None:
             fields.append(self.background_field)
@@ -93,7 +93,7 @@ class NerfgenModel(Model):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
-        """Keep the sampler's grid up with the class, and the camera optimizer with its learning rate."""
+        """Return what updates the sampler's grid, and what the camera optimizer does in each step."""
         after, before = (
             TrainingCallbackLocation.AFTER_TRAIN_ITERATION,
             TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
@@ -125,7 +125,7 @@ class NerfgenModel(Model):
     def get_outputs(  # type: ignore[override]
         self, ray_bundle: RayBundle | Cameras
     ) -> dict[str, Tensor]:
-        """Render rays that say themselves whose they are, as nerfstudio's commands and its viewer do.
+        """Render rays that carry their own identity, as those of nerfstudio's commands and viewer do.
 
         Which code a ray shows is decided in `codes_of_rays`, and what is behind the object in this order: the
         viewer's panel, nerfstudio's background of a crop, the background field. See `render` for the outputs.
@@ -146,7 +146,7 @@ class NerfgenModel(Model):
     ) -> dict[str, Tensor]:
         """Render rays through the class as latent codes make it.
 
-        It changes nothing of the model: threads may share one in evaluation mode.
+        It does not change the model: threads may share one in evaluation mode.
 
         Args:
             rays: of the class frame. Without near and far ends they get those of the class's box.
@@ -219,7 +219,7 @@ class NerfgenModel(Model):
     def get_outputs_for_camera(
         self, camera: Cameras, obb_box: OrientedBox | None = None
     ) -> dict[str, Tensor]:
-        """Render a camera for nerfstudio's commands; an identity that does not exist ends them in one line.
+        """Render a camera for nerfstudio's commands; an identity that does not exist ends them with one line.
 
         Our own code calls `render_camera`.
         """
@@ -227,7 +227,9 @@ class NerfgenModel(Model):
             return super().get_outputs_for_camera(camera, obb_box)
 
     def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """PSNR of the batch's pixels, in dB, and their mask IoU, where there are mattes; in training the
+        """Return the metrics of a batch.
+
+        They are the PSNR of its pixels, in dB, and their mask IoU, where there are mattes; in training the
         hard-surface value; with a camera optimizer, by how many degrees cameras are rotated.
         """
         metrics = {"psnr": psnr(outputs["rgb"].detach(), batch["image"])}
@@ -246,7 +248,7 @@ class NerfgenModel(Model):
         batch: dict[str, Tensor],
         metrics_dict: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """The three losses, and with a camera optimizer its prior, each with its weight.
+        """Return the three losses, and with a camera optimizer its prior, each with its weight.
 
         The hard-surface value is taken from the metrics where it is there: it is computed once a step.
         """
@@ -259,7 +261,7 @@ class NerfgenModel(Model):
         config: LossConfig,
         metrics_dict: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """The losses of `get_loss_dict` with other weights."""
+        """Return the losses of `get_loss_dict` with other weights."""
         colors = rgb_loss(outputs["rgb"], batch["image"], batch.get("matte"), config.background_weight)
         losses = {"rgb_loss": config.rgb_loss_mult * colors}
         if "matte" in batch and config.mask_loss_mult > 0:
@@ -275,7 +277,7 @@ class NerfgenModel(Model):
         return losses
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
-        """The foreground with its accumulation as alpha: no background is exported as surface."""
+        """Return the foreground with its accumulation as alpha: no background is exported as surface."""
         alpha = outputs["accumulation"]
         color = (
             outputs["foreground"] / alpha.clamp(min=1e-6) if output_name == "rgb" else outputs[output_name]
@@ -285,8 +287,10 @@ class NerfgenModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR, SSIM and, where there are mattes, mask IoU of a photograph; pictures of its reconstruction,
-        accumulation, depth and normals.
+        """Return the metrics of a photograph, and pictures of its reconstruction.
+
+        The metrics are PSNR, SSIM and, where there are mattes, mask IoU. The pictures show the
+        reconstruction, its accumulation, depth and normals.
         """
         image = batch["image"].to(self.device)
         metrics = image_metrics(outputs["rgb"], image)

@@ -1,4 +1,4 @@
-"""A second look at every photograph: the class in the mirror."""
+"""Training on mirrored rays: each photograph gives a second view of a nearly symmetric object."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class SymmetryConfig:
 
 
 def draw_mirrored(rays: RayBundle, share: float) -> Bool[Tensor, "rays 1"]:
-    """Which rays are mirrored, at random."""
+    """Choose at random which rays are mirrored."""
     return torch.rand_like(rays.origins[:, :1]) < share
 
 
 def mirror_rays(rays: RayBundle, mirrored: Bool[Tensor, "rays 1"]) -> RayBundle:
-    """Rays of the class frame, some of them mirrored in the plane x = 0."""
+    """Return rays of the class frame, with the chosen ones mirrored in the plane x = 0."""
     flip = torch.cat([_sign(mirrored, rays.origins), torch.ones_like(rays.origins[:, 1:])], dim=-1)
     return replace(rays, origins=rays.origins * flip, directions=rays.directions * flip)
 
@@ -42,14 +42,14 @@ def mirror_rays(rays: RayBundle, mirrored: Bool[Tensor, "rays 1"]) -> RayBundle:
 def mirror_codes(
     codes: Float[Tensor, "codes latent"], mirrored: Bool[Tensor, "rays 1"], lopsided_share: float
 ) -> Float[Tensor, "rays latent"]:
-    """The code of each ray, given one for all or one each; mirrored ones are those of the mirrored object.
+    """Return the code of each ray, given one for all or one each; mirrored rays get a mirrored code.
 
-    Of their entries the first, `lopsided_share` of all, have the other sign. Where a ray and its code are
-    both mirrored, the color is the same: that is what the field learns. The entries that keep their sign say
-    what left and right share, which a single photograph then shows twice; the others say how they differ. The
-    method is ours; its idea, that an object in the mirror is a second view of a nearly symmetric one, is that
-    of Wu et al., "Unsupervised Learning of Probably Symmetric Deformable 3D Objects from Images in the Wild"
-    (CVPR 2020).
+    A mirrored code, that of the mirrored object, has the other sign in its first entries; they are
+    `lopsided_share` of all entries. Where a ray and its code are both mirrored, the color is the same: that
+    is what the field learns. The entries that keep their sign describe what left and right share, which a
+    single photograph then shows twice; the others describe how they differ. The method is ours. Its idea,
+    that an object in the mirror is a second view of a nearly symmetric one, is that of Wu et al.,
+    "Unsupervised Learning of Probably Symmetric Deformable 3D Objects from Images in the Wild" (CVPR 2020).
     """
     codes = codes.expand(len(mirrored), -1)
     lopsided, even = codes.tensor_split([round(lopsided_share * codes.shape[1])], dim=1)

@@ -18,12 +18,12 @@ RIM, INTERIOR = 0.5, 0.7
 
 
 class OccupancyGrid(nn.Module):
-    """Which cells of [−1, 1]³ hold a visible surface of any identity, or lie next to one that does.
+    """Which cells of [−1, 1]³ hold a visible surface of any identity, or are next to one that does.
 
     An occupancy grid (Müller et al., "Instant NGP", 2022, appendix C) of a whole class: each cell keeps the
-    largest rendering weight that the samples of any identity lately had in it. Unlike a density this is low
+    largest rendering weight that recent samples of any identity had in it. Unlike a density this is low
     inside objects as well as outside, so that samples are spent on surfaces. The margin of one cell matters:
-    without it the surfaces of all identities freeze to the cells that were found first.
+    without it the surfaces of all identities stay in the cells that were found first.
 
     Args:
         resolution: cells along each side.
@@ -44,12 +44,12 @@ class OccupancyGrid(nn.Module):
         self._surroundings: tuple[int, Tensor] | None = None
 
     def cells(self, positions: Float[Tensor, "*batch 3"]) -> Int[Tensor, "*batch"]:
-        """The flat number of each position's cell; positions outside fall into the nearest."""
+        """Return the flat number of each position's cell; positions outside get the nearest cell."""
         places = ((positions * 0.5 + 0.5) * self.resolution).long()
         return self._flat(places.clamp_(0, self.resolution - 1))
 
     def forward(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
-        """1 where the class is, else 0."""
+        """Return 1 where the class is, else 0."""
         return self.occupied.view(-1)[self.cells(positions)]
 
     def along(
@@ -58,7 +58,7 @@ class OccupancyGrid(nn.Module):
         directions: Float[Tensor, "rays 3"],
         distances: Float[Tensor, "rays bins"],
     ) -> Float[Tensor, "rays bins"]:
-        """The same at distances along rays, one axis after another: three times as fast as by positions."""
+        """Look up `forward` at distances along rays, axis by axis: three times as fast as by positions."""
         half = 0.5 * self.resolution
         cells: Tensor | int = 0
         for origin, direction in zip((origins * half + half).T, (directions * half).T, strict=True):
@@ -68,10 +68,10 @@ class OccupancyGrid(nn.Module):
         return self.occupied.view(-1)[cells]
 
     def presence(self, positions: Float[Tensor, "rays samples 3"]) -> Float[Tensor, "rays samples"]:
-        """1 among occupied cells, falling smoothly to 0 in the outer half of the margin around them.
+        """Return 1 among occupied cells, falling smoothly to 0 in the outer half of the margin around them.
 
-        Behind what photographs show, a field holds anything. Cut off by the grid's cells it has stairs, and
-        cells that lie alone show debris: here what surrounds a position decides.
+        Behind what photographs show, a field may have any density. A cut at the grid's cells gives it steps,
+        and isolated cells show debris: so the share of occupied cells around a position decides.
         """
         version = self.occupied._version
         found = self._surroundings
@@ -86,7 +86,7 @@ class OccupancyGrid(nn.Module):
         return part * part * (3.0 - 2.0 * part)
 
     def centers(self) -> tuple[Float[Tensor, "cells 3"], Int[Tensor, "cells"]]:
-        """The middles of all occupied cells, and the cells' flat numbers."""
+        """Return the middles of all occupied cells, and the cells' flat numbers."""
         places = self.occupied.nonzero()
         return (places + 0.5) * (2.0 / self.resolution) - 1.0, self._flat(places)
 
@@ -104,17 +104,17 @@ class OccupancyGrid(nn.Module):
 
     @torch.no_grad()
     def mark(self) -> None:
-        """Mark anew which cells are occupied."""
+        """Mark again which cells are occupied."""
         self.occupied.copy_(with_margin((self.weights > self.threshold).float()))
 
 
 def with_margin(occupied: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
-    """Occupied cells, and those that touch one."""
+    """Return the occupied cells, and those that touch one."""
     return F.max_pool3d(occupied[None, None], kernel_size=3, stride=1, padding=1)[0, 0]
 
 
 def _share_around(occupied: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
-    """Share of occupied cells among those up to two cells away along each axis, near ones counting more."""
+    """Compute the share of occupied cells up to two cells away along each axis; near ones count more."""
     share = occupied[None, None]
     for _ in range(2):
         share = F.avg_pool3d(share, kernel_size=3, stride=1, padding=1, count_include_pad=False)
@@ -146,7 +146,7 @@ class ImportanceSampler(Sampler):
     def look_up(
         self, ray_bundle: RayBundle, occupancy: OccupancyGrid | None = None
     ) -> tuple[Float[Tensor, "rays bins+1"], Float[Tensor, "rays bins"]]:
-        """Edges of evenly spaced bins between each ray's near and far, and the occupancy of each bin.
+        """Return edges of evenly spaced bins between each ray's near and far, and the occupancy of each bin.
 
         The occupancy is the sampler's own unless another grid is given.
         """
@@ -163,9 +163,10 @@ class ImportanceSampler(Sampler):
         occupied: Float[Tensor, "rays bins"] | None = None,
         num_samples: int | None = None,
     ) -> RaySamples:
-        """Samples between each ray's near and far, jittered in training, at fixed quantiles otherwise.
+        """Return samples between each ray's near and far, jittered in training, else at fixed quantiles.
 
-        Their places along the ray are given, but they move with it: gradients reach origins and directions.
+        Their distances along the ray have no gradient. Their positions have one: it reaches the ray's origin
+        and direction.
         """
         count = num_samples or self.num_samples
         assert ray_bundle is not None and count is not None
@@ -178,7 +179,7 @@ class ImportanceSampler(Sampler):
     def _bounds(
         self, edges: Float[Tensor, "rays bins+1"], occupied: Float[Tensor, "rays bins"], count: int
     ) -> Float[Tensor, "rays samples+1"]:
-        """Where along its ray each sample begins and ends, without a gradient."""
+        """Find where along its ray each sample begins and ends, without a gradient."""
         quantiles = torch.linspace(0.0, 1.0, count + 1, device=edges.device).repeat(len(edges), 1)
         if self.training:
             quantiles[:, 1:-1] += (torch.rand_like(quantiles[:, 1:-1]) - 0.5) * (0.98 / count)
@@ -190,7 +191,7 @@ def inverse_transform(
     edges: Float[Tensor, "rays bins+1"],
     quantiles: Float[Tensor, "rays samples"],
 ) -> Float[Tensor, "rays samples"]:
-    """Where along each ray the given share of its importance lies before.
+    """Find the distance on each ray before which a given share of its importance is.
 
     Args:
         importance: positive weight of each bin.
@@ -206,14 +207,14 @@ def inverse_transform(
 
 
 SMALLEST_OPTICAL_DEPTH = 0.005
-"""Of a cell that counts as filled: less is not seen even where a dozen such cells lie behind each other."""
+"""Least optical depth of a filled cell: less cannot be seen even in a dozen cells behind each other."""
 
 
 class ObjectOccupancy:
-    """The part of the class's grid that one object fills, found anew when object, field or grid have changed.
+    """The part of the class's grid that one object fills, found again when object, field or grid change.
 
-    A view of an object takes tens of thousands of rays, and the grid a few of them: it pays even when
-    something changes before every view.
+    A view of an object takes tens of thousands of rays, and finding the part costs as much as a few of them.
+    It saves time even when something changes before every view.
 
     Args:
         field: the foreground field.
@@ -227,10 +228,10 @@ class ObjectOccupancy:
 
     @torch.no_grad()
     def __call__(self, terms: LatentTerms) -> OccupancyGrid:
-        """The grid of the object of these latent terms, which are of a single code."""
+        """Return the grid of the object of these latent terms, which are of a single code."""
         sources: list[Tensor] = [*self._field.parameters(), self._occupancy.occupied]
         state = [(tensor._version, tensor.device) for tensor in sources]
-        # Read once: another thread may put the grid of another object there at any time.
+        # Read once: another thread may store the grid of another object at any time.
         latest = self._latest
         # In this order: codes on two devices cannot be compared.
         if latest is not None and latest[1] == state and all(map(torch.equal, latest[0], terms)):

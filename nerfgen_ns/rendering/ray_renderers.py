@@ -74,30 +74,30 @@ class RayRenderer(nn.Module):
 
     @property
     def field(self) -> ForegroundField:
-        """The foreground field."""
+        """Return the foreground field."""
         return self._field[0]
 
     @property
     def num_samples(self) -> int:
-        """Samples a ray, now."""
+        """Return the number of samples a ray in the present mode, training or rendering."""
         return self.num_training_samples if self.training else self.num_eval_samples
 
     @abstractmethod
     def forward(
         self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
     ) -> tuple[Composite, Float[Tensor, "..."]]:
-        """Pixels of the rays, and the weight of every sample."""
+        """Render the pixels of the rays, and return the weight of every sample too."""
 
     def after_step(self, step: int) -> None:
-        """What a sampler learns from a training step; nothing, for most."""
+        """Update what a sampler learns from a training step; by default nothing."""
 
     def converted(self, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-        """What a checkpoint of another sampler tells this one; its names begin with `prefix`."""
+        """Return what this sampler can use of another's checkpoint, whose names begin with `prefix`."""
         return {}
 
 
 class DenseRenderer(RayRenderer):
-    """As many samples on every ray: evenly spread, or, with `refine`, by the weights of a first pass."""
+    """Equally many samples on every ray: evenly spread, or, with `refine`, by a first pass's weights."""
 
     def __init__(self, field: ForegroundField, config: SamplerConfig, refine: bool) -> None:
         super().__init__(field, config)
@@ -107,7 +107,7 @@ class DenseRenderer(RayRenderer):
     def forward(
         self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
     ) -> tuple[Composite, Float[Tensor, "rays samples"]]:
-        """Pixels of the rays, and the weight of every sample."""
+        """Render the pixels of the rays, and return the weight of every sample too."""
         assert ray_bundle.fars is not None
         samples = self.sampler(ray_bundle, num_samples=self.num_samples)
         if self.fine_sampler is not None:
@@ -121,7 +121,7 @@ class DenseRenderer(RayRenderer):
 
 
 class ImportanceRenderer(RayRenderer):
-    """Samples where the class is; rendered rays that pass it by show their background and cost no more."""
+    """Samples where the class is; rendered rays that miss it show their background and need no samples."""
 
     def __init__(self, field: ForegroundField, config: SamplerConfig) -> None:
         super().__init__(field, config)
@@ -135,7 +135,7 @@ class ImportanceRenderer(RayRenderer):
     def forward(
         self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
     ) -> tuple[Composite, Float[Tensor, "hits samples"]]:
-        """Pixels of the rays, and the weight of every sample of the rays that meet the class."""
+        """Render the pixels of the rays; also return the weights of samples on rays that meet the class."""
         if self.training:
             edges, occupied = self.sampler.look_up(ray_bundle)
             # Nearly every ray of a crop meets the class, and the few others are how the class can grow.
@@ -172,14 +172,14 @@ class ImportanceRenderer(RayRenderer):
         return composite(weights, colors, middles_of(samples), background, rays.fars), weights
 
     def after_step(self, step: int) -> None:
-        """Show the grid where the step's rays found something."""
+        """Update the grid with the weights that the step's rays found."""
         if self._last is not None and step % UPDATE_STEPS == 0:
             self.occupancy.update(*self._last)
         if step % MARK_STEPS == 0:
             self.occupancy.mark()
 
     def converted(self, state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-        """The cells that nerfacc's grid of the class has occupied, if it has as many."""
+        """Return the occupied cells of nerfacc's grid of the class, if it has the same number of cells."""
         cells = state.get(f"{prefix}grid.binaries")
         if cells is None or cells[0].shape != self.occupancy.occupied.shape:
             return {}
@@ -189,7 +189,7 @@ class ImportanceRenderer(RayRenderer):
 class VolumetricRenderer(RayRenderer):
     """nerfstudio's `VolumetricSampler` over nerfacc's occupancy grid, whose kernels need CUDA.
 
-    The grid holds a class-level density: in each cell the largest of several identities, drawn anew.
+    The grid holds a class-level density: in each cell the largest of several random identities.
     """
 
     IDENTITIES = 8
@@ -207,7 +207,7 @@ class VolumetricRenderer(RayRenderer):
     def forward(
         self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
     ) -> tuple[Composite, Float[Tensor, "samples"]]:
-        """Pixels of the rays, and the weight of every sample, packed."""
+        """Render the pixels of the rays, and return the weight of every sample, packed."""
         assert ray_bundle.fars is not None
         rays = len(ray_bundle.origins)
         samples, ray_of_sample = self.sampler(
@@ -236,7 +236,7 @@ class VolumetricRenderer(RayRenderer):
 
     @property
     def step_size(self) -> float:
-        """Length of a sample, so that the diagonal of the box takes `num_samples` of them."""
+        """Return the length of a sample: the diagonal of the box divided by `num_samples`."""
         return 2.0 * 3.0**0.5 / self.num_samples
 
     def after_step(self, step: int) -> None:
@@ -256,23 +256,23 @@ class VolumetricRenderer(RayRenderer):
 
 
 def positions_of(samples: RaySamples) -> Float[Tensor, "rays samples 3"]:
-    """Positions of samples, each in the middle of its piece of ray."""
+    """Return the positions of samples, each in the middle of its piece of ray."""
     frustums = samples.frustums
     return frustums.origins + frustums.directions * (0.5 * (frustums.starts + frustums.ends))
 
 
 def middles_of(samples: RaySamples) -> Float[Tensor, "rays samples"]:
-    """Distance along its ray of the middle of each sample."""
+    """Return the distance along its ray of the middle of each sample."""
     return 0.5 * (samples.frustums.starts + samples.frustums.ends)[..., 0]
 
 
 def make_ray_renderer(
     config: SamplerConfig, field: ForegroundField, table: LatentTable, device: torch.device
 ) -> RayRenderer:
-    """The renderer of the kind of sampler.
+    """Make the renderer of the kind of sampler.
 
-    A run that was trained with nerfacc's kernels is shown without them where they do not run; training
-    refuses that beforehand (`check_volumetric`).
+    A run that was trained with nerfacc's kernels is shown with the importance sampler where they do not run.
+    Training checks for them before it begins (`check_volumetric`).
     """
     if config.kind == "volumetric":
         try:
@@ -304,13 +304,13 @@ def check_volumetric(device: torch.device) -> None:
     origins = torch.tensor([[0.0, 0.0, 2.7]], device=device)
     try:
         grid.sampling(origins, origins * torch.tensor([1.0, 1.0, -1.0 / 2.7], device=device), far_plane=5.0)
-    # Compilers, drivers and libraries raise whatever they like.
+    # Compilers, drivers and libraries raise errors of any class.
     except Exception as error:
         raise UsageError(f"{option}: {_reason(error)}; or leave the option out") from error
 
 
 def _reason(error: Exception) -> str:
-    """Why nerfacc's kernels do not run, and how to change that, in one line."""
+    """Say in one line why nerfacc's kernels do not run, and how to change that."""
     text = str(error)
     if "has no attribute 'ray_aabb_intersect'" in text or "has no attribute 'traverse_grids'" in text:
         return "nvcc, which compiles nerfacc's kernels, is not on the PATH; install the CUDA toolkit"

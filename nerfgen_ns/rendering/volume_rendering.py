@@ -13,16 +13,16 @@ from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
 def rendering_weights(
     density: Float[Tensor, "rays samples"], lengths: Float[Tensor, "rays samples"]
 ) -> Float[Tensor, "rays samples"]:
-    """wᵢ = Tᵢ·(1 − exp(−σᵢδᵢ)) with Tᵢ = exp(−Σ_{j<i} σⱼδⱼ).
+    """Compute wᵢ = Tᵢ·(1 − exp(−σᵢδᵢ)) with Tᵢ = exp(−Σ_{j<i} σⱼδⱼ).
 
     Mildenhall et al., "NeRF" (ECCV 2020), equation 3.
 
     Args:
         density: σ at each sample, per unit of length.
-        lengths: δ, the length of ray that each sample stands for.
+        lengths: δ, the length of ray that each sample covers.
     """
     optical_depth = density * lengths
-    # The exclusive sum is taken as such: cumsum less its own term may come out negative, and Σ wᵢ above 1.
+    # An exclusive sum: cumsum minus its own term can be negative by rounding, and then Σ wᵢ is above 1.
     before = F.pad(optical_depth[..., :-1], (1, 0)).cumsum(dim=-1)
     return torch.exp(-before) * -torch.expm1(-optical_depth)
 
@@ -47,7 +47,7 @@ def composite(
     background: Float[Tensor, "rays 3"],
     far: Float[Tensor, "rays 1"],
 ) -> Composite:
-    """C = Σ wᵢcᵢ + (1 − Σ wᵢ)·background (LOLNeRF, section 3.3)."""
+    """Compute C = Σ wᵢcᵢ + (1 − Σ wᵢ)·background (LOLNeRF, section 3.3)."""
     # Not a matrix product: within an autocast that would round colors to half precision.
     foreground = (weights[..., None] * colors).sum(dim=-2)
     accumulation = weights.sum(dim=-1, keepdim=True)
@@ -67,7 +67,7 @@ def normal_colors(
     terms: LatentTerms,
     accumulation: Float[Tensor, "rays 1"],
 ) -> Float[Tensor, "rays 3"]:
-    """The normals where rays end on a surface as colors in [0, 1], and middle gray elsewhere."""
+    """Return the normals where rays end on a surface as colors in [0, 1], and middle gray elsewhere."""
     (seen,) = (accumulation[:, 0] > VISIBLE).nonzero(as_tuple=True)
     normals = torch.zeros_like(positions)
     normals[seen] = surface_normals(field, positions[seen], terms.of_rays(seen))
@@ -77,7 +77,7 @@ def normal_colors(
 def surface_normals(
     field: ForegroundField, positions: Float[Tensor, "rays 3"], terms: LatentTerms
 ) -> Float[Tensor, "rays 3"]:
-    """Unit normals −∇σ/‖∇σ‖ in the class frame at one position a ray; works under `torch.no_grad`, too."""
+    """Compute unit normals −∇σ/‖∇σ‖ in the class frame at one position a ray, even in `torch.no_grad`."""
     with torch.enable_grad():
         positions = positions.detach().requires_grad_()
         terms = LatentTerms(*(term.detach() for term in terms))

@@ -50,10 +50,10 @@ def write_code_run(
     output_dir: Path,
     state: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """A nerfstudio run folder in which `codes` are the identities.
+    """Write a nerfstudio run folder in which `codes` are the identities.
 
-    `ns-viewer`, `ns-render`, `ns-eval`, `ns-export`, `nerfgen pin` and `load_run` work on it with nothing
-    further, from any working directory, also after the folder was moved.
+    `ns-viewer`, `ns-render`, `ns-eval`, `ns-export`, `nerfgen pin` and `load_run` need nothing else to
+    work on it, from any working directory, also after the folder was moved.
 
     Args:
         run: the trained run whose networks show the codes.
@@ -67,7 +67,7 @@ def write_code_run(
         The run's config.yml, `output_dir / "config.yml"`.
 
     Raises:
-        UsageError: the folder holds something else, or the codes and the identities do not go together.
+        UsageError: the folder holds something else, or the codes and the identities do not match.
         NerfgenError: the folder cannot be written.
     """
     with replace_folder(output_dir, is_code_run) as making:
@@ -76,7 +76,7 @@ def write_code_run(
 
 
 def is_code_run(folder: Path) -> bool:
-    """Whether `write_code_run` wrote a folder; nothing of it is executed."""
+    """Return whether `write_code_run` wrote a folder; nothing of it is executed."""
     try:
         with (folder / "config.yml").open("rb") as file:
             return CodeRunConfig.__qualname__.encode() in file.readline()
@@ -92,11 +92,11 @@ def fill_run_folder(
     location: Path,
     state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """The contents of a run folder, for a caller that makes it as a part of a larger one.
+    """Write the contents of a run folder, for a caller that makes it as a part of a larger one.
 
     Args:
         folder: where to write, an empty folder.
-        location: where the folder will lie when all is done.
+        location: where the folder will be at the end.
 
     For the rest see `write_code_run`.
     """
@@ -124,7 +124,7 @@ def fill_run_folder(
     checkpoint = checkpoints / f"step-{run.step:09d}.ckpt"
     try:
         torch.save(contents, checkpoint)
-    except RuntimeError as error:  # what torch makes of a full disk
+    except RuntimeError as error:  # torch raises this for a full disk
         raise NerfgenError(f"{checkpoint}: cannot be written whole; free some space") from error
     (folder / CONFIG).write_text(yaml.dump(_config_of(run, location)), encoding="utf-8")
 
@@ -146,9 +146,9 @@ def _config_of(run: Run, location: Path) -> CodeRunConfig:
 
 
 def usual_camera(run: Run) -> Cameras:
-    """The camera that stands before the object as the class's photographs do, of shape (1,).
+    """Return a camera in front of the object, as the class is usually photographed, of shape (1,).
 
-    Its size is that which the run's photographs had in training, and square.
+    Its image is square, as wide as the run's photographs were in training.
     """
     width = float(run.cameras.width.float().median()) / run.downscale_factor
     _, pitch = usual_angles(run.cameras)
@@ -156,7 +156,7 @@ def usual_camera(run: Run) -> Cameras:
 
 
 def unpack(path: Path, output_dir: Path) -> Path:
-    """Make a run folder of a packed run, for nerfstudio's commands, which take no other.
+    """Make a run folder from a packed run, for nerfstudio's commands, which cannot read packed runs.
 
     Its photographs are the thumbnails or, where the file has none, renders.
 
@@ -200,12 +200,12 @@ def write_rendered_photographs(
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """A prepared folder in which each code is an identity, photographed once by `usual_camera`.
+    """Write a prepared folder in which each code is an identity, photographed once by `usual_camera`.
 
     Args:
         run: the run that shows the codes.
         codes: the latent codes; their places are the identities.
-        folder: where to write, a folder that is not there.
+        folder: where to write, a folder that does not exist.
         progress: called with the number of photographs done and their total.
     """
     camera = usual_camera(run)

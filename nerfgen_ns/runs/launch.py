@@ -33,7 +33,7 @@ def train_arguments(
 
 @dataclass(frozen=True)
 class Training:
-    """A training that can be interrupted and taken up again."""
+    """A training that can be interrupted and continued."""
 
     data: Path
     """Prepared folder."""
@@ -54,26 +54,26 @@ class Training:
 
     @property
     def run_dir(self) -> Path:
-        """The folder of the run."""
+        """Return the folder of the run."""
         return self.output_dir / self.experiment / self.method / self.timestamp
 
     @property
     def load_config(self) -> Path:
-        """The run's configuration."""
+        """Return the path of the run's configuration."""
         return self.run_dir / "config.yml"
 
     @property
     def log(self) -> Path:
-        """What the training prints."""
+        """Return the path of the file that holds what the training prints."""
         return self.output_dir / ("train.log" if self.timestamp == "run" else f"{self.timestamp}.log")
 
     @property
     def has_checkpoints(self) -> bool:
-        """Whether there is something to go on from."""
+        """Return whether there are checkpoints to continue from."""
         return bool(checkpoints_in(self.run_dir / FOLDER))
 
     def command(self) -> list[str]:
-        """The call of ns-train, which goes on from the run's checkpoints where there are any."""
+        """Return the call of ns-train, which continues from the run's checkpoints where there are any."""
         options = [
             *("--vis", "tensorboard", "--logging.local-writer.max-log-size", 0),
             *(() if self.minutes is None else ("--training-minutes", self.minutes)),
@@ -91,7 +91,7 @@ class Training:
     def start(self) -> subprocess.Popen:
         """Start the training, and return its process."""
         if not self.has_checkpoints:
-            # Of a training that was killed before its first one nothing can be used.
+            # A training that was killed before its first checkpoint left nothing that can be used.
             shutil.rmtree(self.run_dir, ignore_errors=True)
         self.output_dir.mkdir(parents=True, exist_ok=True)
         with self.log.open("a", encoding="utf-8") as log:

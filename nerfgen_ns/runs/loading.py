@@ -61,7 +61,7 @@ def load_run(load_config: Path) -> Run:
 
 def read_checkpoint(load_config: Path) -> dict[str, Any]:
     """Read a run's newest checkpoint; see `newest_checkpoint` for what it raises."""
-    # Mapped: of the latent table, which may be large, only what is looked at is read.
+    # Mapped: only the parts of the latent table that are used are read; it may be large.
     path = newest_checkpoint(load_config.parent / FOLDER)
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -82,7 +82,7 @@ def _tuple(loader: PlainLoader, node: yaml.Node) -> Any:
 
 
 def _path(loader: PlainLoader, suffix: str, node: yaml.Node) -> Any:
-    """Of what a call would make only paths are made."""
+    """Return a path where the file has a call that makes one; other calls give None."""
     return Path(*_tuple(loader, node)) if suffix.startswith("pathlib.") else None
 
 

@@ -1,6 +1,6 @@
 """A whole run in one file that is safe to give away: tensors and JSON, as safetensors.
 
-Nothing in it is executed. Without thumbnails nothing in it shows a photograph or tells where one was.
+Nothing in it is executed. Without thumbnails it holds no photograph and no photograph's path.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nerfgen_ns.utils.images import resize
 SUFFIX = ".safetensors"
 MODEL, RECORD, THUMBNAILS = "model.", "record.", "thumbnails"
 THUMBNAIL_SIZE = 32
-"""Width and height of the thumbnails, which show who is who in the viewer."""
+"""Width and height of the thumbnails, which show in the viewer which identity is which."""
 FORMAT = 2
 HEADS = Path(__file__).with_name("heads.safetensors")
 """256 heads of the embedded class: a run of `nerfgen demo`."""
@@ -41,7 +41,7 @@ def write_pack(run: Run, path: Path, thumbnails: bool = False) -> None:
         thumbnails: whether to put a small picture of each photograph into it.
 
     Raises:
-        UsageError: the path ends in something else, or the thumbnails' photographs are gone.
+        UsageError: the path ends in something else, or the thumbnails' photographs are missing.
         NerfgenError: the file cannot be written.
     """
     from safetensors.torch import save
@@ -117,7 +117,7 @@ def _record_of(header: dict[str, Any], arrays: dict[str, np.ndarray], path: Path
 
 
 def _fill(model: NerfgenModel, tensors: dict[str, Tensor]) -> None:
-    """Give a model the tensors of a file, which holds what has several names once."""
+    """Give a model the tensors of a file; a tensor with several names is in the file once."""
     state = model.state_dict()
     filled = set()
     with torch.no_grad():
@@ -132,7 +132,7 @@ def _fill(model: NerfgenModel, tensors: dict[str, Tensor]) -> None:
 
 
 def _own_tensors(model: NerfgenModel) -> dict[str, Tensor]:
-    """The tensors of the model, those that it knows by several names once."""
+    """Return the tensors of the model; one that has several names appears once."""
     by_place = {tensor.data_ptr(): name for name, tensor in reversed(model.state_dict().items())}
     return {
         name: tensor for name, tensor in model.state_dict().items() if by_place[tensor.data_ptr()] == name
@@ -140,7 +140,7 @@ def _own_tensors(model: NerfgenModel) -> dict[str, Tensor]:
 
 
 def _compact(tensor: Tensor) -> Tensor:
-    """Grids are large and need few digits; what is learned keeps them."""
+    """Return grids in half precision, as they are large and need few digits, and other tensors unchanged."""
     return tensor.half() if tensor.dim() == 3 else tensor
 
 

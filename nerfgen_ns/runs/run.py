@@ -39,15 +39,15 @@ class Run(ClassView):
 
     @property
     def data(self) -> Path:
-        """The prepared folder that the run was trained on."""
+        """Return the prepared folder that the run was trained on."""
         return self.record.data
 
     @property
     def photographs(self) -> Path:
-        """The prepared folder, whose photographs are those that the run was trained on.
+        """Return the prepared folder, after checking that its photographs are those of the training.
 
         Raises:
-            UsageError: some are gone, or have changed.
+            UsageError: some are missing, or have changed.
         """
         if not transforms_path(self.data).is_file():
             raise UsageError(
@@ -60,7 +60,7 @@ class Run(ClassView):
         """Open the run's photographs, each with its place in the data.
 
         Raises:
-            UsageError: some are gone, or have changed.
+            UsageError: some are missing, or have changed.
         """
         photographs = open_dataset(self.photographs)
         number_photographs(photographs.cameras)
@@ -68,7 +68,7 @@ class Run(ClassView):
 
     @property
     def model_fingerprint(self) -> str:
-        """What tells codes of this model from those of others, see `nerfgen_ns.latents.code_files`."""
+        """Return the model's fingerprint, which marks its codes; see `nerfgen_ns.latents.code_files`."""
         return fingerprint_of_model(self.model.foreground_field)
 
 
@@ -80,7 +80,7 @@ def make_run(
     downscale_factor: float = 1.0,
     eval_fraction: float = 0.0,
 ) -> Run:
-    """Make a run whose model is still to be given its tensors, on the GPU where there is one.
+    """Make a run whose model does not have its tensors yet, on the GPU where there is one.
 
     For the arguments see `Run`.
 

@@ -1,4 +1,4 @@
-"""A run's folder and its checkpoints: names, who may write there, and where a run is when it is opened."""
+"""A run's folder and its checkpoints: their names, who may write there, and the place of an opened run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MODEL_IN_CHECKPOINT = "_model."
 CODES_IN_CHECKPOINT = "_model.latent_table.codes.weight"
 """The latent table among the tensors of a checkpoint."""
 POSE_DELTAS_IN_CHECKPOINT = "_model.camera_optimizer.pose_deltas.weight"
-"""The pose deltas of the photographs' cameras there, of a run with a camera optimizer."""
+"""The pose deltas of the photographs' cameras in a checkpoint of a run with a camera optimizer."""
 NAME = re.compile(r"step-(\d+)\.ckpt")
 SHOWN = 10
 """Steps that a message names at most."""
 
 
 def checkpoints_in(folder: Path) -> dict[int, Path]:
-    """The checkpoints in a folder by their steps, the newest last; other files are left alone.
+    """Find the checkpoints in a folder by their steps, the newest last; other files are ignored.
 
     Raises:
         NerfgenError: the folder cannot be read.
@@ -42,7 +42,7 @@ def checkpoints_in(folder: Path) -> dict[int, Path]:
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """The newest checkpoint of a run.
+    """Find the newest checkpoint of a run.
 
     Args:
         folder: `nerfstudio_models` of the run.
@@ -62,7 +62,7 @@ def newest_checkpoint(folder: Path) -> Path:
 
 
 def find_checkpoint(given: Path, step: int | None = None, option: str = "--load-dir") -> Path:
-    """The checkpoint to go on from.
+    """Find the checkpoint to continue from.
 
     Args:
         given: a folder of checkpoints, a run folder, its config.yml, or a checkpoint.
@@ -101,7 +101,7 @@ TIME = re.compile(r"\d{4}-\d{2}-\d{2}_\d{6}(-\d+)?")
 
 
 def experiment_name(data: Path | None) -> str:
-    """What a run on this data is called: as its folder, which `..` and `.` name as well as its own name."""
+    """Return the name of a run on this data: that of its folder, also where it is given as `..` or `.`."""
     if data is None:
         return "unnamed"
     data = data.resolve()
@@ -111,7 +111,7 @@ def experiment_name(data: Path | None) -> str:
 def reserve_run_folder(config: NerfgenTrainerConfig) -> None:
     """Make the run folder of a training that begins, in which no other training writes.
 
-    Where the time is its name and another training began in the same second, the folder gets a number.
+    If its name is the time and another training began in the same second, the folder gets a number.
 
     Raises:
         UsageError: another training is there, or the folder would be outside `--output-dir`.
@@ -138,7 +138,7 @@ def reserve_run_folder(config: NerfgenTrainerConfig) -> None:
 
 
 def _takes(folder: Path, config: NerfgenTrainerConfig) -> bool:
-    """Whether the folder is this training's: a new one, or that of the run that it goes on from."""
+    """Return whether the folder is this training's: a new one, or that of the run that it continues."""
     loaded = [path.resolve() for path in (config.load_dir, config.load_checkpoint) if path is not None]
     if any(path.is_relative_to(folder.resolve()) for path in loaded):
         return True
@@ -146,7 +146,7 @@ def _takes(folder: Path, config: NerfgenTrainerConfig) -> bool:
     if checkpoints_in(folder / config.relative_model_dir):
         return False
     try:
-        # Of several trainings that begin together one makes the file.
+        # If several trainings begin together, one of them makes the file.
         (folder / CONFIG).touch(exist_ok=False)
     except FileExistsError:
         return False
@@ -154,10 +154,10 @@ def _takes(folder: Path, config: NerfgenTrainerConfig) -> bool:
 
 
 def opened_config() -> Path | None:
-    """The config.yml that nerfstudio is opening; None outside `eval_setup`.
+    """Return the path of the config.yml that nerfstudio is opening; None outside `eval_setup`.
 
-    nerfstudio hands a configuration the text of its file and never its place. Only the caller knows that, and
-    a run is where its config.yml is, wherever the command is called and whatever was moved.
+    nerfstudio gives a configuration the text of its file and never its path. Only the caller knows the path,
+    and a run is where its config.yml is: the working directory and earlier places do not matter.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_name != "eval_setup":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def left_out(optimizers: Optimizers) -> Iterator[None]:
-    """Within the block a checkpoint that is saved holds no optimizer; the schedulers' states stay in it."""
+    """Run the block with checkpoints that hold no optimizer's state; the schedulers' states stay in them."""
     kept = optimizers.optimizers
     optimizers.optimizers = {}
     try:
@@ -34,7 +34,7 @@ def left_out(optimizers: Optimizers) -> Iterator[None]:
 
 
 def bytes_of_state(optimizers: Optimizers) -> int:
-    """The memory that the optimizers' tensors take, moments above all, in bytes."""
+    """Return the memory in bytes that the optimizers' tensors take, mainly their moments."""
     return sum(
         value.numel() * value.element_size()
         for optimizer in optimizers.optimizers.values()
@@ -45,12 +45,12 @@ def bytes_of_state(optimizers: Optimizers) -> int:
 
 
 def start_anew(optimizers: Optimizers) -> str | None:
-    """Go on after a checkpoint without the optimizers' state has been loaded, and say what starts anew.
+    """Continue after loading a checkpoint without the optimizers' state, and say what starts again at zero.
 
-    The learning rates go on where they were: the schedulers hold them, but set them only after a step.
+    The learning rates continue where they were: the schedulers hold them, but set them only after a step.
 
     Returns:
-        One line; None where the checkpoint held the state of an optimizer, and nothing starts anew.
+        One line; None where the checkpoint held the state of an optimizer, and nothing starts again.
     """
     if any(optimizer.state for optimizer in optimizers.optimizers.values()):
         return None
@@ -60,20 +60,20 @@ def start_anew(optimizers: Optimizers) -> str | None:
             group["lr"] = rate
     names = ", ".join(optimizers.optimizers)
     return (
-        f"The checkpoint holds no optimizer state: the moments of {names} start anew at zero; "
-        "step, learning rates and spent minutes go on."
+        f"The checkpoint holds no optimizer state: the moments of {names} start again at zero; "
+        "step, learning rates and spent minutes continue."
     )
 
 
 def size_line(checkpoint: Path, optimizers: Optimizers, with_state: bool) -> str:
-    """What a checkpoint takes on the disk, and how much of that is optimizer state, in one line."""
+    """Say in one line how large a checkpoint on the disk is, and how much of that is optimizer state."""
     state = megabytes(bytes_of_state(optimizers))
     part = f"of it about {state} optimizer state" if with_state else f"{state} of optimizer state left out"
     return f"Saved {checkpoint.name}: {megabytes(checkpoint.stat().st_size)}, {part}."
 
 
 def megabytes(count: int) -> str:
-    """A number of bytes for people."""
+    """Return a number of bytes as a text for people, in MB or GB."""
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
@@ -106,9 +106,9 @@ class BudgetDecayConfig(SchedulerConfig):
 class BudgetDecay:
     """The factor on a learning rate: a function of the share of the budget that is spent.
 
-    Only `__dict__` enters the checkpoint (torch.optim.lr_scheduler.LambdaLR), so what the configuration says
-    lives in slots, and a resumed run follows its own configuration. All values are Python floats: torch loads
-    them with `weights_only`.
+    Only `__dict__` enters the checkpoint (torch.optim.lr_scheduler.LambdaLR). Values of the configuration
+    are therefore in slots, and a resumed run follows its own configuration. All values are Python floats:
+    torch loads them with `weights_only`.
     """
 
     __slots__ = ("__dict__", "config", "max_steps", "minutes")
@@ -120,12 +120,13 @@ class BudgetDecay:
         self.seconds = 0.0
 
     def spent(self, step: int) -> float:
-        """Share of the budget that is spent, in [0, 1]."""
+        """Return the share of the budget that is spent, in [0, 1]."""
         by_steps = step / self.max_steps if self.max_steps else 0.0
         by_time = self.seconds / (60.0 * self.minutes) if self.minutes else 0.0
         return min(max(by_steps, by_time), 1.0)
 
     def __call__(self, step: int) -> float:
+        """Return the factor at a step; 0 before the decay starts."""
         spent = self.spent(step)
         if spent < self.config.start:
             return 0.0
@@ -138,25 +139,25 @@ class BudgetDecayScheduler(Scheduler):
     config: BudgetDecayConfig
 
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
-        """A scheduler whose factor multiplies `lr_init`, which the optimizer already holds."""
+        """Make a scheduler whose factor multiplies `lr_init`, which the optimizer already holds."""
         return LambdaLR(optimizer, lr_lambda=BudgetDecay(self.config))
 
 
 SMALLEST_SIDE = 8
 """Matrices with a shorter side, the heads of the networks, have few directions to balance: Adam has them."""
 PADDED_SIDE = 64
-"""Sides are filled up to a multiple of this for the orthogonalisation."""
+"""Sides are padded to a multiple of this for the orthogonalisation."""
 QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the iteration that draws singular values to 1, chosen to be steep at 0 (Jordan et al.)."""
+"""Coefficients of the iteration that moves singular values to 1, chosen to be steep at 0 (Jordan et al.)."""
 
 
 class Muon(torch.optim.Adam):
     """Muon for the matrices of the hidden layers, Adam for everything else.
 
     The momentum of a matrix is replaced by the nearest orthogonal matrix before it is applied, so that all
-    its directions learn alike. The few directions of a coordinate network's gradient that dominate carry the
-    smooth parts of a scene; Adam learns detail only after them. Jordan et al., "Muon: An optimizer for hidden
-    layers in neural networks", 2024.
+    its directions learn equally fast. The few dominant directions of a coordinate network's gradient belong
+    to the smooth parts of a scene; Adam learns detail only after them. Jordan et al., "Muon: An optimizer
+    for hidden layers in neural networks", 2024.
 
     A step changes every entry of a matrix by `lr`·0.2 in the root mean square, about what Adam does, so both
     share one learning rate.
@@ -167,7 +168,7 @@ class Muon(torch.optim.Adam):
         momentum: share of the old momentum that a step keeps.
         iterations: of the orthogonalisation; singular values end within about 0.7 … 1.2.
         shrinkage: of the matrices alone, each step keeps 1 − `lr`·`shrinkage` (decoupled weight decay). A
-            matrix whose singular values all grow bends surfaces where no photograph looks; this holds it.
+            matrix whose singular values all grow bends surfaces that no photograph shows; this prevents it.
         eps: Adam's.
     """
 
@@ -183,8 +184,8 @@ class Muon(torch.optim.Adam):
         super().__init__(params, lr=lr, betas=(0.9, 0.99), eps=eps, fused=True)
         for group in self.param_groups:
             group |= {"momentum": momentum, "iterations": iterations, "shrinkage": shrinkage}
-        # A gradient scaler leaves unscaling, and passing over infinite gradients, to optimizers that say they
-        # can, as torch's fused Adam does; the matrices' steps cannot.
+        # A gradient scaler leaves unscaling, and skipping infinite gradients, to optimizers that declare it,
+        # as torch's fused Adam does; the matrices' steps cannot do it.
         self._step_supports_amp_scaling = False
 
     @torch.no_grad()
@@ -202,7 +203,7 @@ class Muon(torch.optim.Adam):
             if matrices:
                 gradients |= {matrix: matrix.grad for matrix in matrices}
                 self._step_matrices(matrices, group)
-        # Adam passes over parameters without a gradient. Who logs gradients reads them afterwards.
+        # Adam skips parameters without a gradient. Loggers of gradients read them afterwards.
         super().step()
         for matrix, gradient in gradients.items():
             matrix.grad = gradient
@@ -229,10 +230,10 @@ class Muon(torch.optim.Adam):
 
 
 def orthogonalise_all(matrices: list[Tensor], iterations: int) -> list[Tensor]:
-    """`orthogonalise` for matrices of any shapes.
+    """Apply `orthogonalise` to matrices of any shapes.
 
-    Matrices of about one size are padded with zeros to one shape and go through the iteration together: it
-    leaves the zeros as they are, and a call for each shape would cost more than the zeros do.
+    Matrices of about one size are padded with zeros to one shape and go through the iteration together. It
+    does not change the zeros, and a call for each shape would cost more than the zeros do.
     """
     batches: dict[tuple[int, int], list[int]] = {}
     for place, matrix in enumerate(matrices):
@@ -253,9 +254,10 @@ def orthogonalise_all(matrices: list[Tensor], iterations: int) -> list[Tensor]:
 def orthogonalise(
     matrices: Float[Tensor, "n rows columns"], iterations: int
 ) -> Float[Tensor, "n rows columns"]:
-    """Nearly the nearest matrices with orthonormal rows, by Newton and Schulz's iteration.
+    """Approximate the nearest matrices with orthonormal rows, by Newton and Schulz's iteration.
 
-    For a singular value decomposition U·S·Vᵀ it is about U·Vᵀ. Rows must not outnumber columns.
+    For a singular value decomposition U·S·Vᵀ the result is about U·Vᵀ. There must be no more rows than
+    columns.
     """
     norms = torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True)
     result = matrices / norms.clamp(min=1e-30)
@@ -296,18 +298,18 @@ class MuonConfig(OptimizerConfig):
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """The moments of a row, named as torch names them."""
 OF_ROWS = ("rows", *MOMENTS)
-"""What is kept of each row that has been met, with room for more."""
+"""What is kept of each row that had a gradient, with room for more."""
 
 
 class RowAdam(torch.optim.SparseAdam):
     """SparseAdam whose memory grows with the rows that have had a gradient, and not with the table.
 
-    torch's keeps two moments for every row from the first step on; this one keeps them for the rows that it
-    has met, in the order in which it met them. The arithmetic is the same: a row's moments decay in the steps
-    that touch it, and the correction of their bias counts all steps.
+    torch's SparseAdam keeps two moments for every row from the first step on. This one keeps them for rows
+    that have had a gradient, in the order of their first gradient. The arithmetic is the same: a row's
+    moments decay in the steps that touch it, and the correction of their bias counts all steps.
 
-    A checkpoint of it holds the rows it has met, under "rows", and their moments; one of SparseAdam's is
-    taken over.
+    A checkpoint of it holds these rows, under "rows", and their moments. It also loads checkpoints of
+    SparseAdam.
 
     Args:
         params: tables whose gradients are sparse in their first dimension (`nn.Embedding(sparse=True)`).
@@ -341,7 +343,7 @@ class RowAdam(torch.optim.SparseAdam):
         table.index_add_(0, rows, mean.div_(square.sqrt_().add_(group["eps"])), alpha=-scale)
 
     def _places_of(self, table: Parameter, rows: Int[Tensor, "rows"]) -> Int[Tensor, "rows"]:
-        """Where the moments of rows are kept; rows that are new get a place."""
+        """Return where the moments of rows are kept; new rows get a place."""
         state = self.state[table]
         if "rows" not in state:
             state |= {"count": 0, "rows": rows[:0], **{name: table[:0].clone() for name in MOMENTS}}
@@ -360,7 +362,7 @@ class RowAdam(torch.optim.SparseAdam):
         return places[rows]
 
     def state_dict(self) -> dict[str, Any]:
-        """The state, without the room that is kept for further rows."""
+        """Return the state, without the room that is kept for further rows."""
         saved = super().state_dict()
         saved["state"] = {
             number: {
@@ -372,14 +374,14 @@ class RowAdam(torch.optim.SparseAdam):
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the state of this optimizer or of torch's SparseAdam."""
+        """Load the state of this optimizer or of torch's SparseAdam."""
         super().load_state_dict(state_dict)
         self._places = {}
         tables = [table for group in self.param_groups for table in group["params"]]
         for number, saved in state_dict["state"].items():
             state = self.state[tables[number]]
             if "rows" in saved:
-                # torch has made numbers of the table's kind of them.
+                # torch has converted them to the table's type of number.
                 state["rows"] = saved["rows"].to(tables[number].device)
             else:
                 state["rows"] = state["exp_avg_sq"].any(dim=1).nonzero()[:, 0]
@@ -389,7 +391,7 @@ class RowAdam(torch.optim.SparseAdam):
 
 
 def _with_room(kept: Tensor, rows: int, most: int) -> Tensor:
-    """The same with room for so many rows: twice as much when it is full, so that growing costs little."""
+    """Return the same with room for this many rows: twice as much when full, so that growing costs little."""
     if rows <= len(kept):
         return kept
     larger = kept.new_empty(min(max(rows, 2 * len(kept)), most), *kept.shape[1:])
@@ -398,7 +400,7 @@ def _with_room(kept: Tensor, rows: int, most: int) -> Tensor:
 
 
 def _without_room(kept: Tensor, rows: int) -> Tensor:
-    """What is in use. Only as a copy does it leave the rest of its memory behind."""
+    """Return the part that is in use, as a copy: a view would keep the rest of the memory too."""
     return kept if rows == len(kept) else kept[:rows].clone()
 
 

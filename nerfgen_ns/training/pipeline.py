@@ -23,9 +23,9 @@ from nerfgen_ns.training.distributed.ranks import copy_first, in_turn, keep_larg
 from nerfgen_ns.viewer.choice import ViewerPanelConfig
 
 FINGERPRINT = "photographs."
-"""What the names of the photographs' fingerprint begin with in a checkpoint."""
+"""Prefix of the names of the photographs' fingerprint in a checkpoint."""
 MEANS_OVER = {"hard_surface_loss": "weights", "pose_loss": "pose_deltas"}
-"""The losses that are means over something else than the batch's rays, and the output that it is."""
+"""The losses that are not means over the batch's rays, and the output whose values each is a mean over."""
 
 
 @dataclass
@@ -41,12 +41,12 @@ class NerfgenPipelineConfig(VanillaPipelineConfig):
 class NerfgenPipeline(VanillaPipeline):
     """nerfstudio's pipeline, whose model any number of processes train together, on GPUs or processors.
 
-    It is where nerfstudio's commands meet the data manager and the model: their errors become one line and
-    an exit status here.
+    nerfstudio's commands use the data manager and the model through it. It turns their errors into one line
+    and an exit status.
 
     Each rank draws its own rays, as many as every other. torch's DDP averages the gradients of the networks;
     those of the tables, which are sparse, are left to `RankOptimizers`. The ranks then take the same steps
-    as one process with all their rays. A checkpoint has the same names as one process gives it.
+    as one process with all their rays. A checkpoint has the same names as that of one process.
 
     Args:
         config: the data manager's and the model's.
@@ -66,10 +66,10 @@ class NerfgenPipeline(VanillaPipeline):
         local_rank: int = 0,
         grad_scaler: GradScaler | None = None,
     ) -> None:
-        # Photographs that have yet to be prepared are prepared once. nerfstudio itself links GPUs alone.
+        # Photographs that are not prepared yet are prepared once. nerfstudio itself connects only GPUs.
         with exit_with_one_line(), nullcontext() if world_size == 1 else in_turn(local_rank, device):
             super().__init__(config, device, test_mode, 1, local_rank, grad_scaler)
-        # A pipeline for inference has no viewer, and its start does without what the panel needs.
+        # A pipeline for inference has no viewer: it starts faster without the imports of the panel.
         if isinstance(config, NerfgenPipelineConfig) and test_mode != "inference":
             self.model.viewer_panel = config.viewer_panel.setup()
         if world_size > 1:
@@ -77,12 +77,12 @@ class NerfgenPipeline(VanillaPipeline):
             self._link(local_rank)
 
     def _link(self, local_rank: int) -> None:
-        """Let all ranks begin alike, and average the networks' gradients from now on."""
+        """Give all ranks the same start, and average the networks' gradients from now on."""
         model = self.model
         with torch.no_grad():
             for values in (*self.tables.values(), *self.grid):
                 copy_first(values)
-        # nerfstudio's only sign of the model's device; DDP waits for a gradient of whatever could have one.
+        # nerfstudio reads the model's device from this parameter; DDP waits for every gradient that may come.
         model.device_indicator_param.requires_grad_(False)
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, list(self.tables))
         self._model = DistributedDataParallel(  # type: ignore[assignment]
@@ -93,12 +93,12 @@ class NerfgenPipeline(VanillaPipeline):
 
     @property
     def tables(self) -> dict[str, Parameter]:
-        """The model's parameters with sparse gradients, by name."""
+        """Return the model's parameters with sparse gradients, by name."""
         return tables_of(self.model)
 
     @property
     def grid(self) -> list[Tensor]:
-        """What the model's sampler knows of where the class is: what a checkpoint holds of it."""
+        """Return what the model's sampler knows of where the class is, as a checkpoint holds it."""
         renderer = self.model.ray_renderer
         kept = renderer.state_dict().keys()
         return [values for name, values in renderer.named_buffers() if name in kept]
@@ -106,7 +106,7 @@ class NerfgenPipeline(VanillaPipeline):
     def state_dict(  # type: ignore[override]
         self, *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
-        """What a checkpoint holds; its names do not tell how many processes wrote it."""
+        """Return what a checkpoint holds; its names do not depend on the number of processes."""
         state = super().state_dict(*args, **kwargs)
         state = {name.replace("_model.module.", "_model.", 1): value for name, value in state.items()}
         if isinstance(self.datamanager, NerfgenDataManager):
@@ -129,8 +129,8 @@ class NerfgenPipeline(VanillaPipeline):
         )
         if rows is not None and len(rows) != expected:
             raise UsageError(
-                f"the checkpoint has {len(rows)} identities and the data has {expected}: a run goes on with "
-                f"those that it has; {ways}"
+                f"the checkpoint has {len(rows)} identities and the data has {expected}: a run continues "
+                f"with its own identities; {ways}"
             )
         pose_deltas, photographs = loaded_state.get(POSE_DELTAS_IN_CHECKPOINT), self.model.num_train_data
         if pose_deltas is not None and len(pose_deltas) != photographs:
@@ -151,7 +151,7 @@ class NerfgenPipeline(VanillaPipeline):
             )
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        """Outputs, losses and metrics of this rank's rays; the mean of its losses over ranks is the loss."""
+        """Return outputs, losses and metrics of this rank's rays; the loss is the mean over the ranks."""
         with exit_with_one_line():
             outputs, losses, metrics = super().get_train_loss_dict(step)
         if self.world_size > 1:
@@ -161,22 +161,22 @@ class NerfgenPipeline(VanillaPipeline):
         return outputs, losses, metrics
 
     def get_eval_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        """nerfstudio's; a photograph that cannot be read ends the command with one line."""
+        """Evaluate rays as nerfstudio does; an unreadable photograph ends the command with one line."""
         with exit_with_one_line():
             return super().get_eval_loss_dict(step)
 
     def get_eval_image_metrics_and_images(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """nerfstudio's; a photograph that cannot be read ends the command with one line."""
+        """Evaluate an image as nerfstudio does; an unreadable one ends the command with one line."""
         with exit_with_one_line():
             return super().get_eval_image_metrics_and_images(step)
 
     def get_average_eval_image_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """nerfstudio's; photographs that are gone end the command with one line."""
+        """Evaluate all images as nerfstudio does; missing photographs end the command with one line."""
         with exit_with_one_line():
             return super().get_average_eval_image_metrics(*args, **kwargs)
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
-        """nerfstudio's, and after them the exchange of what the ranks' samplers have found."""
+        """Return nerfstudio's callbacks, and after them the exchange of what the ranks' samplers found."""
         callbacks = super().get_training_callbacks(attributes)
         if self.world_size > 1:
             after = TrainingCallbackLocation.AFTER_TRAIN_ITERATION
@@ -186,8 +186,8 @@ class NerfgenPipeline(VanillaPipeline):
     def share_grid(self, step: int) -> None:
         """Let the grid of every rank's sampler hold what any rank found.
 
-        A grid keeps the largest values that it has met, lets them decay by a factor, and marks what exceeds
-        a threshold: the largest of the ranks' grids is the grid of one process that met all their samples.
+        A grid keeps the largest values of its samples, lets them decay by a factor, and marks what exceeds a
+        threshold. The largest of the ranks' grids is thus the grid of one process with all their samples.
         """
         for values in self.grid:
             keep_largest(values)

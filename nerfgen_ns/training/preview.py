@@ -26,9 +26,9 @@ SIZE = 64
 
 
 def put_panel(trainer: Trainer, step: int) -> None:
-    """Draw a panel and hand it to nerfstudio's event writers and to the viewer, those of them that are on.
+    """Draw a panel and pass it to nerfstudio's event writers and to the viewer, if they are on.
 
-    Training goes on as it would have without, even where a photograph can no longer be read.
+    Training continues unchanged, even where a photograph can no longer be read.
     """
     try:
         panel = draw_panel(trainer, step)
@@ -42,7 +42,7 @@ def put_panel(trainer: Trainer, step: int) -> None:
 
 
 def draw_panel(trainer: Trainer, step: int) -> UInt8[np.ndarray, "height width 3"]:
-    """The photographs of a few identities and what the model makes of them now; see `identity_sheet`."""
+    """Draw the photographs of a few identities and their present reconstruction; see `identity_sheet`."""
     manager: Any = trainer.pipeline.datamanager
     photographs: NerfgenDataset = manager.train_dataset
     model: Any = trainer.pipeline.model
@@ -55,7 +55,7 @@ def draw_panel(trainer: Trainer, step: int) -> UInt8[np.ndarray, "height width 3
 
 
 def shown_identities(photographs: NerfgenDataset) -> list[int]:
-    """Rows of the latent table, evenly spread over the photographs that train: the same in every panel."""
+    """Return rows of the latent table, evenly spread over the training photographs, the same each time."""
     assert photographs.cameras.metadata is not None
     rows = photographs.cameras.metadata["cam_idx"].flatten()[photographs.metadata["training_images"]].unique()
     return rows[evenly_spaced(len(rows), IDENTITIES, "ends_rounded_down")].tolist()

@@ -52,7 +52,7 @@ from nerfgen_ns.utils.machine import cuda_problem, keep_freed_memory, watch_this
 INTERRUPTED = 130
 """Exit status of a training that was interrupted from the keyboard, as a shell gives it."""
 LOGGER_KEYS = {"wandb": "WANDB_API_KEY", "comet_ml": "COMET_API_KEY"}
-"""The packages that keep logs elsewhere, and the variable of the environment that each takes a key from."""
+"""The packages that keep logs on a server, and the environment variable that holds the key of each."""
 CHECKPOINT_ERRORS = (
     OSError,
     EOFError,
@@ -62,7 +62,7 @@ CHECKPOINT_ERRORS = (
     ValueError,
     pickle.UnpicklingError,
 )
-"""What nerfstudio and torch raise for a folder without checkpoints, or a checkpoint that is cut off."""
+"""What nerfstudio and torch raise for a folder without checkpoints, or an incomplete checkpoint."""
 
 
 @dataclass
@@ -77,39 +77,38 @@ class NerfgenTrainerConfig(TrainerConfig):
     """nerfstudio's viewer, reachable from this machine alone unless asked otherwise."""
     training_minutes: float | None = None
     """Stop training after this many minutes, evaluation and saving not counted, resumed runs counted
-    together; the learning rates decay over whichever of this and the number of iterations ends first. Without
-    it the iterations alone decide."""
+    together; the learning rates decay over this or the number of iterations, whichever ends first. If not
+    set, only the number of iterations counts."""
     save_optimizer_state: bool = True
-    """Whether checkpoints hold the optimizers' moments, which take up to twice the room of the networks and
-    the latent table. Without them a run still renders and goes on; the moments then start anew."""
+    """Whether checkpoints hold the optimizers' moments, which take up to twice the space of the networks and
+    the latent table. Without them a run can still render and continue; the moments start again at zero."""
     rank_timeout_minutes: float = 30.0
-    """With several processes (`python -m nerfgen_ns.training.distributed`):
-    how long they wait for one that is silent,
-    be it stuck, evaluating all photographs, or paused from the viewer."""
+    """With several processes (`python -m nerfgen_ns.training.distributed`): how long they wait for one that
+    does not answer because it is stuck, evaluates all photographs, or is paused from the viewer."""
     run_dir: tyro.conf.Suppress[Path | None] = None
-    """The folder of the run that is opened, wherever it is now. Not set in training."""
+    """The present folder of the run that is opened. Not set in training."""
 
     def open_in(self, folder: Path) -> None:
-        """Let this be the run in a folder, with its newest checkpoint and what it has kept of its data."""
+        """Open the run in a folder, with its newest checkpoint and what it has kept of its data."""
         self.run_dir = folder.resolve()
         manager: Any = self.pipeline.datamanager
         manager.dataparser.run_dir = self.run_dir
-        # nerfstudio looks for the newest itself, but takes every file beside it for a checkpoint.
+        # nerfstudio can find the newest itself, but takes every other file in the folder for a checkpoint.
         self.load_step = max(checkpoints_in(self.run_dir / self.relative_model_dir), default=None)
 
     def set_experiment_name(self) -> None:
-        """Name the run as its data, unless it has a name."""
+        """Name the run after its data, unless it has a name."""
         if self.experiment_name is None:
             manager: Any = self.pipeline.datamanager
             given = manager.dataparser.data
             self.experiment_name = experiment_name(manager.data or (given if given != Path() else None))
 
     def get_base_dir(self) -> Path:
-        """The run folder."""
+        """Return the run folder."""
         return super().get_base_dir() if self.run_dir is None else self.run_dir
 
     def get_checkpoint_dir(self) -> Path:
-        """The folder of the run's checkpoints; nerfstudio asks for it before it reads anything of a run."""
+        """Return the folder of the run's checkpoints; nerfstudio calls this before it reads a run."""
         opened = opened_config()
         if opened is None:
             return super().get_checkpoint_dir()
@@ -144,10 +143,12 @@ class NerfgenTrainerConfig(TrainerConfig):
 
 @contextmanager
 def loggers_in_one_line(vis: str) -> Iterator[None]:
-    """Name the option where a package that keeps logs elsewhere cannot begin, most often without a key.
+    """Run the block, and name the option if a package that keeps logs on a server cannot start.
+
+    Most often a key is missing.
 
     Args:
-        vis: what the user chose to see the training with.
+        vis: the value of the option `--vis`.
 
     Raises:
         UsageError: such a package raised, or is not installed.
@@ -166,17 +167,17 @@ def loggers_in_one_line(vis: str) -> Iterator[None]:
 
 
 class NerfgenTrainer(Trainer):
-    """nerfstudio's trainer, which also keeps to a budget of minutes and writes checkpoints whole."""
+    """nerfstudio's trainer with a budget of minutes, which writes checkpoints whole."""
 
     config: NerfgenTrainerConfig
     stop_training = False
 
     def setup_optimizers(self) -> Optimizers:
-        """nerfstudio's optimizers, with the budget known to the schedulers that follow it."""
+        """Make nerfstudio's optimizers, and give the budget to the schedulers that follow it."""
         with exit_with_one_line():
             try:
                 optimizers = self._make_optimizers()
-            except ValueError as error:  # what torch makes of a number out of range
+            except ValueError as error:  # torch raises this for a number out of range
                 raise UsageError(f"--optimizers: {error}") from error
         self.decays = [
             decay
@@ -196,7 +197,7 @@ class NerfgenTrainer(Trainer):
         return super().setup_optimizers()
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
-        """Read the data and make the model; a run that fails or is interrupted here leaves nothing behind."""
+        """Read the data and make the model; a run that fails or is interrupted here leaves no files."""
         with exit_with_one_line():
             self._check_options()
             self._check_device()
@@ -217,7 +218,7 @@ class NerfgenTrainer(Trainer):
             raise SystemExit(INTERRUPTED) from None
 
     def _check_options(self) -> None:
-        """Look for numbers with which no training can go.
+        """Check the options for numbers that no training can use.
 
         Raises:
             UsageError: there is one.
@@ -257,7 +258,7 @@ class NerfgenTrainer(Trainer):
         """
         model = self.config.pipeline.model
         if self.device == "cpu":
-            # A GPU that works and was not asked for is left alone.
+            # There is no message about a GPU that works but was not chosen.
             if not torch.cuda.is_available() and (problem := cuda_problem()):
                 CONSOLE.log(f"Training runs on the processor: the GPU cannot be used ({problem}).")
         elif self.device.startswith("cuda") and (
@@ -268,7 +269,7 @@ class NerfgenTrainer(Trainer):
             check_volumetric(torch.device(self.device))
 
     def _keep_record(self) -> None:
-        """Write into the run folder what opening the run needs of the data."""
+        """Write into the run folder what opening the run needs from the data."""
         manager = self.pipeline.datamanager
         if isinstance(manager, NerfgenDataManager) and comms.is_main_process():
             with exit_with_one_line():
@@ -286,7 +287,7 @@ class NerfgenTrainer(Trainer):
                 folder.rmdir()
 
     def train(self) -> None:
-        """Train; an interruption from the keyboard saves what is trained and says how to go on."""
+        """Train; an interruption from the keyboard saves a checkpoint and says how to continue."""
         try:
             super().train()
         except KeyboardInterrupt:
@@ -299,9 +300,9 @@ class NerfgenTrainer(Trainer):
             raise SystemExit(INTERRUPTED) from None
 
     def train_iteration(self, step: int) -> Any:
-        """One iteration, on the clock of rank 0, which also says when all stop.
+        """Train one iteration, by the clock of rank 0, which also decides when all ranks stop.
 
-        For the log it also gives the mean length of the latent codes.
+        The metrics for the log also hold the mean length of the latent codes.
         """
         begin = time.perf_counter()
         result = super().train_iteration(step)
@@ -325,7 +326,7 @@ class NerfgenTrainer(Trainer):
         return result
 
     def eval_iteration(self, step: int) -> None:
-        """Evaluate, on one process of all; as often as nerfstudio looks at a photograph, draw a panel too."""
+        """Evaluate, on one process only; whenever nerfstudio evaluates an image, draw a panel too."""
         if not comms.is_main_process():
             return
         super().eval_iteration(step)
@@ -353,9 +354,9 @@ class NerfgenTrainer(Trainer):
             CONSOLE.log(said)
 
     def save_checkpoint(self, step: int) -> None:
-        """Save into a folder beside, then rename: an interruption leaves the last checkpoint as it was.
+        """Save into a temporary folder, then rename: an interruption does not damage the last checkpoint.
 
-        Of several processes one saves. A full disk ends the command with one line.
+        If there are several processes, one saves. A full disk ends the command with one line.
         """
         if not comms.is_main_process():
             return

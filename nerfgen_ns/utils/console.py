@@ -45,9 +45,9 @@ SPELLED = {
 
 
 def show_on_any_console() -> None:
-    """Let the standard streams spell out what their encoding lacks, where printing it would raise.
+    """Let the standard streams replace characters that their encoding lacks, instead of raising an error.
 
-    For commands, which own the process; a library leaves the streams alone.
+    This is for commands, which own the process; a library does not change the streams.
     """
     codecs.register_error("nerfgen", _spell)
     for stream in (sys.stdout, sys.stderr):
@@ -56,7 +56,7 @@ def show_on_any_console() -> None:
 
 
 def spell(character: str) -> str:
-    """Return an ASCII spelling of a character: its own, that without accents, or a question mark."""
+    """Return an ASCII spelling of a character: its own, one without accents, or a question mark."""
     plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
     return SPELLED.get(character) or plain or "?"
 
@@ -82,27 +82,27 @@ def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def counted(items: Iterable[Item], total: int, progress: Callable[[int, int], None]) -> Iterator[Item]:
-    """The same items; `progress` is told how many have been taken."""
+    """Yield the same items, and call `progress` with the number done and the total after each."""
     for done, item in enumerate(items, start=1):
         yield item
         progress(done, total)
 
 
 SECONDS_PER_LINE = 60.0
-"""Where no terminal shows the bar, a line of the log tells as much, so often."""
+"""Seconds between two lines of the log, which replace the bar where there is no terminal."""
 
 
 class RateColumn(ProgressColumn):
-    """Photographs a second, of late."""
+    """Photographs a second, over the last moments."""
 
     def render(self, task: Task) -> Text:
-        """Empty until there is something to tell."""
+        """Return the rate as text, empty until it is known."""
         return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
 
 
 @contextmanager
 def progress_over(description: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
-    """Show the progress of work of which `done` parts were finished before; yields what counts one more."""
+    """Show the progress of work, `done` parts of it done before; yield a function that counts one more."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn())
     with Progress(*columns, TimeRemainingColumn(), speed_estimate_period=120) as progress:
         task = progress.add_task(description, total=total, completed=done)

@@ -1,4 +1,4 @@
-"""Write files and folders whole: an interruption leaves the old one or the new one, never half of either."""
+"""Write files and folders whole: an interruption leaves either the old one or the new one, complete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Made in the usual way, so that its permissions are the usual ones, where mkstemp's are not.
+        # Made in the usual way, so that its permissions are the usual ones; those of mkstemp are not.
         temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
         temporary.touch(exist_ok=False)
         try:
@@ -42,7 +42,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 def cache_folder() -> Path:
-    """Where nerfgen keeps what it can make again: `nerfgen` in the user's cache folder."""
+    """Return where nerfgen keeps files that it can make again: `nerfgen` in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerfgen"
 
 
@@ -94,24 +94,24 @@ def hash_of(parts: Iterable[bytes | str]) -> str:
     """Return the SHA-256 of the parts, end to end, in hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
-        # Names of files may hold bytes that are no text.
+        # Names of files may contain bytes that are not text.
         digest.update(os.fsencode(part) if isinstance(part, str) else part)
     return digest.hexdigest()
 
 
 def hash_of_value(value: Any) -> str:
-    """Return `hash_of` a value that JSON can hold; the order of a dictionary's keys plays no part."""
+    """Return `hash_of` a value that JSON can hold; the order of a dictionary's keys does not matter."""
     return hash_of([json.dumps(value, sort_keys=True)])
 
 
 HEAD = 64 * 1024
-"""Bytes at the beginning of a file that `digest_of` covers, beside its size."""
+"""Bytes at the beginning of a file that `digest_of` covers, besides its size."""
 
 
 def digest_of(file: Path) -> int:
-    """Return a number that is another when a file's size or beginning is; 0 where there is no such file.
+    """Return a number that changes with a file's size or beginning; 0 where there is no such file.
 
-    It reads little of a large file, for a whole collection of photographs to be checked in a moment.
+    It reads little of a large file, so that checking a whole collection of photographs takes a moment.
     """
     try:
         with file.open("rb") as opened:
@@ -163,7 +163,7 @@ def replace_folder(folder: Path, is_own: Callable[[Path], bool]) -> Iterator[Pat
 
 @contextmanager
 def _named_as_it_will_be(made: Path, folder: Path) -> Iterator[None]:
-    """Let errors name files of the folder where it will lie, not where it is made, and other files too."""
+    """Run the block with errors that name files by the folder's final place; other files keep theirs."""
     try:
         yield
     except OSError as error:

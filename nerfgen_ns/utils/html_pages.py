@@ -1,4 +1,4 @@
-"""What an HTML report is made of: templates and histograms."""
+"""Parts of an HTML report: templates and histograms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 
 def page_template(package: str, name: str, **filters: Any) -> Any:
-    """A template in the folder `templates` of a package, a jinja2 `Template`.
+    """Load a template from the folder `templates` of a package: a jinja2 `Template`.
 
     Args:
         package: its import name.
@@ -21,7 +21,7 @@ def page_template(package: str, name: str, **filters: Any) -> Any:
 
     environment = Environment(
         loader=PackageLoader(package),
-        # Names of files and classes are other people's: all of them are escaped.
+        # Names of files and classes come from other people: all of them are escaped.
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -46,7 +46,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Bars side by side, of one width; `decimals` are as many as the edges of the bins need."""
+    """Bars of one width side by side; `decimals` is how many the edges of the bins need."""
 
     bars: list[Bar]
     median: float
@@ -54,17 +54,17 @@ class Histogram:
 
     @property
     def most(self) -> int:
-        """Count of the highest bar."""
+        """Return the count of the highest bar."""
         return max(bar.count for bar in self.bars)
 
 
 def histogram(values: Float[np.ndarray, "n"]) -> Histogram | None:
-    """Histogram of the finite values, in about `MOST_BINS` round bins or fewer; None where there are none."""
+    """Compute the histogram of the finite values in about `MOST_BINS` round bins or fewer; None if empty."""
     values = values[np.isfinite(values)]
     if len(values) == 0:
         return None
     low, high = float(values.min()), float(values.max())
-    # Values that are all but equal make one bin, at a scale of their own size.
+    # Values that are almost equal make one bin, at a scale of their own size.
     step = _round_up(max((high - low) / MOST_BINS, 1e-3 * max(abs(low), abs(high)), 1e-9))
     first, last = np.floor(low / step + 1e-9), np.floor(high / step + 1e-9) + 1
     if last - first > MOST_BINS:

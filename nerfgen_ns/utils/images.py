@@ -25,7 +25,7 @@ INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
 def to_bytes(colors: Float[Tensor, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
-    """Colors in [0, 1] as bytes."""
+    """Return colors in [0, 1] as bytes."""
     return (colors.detach().clamp(0.0, 1.0) * 255.0).round().byte().cpu().numpy()
 
 
@@ -37,7 +37,7 @@ def from_bytes(image: UInt8[np.ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def depth_picture(outputs: dict[str, Tensor]) -> UInt8[np.ndarray, "height width 3"]:
-    """The depth of a render in colors, from the object's nearest to its farthest; white around it."""
+    """Return the depth of a render in colors, from the object's nearest to its farthest; white around it."""
     from nerfstudio.utils import colormaps
 
     depth, accumulation = outputs["depth"], outputs["accumulation"]
@@ -47,12 +47,12 @@ def depth_picture(outputs: dict[str, Tensor]) -> UInt8[np.ndarray, "height width
 
 
 def resize(image: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """An image as a square of `size` pixels."""
+    """Return an image as a square of `size` pixels."""
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def enlarge(colors: Float[Tensor, "height width 3"], factor: int = 2) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Colors in [0, 1] as the bytes of a smoothly enlarged image."""
+    """Return colors in [0, 1] as the bytes of a smoothly enlarged image."""
     image = Image.fromarray(to_bytes(colors))
     size = (image.width * factor, image.height * factor)
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
@@ -61,7 +61,7 @@ def enlarge(colors: Float[Tensor, "height width 3"], factor: int = 2) -> UInt8[n
 def contact_sheet(
     rows: dict[str, list[UInt8[np.ndarray, "size size 3"]]],
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """A labeled grid of square images of one size: one row for each name, one column for each identity."""
+    """Make a labeled grid of square images of one size: a row for each name, a column for each identity."""
     size = next(iter(rows.values()))[0].shape[0]
     columns = max(len(images) for images in rows.values())
     step = size + GAP
@@ -127,7 +127,7 @@ def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]
 
 
 def check_film(path: Path, size: int) -> None:
-    """See that a film of frames `size` pixels wide and high can be written as the path's name asks.
+    """Check that a film of frames `size` pixels wide and high can be written in the form of the path's name.
 
     Raises:
         UsageError: it cannot.

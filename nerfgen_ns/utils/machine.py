@@ -1,4 +1,4 @@
-"""The machine that runs this: what it is, how busy it is, and how its memory is kept."""
+"""The machine that runs this: its parts, its load, and how freed memory is kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 
 
 def describe_machine() -> dict[str, Any]:
-    """The processor, its cores and memory, the accelerator if there is one, and the versions that count."""
+    """Return the processor, its cores and memory, the accelerator, if any, and the versions of packages."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return {
         "processor": processor_name(),
@@ -31,7 +31,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def count_cores() -> int:
-    """How many processor cores this process may use."""
+    """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -39,7 +39,7 @@ def cuda_problem() -> str | None:
     """Say why torch cannot use a GPU that this machine has; None where it can, or where there is none.
 
     A driver that is too old, a build of torch without CUDA or without kernels for the GPU: in each of these
-    cases torch would use the processor without a word, or fail at the first step.
+    cases torch would use the processor without a message, or fail at the first step.
     """
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return None
@@ -61,7 +61,7 @@ def cuda_problem() -> str | None:
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor as the operating system names it."""
+    """Return the processor's name as the operating system gives it."""
     try:
         found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
@@ -70,7 +70,7 @@ def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def machine_sentence(machine: dict[str, Any]) -> str:
-    """`describe_machine`, to be read."""
+    """Return what `describe_machine` found as one sentence for people."""
     where = machine["accelerator"] or f"{machine['cores']} cores of {machine['processor']}"
     bf16 = "with" if machine["fast_bf16"] else "without"
     return f"{where}, {bf16} bf16 in hardware, torch {machine['torch']}"
@@ -86,9 +86,9 @@ def _memory_gigabytes() -> float | None:
 STEPS = 20
 """Steps whose mean time is compared."""
 TIMES_SLOWER = 4.0
-"""A training that is so many times slower than it was shares its cores with another process."""
+"""A training that becomes slower by this factor shares its cores with another process."""
 IN_A_ROW = 3
-"""So many means must be as slow: a pause of the machine makes one."""
+"""Means in a row that must be this slow: a short pause of the machine slows down only one."""
 LOAD_PER_CORE = 1.25
 """Running processes for each core, above which the machine has more to do than it can."""
 
@@ -153,9 +153,9 @@ def keep_freed_memory() -> bool:
     """Let glibc's allocator keep the memory of freed tensors for the next ones, and say whether it could.
 
     By default it returns blocks of a megabyte to the operating system as they are freed and asks for them
-    anew a moment later; each page is then cleared and mapped again. Training steps of small networks allocate
-    hundreds of such blocks and took 37 % longer that way (2 cores, 256 rays × 20 samples × 96 wide). Another
-    C library is left as it is.
+    again a moment later; each page is then cleared and mapped again. Steps of small networks allocate
+    hundreds of such blocks and took 37 % longer that way (2 cores, 256 rays × 20 samples × 96 wide). The
+    function does nothing with other C libraries.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -166,7 +166,7 @@ def keep_freed_memory() -> bool:
 
 
 def has_fast_bf16(device: torch.device | str) -> bool:
-    """Whether bf16 matrix products run in hardware on the device.
+    """Return whether bf16 matrix products run in hardware on the device.
 
     A processor without AMX or AVX-512 BF16 emulates them, tens of times slower than fp32.
     """
@@ -174,7 +174,7 @@ def has_fast_bf16(device: torch.device | str) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        # Older torch has not both of these.
+        # Older versions of torch may lack one of these.
         probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
         return any(getattr(torch.cpu, probe, bool)() for probe in probes)
     return False

@@ -1,4 +1,4 @@
-"""The panel's config, what its controls say, and the latent code that follows: no viewer, no model."""
+"""The panel's config, the choice that its controls make, and the latent code of it: no viewer, no model."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class ViewerPanelConfig(InstantiateConfig):
     max_directions: int = 8
     """Sliders for the strongest directions of the latent table, at most."""
     frustum_scale: float = 0.7
-    """Size of the photographs' frustums where --viewer.camera-frustum-scale is nerfstudio's own: cameras are
-    far away for a scene of this size, and nerfstudio's own draws their photographs too small to click."""
+    """Size of the photographs' frustums where --viewer.camera-frustum-scale has nerfstudio's default. The
+    cameras are far away for a scene of this size: the default draws their photographs too small to click."""
 
 
 def _panel_class() -> type:
@@ -88,7 +88,7 @@ class Choice:
     """Color in place of the background, red, green, blue in [0, 1]; None leaves it as learned."""
 
     def code(self, table: LatentTable, space: Callable[[], LatentSpace]) -> Float[Tensor, "1 latent"]:
-        """The latent code that is chosen.
+        """Return the latent code that is chosen.
 
         Args:
             table: the latent table.
@@ -131,13 +131,13 @@ class Choice:
         return NamedCode(names[self.file_row], codes[self.file_row])
 
     def as_end(self, table: LatentTable, space: Callable[[], LatentSpace]) -> End:
-        """What is chosen, as an end of a morph."""
+        """Return what is chosen, as an end of a morph."""
         if self.source == "photograph" and not any(self.amounts):
             return self.identity
         return NamedCode(self.name(), self.code(table, space)[0])
 
     def name(self) -> str:
-        """What is chosen in a few letters, fit for a file name."""
+        """Return a short name of what is chosen, usable in a file name."""
         names = {
             "photograph": lambda: name_of(self.identity),
             "sample": lambda: f"sample_{self.seed}_truncation_{self.truncation:g}",
@@ -150,7 +150,7 @@ class Choice:
 
 
 def name_of(end: End) -> str:
-    """What an end of a morph is called."""
+    """Return the name of an end of a morph."""
     return f"identity_{end}" if isinstance(end, int) else end.name
 
 

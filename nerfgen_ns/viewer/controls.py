@@ -26,7 +26,7 @@ class Controls:
         gui: where to put them.
         identities: rows of the latent table.
         directions: how many sliders there are for the strongest directions.
-        start: what the controls say at first.
+        start: the first values of the controls.
     """
 
     def __init__(self, gui: GuiApi, identities: int, directions: int, start: Choice) -> None:
@@ -89,7 +89,7 @@ class Controls:
             self.face = gui.add_button(
                 "Usual camera", hint="Look at the object as the class is usually seen", color="gray"
             )
-            self.reset = gui.add_button("Reset", hint="All of this as it was at first", color="gray")
+            self.reset = gui.add_button("Reset", hint="Set all of this to its first values", color="gray")
         self.values: list[Any] = [
             *(self.identity, self.seed, self.truncation, self.file_row, self.share, self.kind),
             *self.amounts,
@@ -107,7 +107,7 @@ class Controls:
         self.update(start)
 
     def read(self, before: Choice) -> Choice:
-        """What the controls say now; what no control holds is as before."""
+        """Return the choice of the controls now; what no control holds is as before."""
         red, green, blue = (level / 255.0 for level in self.color.value)
         backgrounds = {"none": (0.0, 0.0, 0.0), "color": (red, green, blue)}
         return replace(
@@ -124,7 +124,7 @@ class Controls:
         )
 
     def update(self, choice: Choice) -> None:
-        """Show the controls of the chosen source alone, and what A and B are."""
+        """Show only the controls of the chosen source, and what A and B are."""
         for source, controls in self._of_source.items():
             for control in controls:
                 control.visible = source == choice.source
@@ -137,33 +137,33 @@ class Controls:
         content = f"Step {step:,}\n\n![]({data_url(panel)})"
         if self._training is None:
             with self._gui.add_folder("Training", order=-0.5, expand_by_default=False):
-                # The root is for files; without one viser warns, even where there are none.
+                # The root is for files; without one viser prints a warning, even if there are no files.
                 self._training = self._gui.add_markdown(content, image_root=Path())
         else:
             self._training.content = content
 
     def choose_photograph(self, identity: int) -> None:
-        """Say that the photograph of an identity is chosen."""
+        """Set the controls to the photograph of an identity."""
         _assign(self.source, "photograph")
         _assign(self.identity, identity)
 
     def choose_file(self) -> None:
-        """Say that the first code of the file is chosen."""
+        """Set the controls to the first code of the file."""
         _assign(self.source, "file")
         _assign(self.file_row, 0)
 
     def stand_still(self) -> None:
-        """Let all directions be at 0."""
+        """Set all directions to 0."""
         for slider in self.amounts:
             _assign(slider, 0.0)
 
     def restart(self) -> None:
-        """Let every control say what it said at first."""
+        """Set every control to its first value."""
         for control, value in self._start:
             _assign(control, value)
 
 
 def _assign(control: Any, value: Any) -> None:
-    """Let a control say a value; one that says it already is left alone, and calls nothing."""
+    """Set a control to a value; if it has the value already, do nothing, so that no callback runs."""
     if control.value != value:
         control.value = value

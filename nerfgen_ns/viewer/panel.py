@@ -47,9 +47,9 @@ class View(NamedTuple):
 
 
 def usual_view(photographs: Cameras) -> View:
-    """The class from the front, as large in the picture as in its photographs, from a little nearer.
+    """Return a view from the front, with the object as large as in its photographs, but a little nearer.
 
-    Nearer, because where the photographs were taken from the viewer draws them: in front of the camera.
+    It is nearer because the viewer draws the photographs at their cameras: they would be in front of it.
     """
     all_around, pitch = usual_angles(photographs)
     yaw = YAW_ALL_AROUND if all_around else 0.0
@@ -74,18 +74,17 @@ def place_camera(client: ClientHandle, view: View, scale: float) -> None:
 
 
 MESSAGE_SECONDS = 10
-"""How long a message stays."""
+"""How long a message is shown."""
 
 
 class ViewerPanel(ViewerControl):
     """Chooses what nerfstudio's viewer shows of a model, and saves it.
 
-    It is the `ViewerHook` of a model: nerfstudio finds it there and hands it the viewer; until then it holds
-    nothing. It is no part of the model's state: a copy of the model has a new panel. The controls run in
-    threads of the viewer's. What they decide is one immutable `Choice`, which rendering reads, so that a
-    picture that is interrupted leaves nothing half done. A control that fails says so in the browser, and
-    what was shown before stays. The values that the panel itself assigns call nothing: it has already
-    decided what they mean.
+    It is the `ViewerHook` of a model: nerfstudio finds it there and passes it the viewer; until then it is
+    empty. It is not part of the model's state: a copy of the model has a new panel. The controls run in
+    threads of the viewer. They set one immutable `Choice`, which rendering reads, so that an interrupted
+    picture leaves nothing half done. A control that fails shows a message in the browser, and the picture
+    stays as it was. Values that the panel itself assigns run no callback: the panel has already used them.
     """
 
     def __init__(self, config: ViewerPanelConfig) -> None:
@@ -94,7 +93,7 @@ class ViewerPanel(ViewerControl):
         self._choice = Choice()
         self._resolved: tuple[Choice, int, Tensor] | None = None
         self._space: LatentSpace | None = None
-        # Newer versions of viser call back at once, in the thread that assigns a control's value.
+        # Newer versions of viser run callbacks at once, in the thread that assigns a control's value.
         self._changing = threading.RLock()
         self._is_assigning = False
         self._heard_frustums: set[int] = set()
@@ -103,15 +102,15 @@ class ViewerPanel(ViewerControl):
         return ViewerPanel, (self.config,)
 
     def shown(self, ray_bundle: RayBundle) -> Shown:
-        """What rays show: what is chosen, if they are the viewer's.
+        """Return what rays show: the choice, if they are the viewer's; else nothing in particular.
 
-        The viewer's cameras carry one number, those of data sets a row for each ray: an evaluation while the
-        viewer is open shows what its photographs show.
+        The viewer's cameras carry one number, those of data sets a row for each ray. So an evaluation while
+        the viewer is open shows the identities of its photographs.
         """
         if self._controls is None or not isinstance(ray_bundle.metadata.get("cam_idx"), int):
             return Shown()
         choice, resolved = self._choice, self._resolved
-        # A step of the training changes the table, and with it what a choice looks like.
+        # A training step changes the table, and with it the code of a choice.
         version = self._table.codes.weight._version
         if resolved is None or resolved[0] is not choice or resolved[1] != version:
             resolved = (choice, version, choice.code(self._table, self._latent_space))
@@ -151,7 +150,7 @@ class ViewerPanel(ViewerControl):
         return self.viewer.get_model().latent_table  # type: ignore[return-value]
 
     def _model_fingerprint(self) -> str | None:
-        """What tells codes of this model from those of others; None while it changes with every step."""
+        """Return the model's fingerprint; None in training, when it changes with every step."""
         trainer: Any = self.viewer.trainer
         if trainer is not None and trainer.training_state != "completed":
             return None
@@ -205,7 +204,7 @@ class ViewerPanel(ViewerControl):
                 self._follow_controls()
 
     def _follow_controls(self) -> None:
-        """Show what the controls say."""
+        """Show what the controls choose."""
         assert self._controls is not None
         choice = self._controls.read(self._choice)
         with self._assigning() as controls:
@@ -223,9 +222,9 @@ class ViewerPanel(ViewerControl):
                 self._follow_source()
 
     def _follow_source(self) -> None:
-        """Show what the controls say, unmoved along the directions."""
+        """Show what the controls choose, not moved along the directions."""
         with self._assigning() as controls:
-            # While training goes on the directions change, but not under a slider that is being moved.
+            # Directions change in training, but they must not change while a slider is being moved.
             self._space = None
             controls.stand_still()
         self._follow_controls()
@@ -260,7 +259,7 @@ class ViewerPanel(ViewerControl):
                 controls.choose_file()
             self._choice = replace(self._choice, file=file)
             self._follow_source()
-        self._say(event, "Codes", f"{path.name}: {len(file.codes)}, of which number 0 is shown")
+        self._say(event, "Codes", f"{path.name}: {len(file.codes)} codes; number 0 is shown")
 
     def _save_code(self, event: Any) -> None:
         choice = self._choice
@@ -290,7 +289,7 @@ class ViewerPanel(ViewerControl):
 
     @contextmanager
     def _model_at_rest(self) -> Iterator[Any]:
-        """The model as it renders, while neither training nor the viewer uses it."""
+        """Yield the model in evaluation mode, while neither training nor the viewer uses it."""
         with self.viewer.train_lock or nullcontext(), torch.no_grad():
             model = self.viewer.get_model()
             was_training = model.training
@@ -318,7 +317,7 @@ class ViewerPanel(ViewerControl):
         place_camera(client, usual_view(self._photographs), VISER_NERFSTUDIO_SCALE_RATIO)
 
     def _hear_frustums(self) -> None:
-        """Let clicks on photographs choose them. nerfstudio draws them after it has set this panel up."""
+        """Make a click on a photograph choose it. nerfstudio draws photographs after this panel's setup."""
         frustums = getattr(self.viewer, "camera_handles", {})
         if len(frustums) == len(self._heard_frustums):
             return
@@ -331,7 +330,7 @@ class ViewerPanel(ViewerControl):
                     frustum.on_click(self._guarded(choose))
 
     def _choose_photograph(self, event: Any, identity: int) -> None:
-        # nerfstudio has put the camera where the photograph was taken from, within what it draws of it.
+        # nerfstudio has put the camera at the photograph's own, inside the frustum that it draws.
         event.client.camera.position = NEARER * np.asarray(event.target.position)
         with self._changing:
             with self._assigning() as controls:

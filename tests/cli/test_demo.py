@@ -66,7 +66,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, st
 def test_an_interruption_is_one_line_and_status_130(interrupted: tuple[Path, int, str, int]) -> None:
     _, status, said, _ = interrupted
     assert status == 130
-    assert said == "nerfgen: interrupted; the same command goes on from here\n"
+    assert said == "nerfgen: interrupted; the same command continues from here\n"
 
 
 def test_an_interrupted_training_goes_on_where_it_was(interrupted: tuple[Path, int, str, int]) -> None:

@@ -45,7 +45,7 @@ def test_a_wrong_call_has_status_2(call_nerfgen: Callable[..., int], arguments: 
             1,
             "nerfgen: a.csv: Permission denied; allow it, or choose another place\n",
         ),
-        (KeyboardInterrupt(), 130, "nerfgen: interrupted; the same command goes on from here\n"),
+        (KeyboardInterrupt(), 130, "nerfgen: interrupted; the same command continues from here\n"),
     ],
 )
 def test_an_error_is_one_line_and_a_status(

@@ -97,7 +97,7 @@ def test_an_interruption_is_one_line_and_status_130(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 130
-    assert errors.strip().splitlines() == ["interrupted: run the same command again to go on from here"]
+    assert errors.strip().splitlines() == ["interrupted: run the same command again to continue from here"]
     assert records.read_bytes().count(b"\n") >= 3
     assert not (output / "transforms.json").exists()
 
@@ -112,7 +112,7 @@ def test_cameras_of_a_run_go_with_no_other_option(tmp_path, monkeypatch, capsys)
     arguments = ["--output-dir", str(tmp_path / "out"), "--from-run", str(tmp_path / "config.yml")]
     tyro.cli(command.Prepare, args=arguments).run()
     printed = capsys.readouterr().out
-    assert "3 cameras found anew, turned by 1.50° in the median" in printed
+    assert "3 cameras fitted again, turned by 1.50° in the median" in printed
     assert "2.00 pixels before, 1.75 after" in printed
     with pytest.raises(UsageError, match="--size: does not go with --from-run"):
         tyro.cli(command.Prepare, args=[*arguments, "--size", "128"]).run()

@@ -52,7 +52,7 @@ class Place:
 
 
 def read_command_line() -> NerfgenTrainerConfig:
-    """The configuration of the method and its options, the same as those of `ns-train`."""
+    """Read the configuration of the method and its options, the same as those of `ns-train`."""
     import tyro
     import yaml
 
@@ -75,7 +75,7 @@ def read_command_line() -> NerfgenTrainerConfig:
 
 
 def join(config: NerfgenTrainerConfig, place: Place) -> None:
-    """Meet the other ranks: numbers go by gloo, what lies on a GPU by NCCL.
+    """Connect to the other ranks: gloo sends tensors in main memory, and NCCL those on a GPU.
 
     Raises:
         UsageError: a machine has fewer GPUs than processes.
@@ -96,7 +96,7 @@ def join(config: NerfgenTrainerConfig, place: Place) -> None:
 
 
 def agree_on_the_run(config: NerfgenTrainerConfig, place: Place, nowhere: Path) -> None:
-    """Let rank 0 name the run, write its config.yml and have its viewer; what others write goes nowhere."""
+    """Let rank 0 name the run, write its config.yml and have its viewer; output of others is discarded."""
     import torch.distributed as dist
 
     config.set_timestamp()
@@ -132,20 +132,20 @@ def train(place: Place) -> None:
             if not any(sign in str(error).lower() for sign in SIGNS_OF_A_LOST_RANK):
                 raise
             raise NerfgenError(
-                f"rank {place.rank} waited in vain for another of the {place.world_size} processes: either "
-                f"it died, and says itself why, or it is stuck ({str(error).splitlines()[0]}); go on from "
+                f"rank {place.rank} got no answer from another of the {place.world_size} processes: it died "
+                f"(then its own output says why), or it is stuck ({str(error).splitlines()[0]}); go on from "
                 "the last checkpoint with --load-dir"
             ) from error
     dist.destroy_process_group()
 
 
 def say_when_ended(place: Place) -> None:
-    """Let torch's launcher, which ends all ranks when one has failed, not end this one without a word."""
+    """Print a message when torch's launcher ends this rank, as it does when another one has failed."""
 
     def end(signal_number: int, frame: Any) -> None:
         raise NerfgenError(
             f"rank {place.rank} was ended, as is done when another of the {place.world_size} processes has "
-            "failed, which says itself why; go on from the last checkpoint with --load-dir"
+            "failed; its own output says why; go on from the last checkpoint with --load-dir"
         )
 
     signal.signal(signal.SIGTERM, end)
@@ -162,7 +162,7 @@ def silent(stream: TextIO, is_silent: bool) -> Iterator[None]:
 @record
 def main() -> None:
     """Run one rank. Exit status: 0 done, 1 the work failed, 2 the call was wrong, 130 interrupted."""
-    # What nerfstudio's use of torch is warned of, nobody at this command line can mend.
+    # Warnings about how nerfstudio uses torch: a user of this command cannot act on them.
     warnings.filterwarnings("ignore", module="nerfstudio")
     with exit_with_one_line():
         place = Place.from_environment()

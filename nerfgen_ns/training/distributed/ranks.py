@@ -1,4 +1,4 @@
-"""What the processes of one training, its ranks, tell each other: values, and the gradients of the tables."""
+"""What the processes of one training, its ranks, exchange: values, and the gradients of the tables."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from torch.nn import Parameter
 
 
 def says_first(values: list[float], device: torch.device | str) -> list[float]:
-    """What rank 0 passes, on every rank.
+    """Return on every rank what rank 0 passes.
 
     Args:
-        values: as many on every rank.
+        values: the same number on every rank.
         device: the rank's; see `mailbox`.
     """
     if comms.get_world_size() == 1:
@@ -31,7 +31,7 @@ def says_first(values: list[float], device: torch.device | str) -> list[float]:
 
 
 def of_all(value: int, device: torch.device | str) -> list[int]:
-    """What every rank passes, in the order of the ranks."""
+    """Return what every rank passes, in the order of the ranks."""
     if comms.get_world_size() == 1:
         return [value]
     message = torch.tensor([value], device=mailbox(device))
@@ -41,7 +41,10 @@ def of_all(value: int, device: torch.device | str) -> list[int]:
 
 
 def share(count: int, device: torch.device | str) -> float:
-    """The weight that makes the mean over the ranks of means over `count` values a mean over all values."""
+    """Return the weight of this rank's mean over `count` values in a mean over the values of all ranks.
+
+    The mean over the ranks of the weighted means is then the mean over all values.
+    """
     counts = of_all(count, device)
     return count * len(counts) / sum(counts) if sum(counts) else 1.0
 
@@ -57,12 +60,12 @@ def keep_largest(values: Tensor) -> None:
 
 
 def _as_numbers(values: Tensor) -> Tensor:
-    """The same memory; gloo sends no booleans."""
+    """View booleans as numbers in the same memory; gloo sends no booleans."""
     return values.view(torch.uint8) if values.dtype == torch.bool else values
 
 
 def gather_rows(rows: Float[Tensor, "own columns"], counts: list[int]) -> Float[Tensor, "all columns"]:
-    """The rows of all ranks, those of rank 0 first.
+    """Return the rows of all ranks, those of rank 0 first.
 
     Args:
         rows: of this rank.
@@ -79,7 +82,7 @@ def gather_rows(rows: Float[Tensor, "own columns"], counts: list[int]) -> Float[
 def in_turn(local_rank: int, device: torch.device | str) -> Iterator[None]:
     """Run the block on rank 0, then on one rank of each other machine, then on the rest at once.
 
-    What the first make and keep on a disk, the others find there.
+    The others find on a disk what the first ones made there.
     """
     turn = 0 if comms.is_main_process() else 1 if local_rank == 0 else 2
     for _ in range(turn):
@@ -90,16 +93,16 @@ def in_turn(local_rank: int, device: torch.device | str) -> Iterator[None]:
 
 
 def mailbox(device: torch.device | str) -> torch.device:
-    """Where a number must lie to be sent: on the processor, unless the ranks are linked by NCCL alone.
+    """Return the device for numbers to send: the processor, unless only NCCL connects the ranks.
 
-    From a GPU each number would cost a wait for all work that it still has to do.
+    Reading a number from a GPU would wait for all work that the GPU still has to do.
     """
     by_processor = "cpu" in dist.get_backend_config()
     return torch.device("cpu") if by_processor else torch.device(device)
 
 
 def tables_of(module: nn.Module) -> dict[str, Parameter]:
-    """The parameters with sparse gradients, by name: torch's DDP cannot reduce them over NCCL."""
+    """Return the parameters with sparse gradients by name: torch's DDP cannot reduce them over NCCL."""
     return {
         f"{name}.weight": cast(Parameter, part.weight)
         for name, part in module.named_modules()
@@ -110,7 +113,7 @@ def tables_of(module: nn.Module) -> dict[str, Parameter]:
 def average_rows(table: Parameter) -> None:
     """Replace the sparse gradient of a table, here None or of any rows, by its mean over all ranks.
 
-    Every rank gets the same bits. Rows that no rank touched stay out of it.
+    Every rank gets the same bits. The mean holds only rows that some rank touched.
     """
     if table.grad is None:
         rows, values = torch.empty(0, dtype=torch.long, device=table.device), table.detach()[:0]
