@@ -5,12 +5,12 @@
 
 Trains with `ns-train` and the method's defaults: without the hard-surface loss, the mask loss, the background
 field; with few and many photographs; with smaller and larger latent codes; with cameras fitted to landmarks.
-Judges the photographs that were trained on and new views of the same identities, and beside them what needs
-no model at all (benchmarks/baselines.py).
+Judges the training photographs and new views of the same identities, and, for comparison, baselines that need
+no model (benchmarks/baselines.py).
 
-Every finished training is kept in the output folder under its settings and used again: a call that was
-interrupted goes on, and further seeds or ablations join those that are there. Trainings run one after the
-other. After each ablation `ablate.json`, `ablate.md` and its plot and renders are written anew.
+Every finished training is kept in the output folder under its settings and used again. A call that was
+interrupted continues, and further seeds or ablations join those that are there. Trainings run one after the
+other. After each ablation `ablate.json`, `ablate.md` and its plot and renders are written again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SHOWN_SIZE = 96
 
 @dataclass
 class Ablate:
-    """Train variants of a method and compare what comes of them."""
+    """Train variants of a method and compare the results."""
 
     data: Path = SHARED / "heads" / "train_1024"
     """Folder to train on, with true cameras; its first photographs are the smaller collections."""
@@ -67,13 +67,13 @@ class Ablate:
     downscale_factor: int = 2
     """How many times smaller than the files the images are, in training and in judging."""
     images: int = 256
-    """How many photographs are trained on, where their number is not what is varied."""
+    """How many photographs to train on, unless an ablation varies their number."""
     numbers_of_images: tuple[int, ...] = (32, 64, 128, 512, 1024)
-    """For the ablation images."""
+    """Numbers of photographs in the ablation images."""
     latent_sizes: tuple[int, ...] = (8, 32, 256)
-    """For the ablation latent."""
+    """Sizes of a latent code in the ablation latent."""
     views: int = 48
-    """Most new views to judge, evenly spread."""
+    """Largest number of new views to judge, evenly spread."""
     throughput: Path | None = None
     """The throughput.json of `benchmarks.throughput`, whose reference implementation joins the baselines."""
 
@@ -108,7 +108,7 @@ class Ablate:
         print(self.output_dir / "ablate.md")
 
     def _judging(self) -> Judging:
-        """The same for all ablations, whichever are chosen."""
+        """Return how to judge every run: the same for all ablations, whichever are chosen."""
         fewest = min((self.images, *self.numbers_of_images))
         photographs = read_transforms(self.data, allow_outside=True).frames[:fewest]
         views = read_transforms(self.test, allow_outside=True).frames
@@ -121,7 +121,7 @@ class Ablate:
         return Judging(self.test, tuple(sorted(shown)), self.views)
 
     def _begin_report(self, judging: Judging) -> dict[str, Any]:
-        """The settings and the baselines, and the ablations that were made with the same settings before."""
+        """Return the settings, the baselines, and earlier ablations that were made with the same settings."""
         new_views = read_views(self.test, self.downscale_factor, judging.identities, self.views)
         settings = {
             **{name: getattr(self, name) for name in ("method", "minutes", "seeds", "images", "views")},
@@ -150,7 +150,7 @@ class Ablate:
         return {"settings": settings, "baselines": rows, "ablations": []}
 
     def _measure(self, ablation: Ablation, training: Training, judging: Judging) -> dict[str, Any]:
-        """One ablation as it enters the JSON; its plot and its renders are written beside."""
+        """Train and judge one ablation, write its plot and renders, and return its entry of the JSON."""
         configs: dict[str, list[Path]] = {variant.name: [] for variant in ablation.variants}
         figures: dict[str, list[Figures]] = {variant.name: [] for variant in ablation.variants}
         done, total = 0, self.seeds * len(ablation.variants)

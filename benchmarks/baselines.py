@@ -82,7 +82,7 @@ def measure_baselines(
 
 
 def mean_image(photographs: Sequence[ViewWithTruth]) -> Renderer:
-    """The same for every view: the mean photograph, and the mean depth where any photograph has one."""
+    """Return a renderer that shows every view as the mean photograph, with the mean of the finite depths."""
     rgb = torch.stack([view.image for view in photographs]).mean(dim=0)
     depth = None
     if all(view.depth is not None for view in photographs):
@@ -95,11 +95,11 @@ def mean_image(photographs: Sequence[ViewWithTruth]) -> Renderer:
 
 
 def nearest_in_pose(photographs: Sequence[ViewWithTruth]) -> Renderer:
-    """The photograph of another identity whose camera is turned the least against the view's."""
+    """Return a renderer of the photograph, of another identity, whose camera is nearest in rotation."""
     rotations = torch.cat([view.camera.camera_to_worlds[:, :3, :3] for view in photographs])
 
     def render(view: ViewWithTruth) -> Rendered:
-        # The trace of RᵀR' falls with the angle between both.
+        # The trace of RᵀR' decreases as the angle between both grows.
         near = (rotations * view.camera.camera_to_worlds[:, :3, :3]).sum(dim=(1, 2))
         own = torch.tensor([photograph.identity == view.identity for photograph in photographs])
         nearest = photographs[int(near.masked_fill(own, -torch.inf).argmax())]
@@ -109,7 +109,7 @@ def nearest_in_pose(photographs: Sequence[ViewWithTruth]) -> Renderer:
 
 
 def own_photograph(photographs: Sequence[ViewWithTruth]) -> Renderer:
-    """The identity's own photograph, whatever the view's camera."""
+    """Return a renderer of the identity's own photograph, whatever the view's camera."""
     by_identity = {view.identity: view for view in photographs}
 
     def render(view: ViewWithTruth) -> Rendered:
@@ -120,7 +120,7 @@ def own_photograph(photographs: Sequence[ViewWithTruth]) -> Renderer:
 
 
 def warped_photograph(photographs: Sequence[ViewWithTruth], surface: MeanSurface) -> Renderer:
-    """The identity's own photograph on the mean surface, seen by the view's camera."""
+    """Return a renderer of the identity's own photograph on the mean surface, seen by the view's camera."""
     by_identity = {view.identity: view for view in photographs}
 
     def render(view: ViewWithTruth) -> Rendered:
@@ -134,7 +134,7 @@ def warped_photograph(photographs: Sequence[ViewWithTruth], surface: MeanSurface
 
 
 def fitted_surface(data: Path, photographs: Sequence[ViewWithTruth]) -> MeanSurface | None:
-    """The mean surface of the photographs' landmarks; None where the frames have no `landmarks2d`."""
+    """Return the mean surface of the photographs' landmarks; None if the frames have no `landmarks2d`."""
     known = read_transforms(data, allow_outside=True)
     frames = dict(zip(known.files, known.frames, strict=True))
     shown = [frames[view.path] for view in photographs]
@@ -148,7 +148,7 @@ def fitted_surface(data: Path, photographs: Sequence[ViewWithTruth]) -> MeanSurf
 
 
 def _filled(depth: Float[Tensor, "height width"] | None) -> Float[Tensor, "height width"] | None:
-    """Infinite depth brought to the farthest that is finite: the view may show its object there."""
+    """Replace infinite depth by the largest finite depth: the view may show its object there."""
     if depth is None:
         return None
     finite = torch.isfinite(depth)

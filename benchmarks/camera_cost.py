@@ -10,8 +10,8 @@ the run of the fitted ones; `--runs` leaves some of them out. The test cameras a
 class frame in two ways (see `nerfgen_ns.cameras.alignment`): by each identity's own training camera, and by
 one similarity for all. Views keep their own intrinsics.
 
-Beside the true cameras' figures stands how well cameras are found anew, from the fitted ones, by networks
-that were trained on the truth: networks of fitted cameras will hardly do better.
+The true cameras' figures also show how well networks that were trained on the truth find cameras again,
+starting from the fitted ones. Networks that were trained on fitted cameras will hardly do better.
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ class CameraCost:
     output_dir: Path
     """Where the runs and the figures go; a run that is there already is not trained again."""
     runs: tuple[Literal["true", "fitted", "refined", "refitted"], ...] = (TRUE, FITTED, REFINED, REFITTED)
-    """What to train on. Refitted cameras come of the fitted ones' run, which is trained if need be."""
+    """What to train on. Refitted cameras need the run of the fitted ones: it is trained if missing."""
     method: str = "nerfgen-tiny"
     """Method of `ns-train`."""
     minutes: float = 4.0
     """Minutes of each training."""
     size: int = 64
-    """Side in pixels of the photographs in training and of the views in judging, about."""
+    """Approximate side in pixels of the photographs in training and of the views in judging."""
     options: tuple[str, ...] = ()
     """Further options of `ns-train` for the refined run."""
 
@@ -117,7 +117,7 @@ class CameraCost:
         return figures
 
     def _factor(self, data: Path) -> int:
-        """How many times smaller than stored the photographs of a folder are trained on or judged."""
+        """Return how many times smaller than stored a folder's photographs are in training and judging."""
         return max(1, round(read_transforms(data, allow_outside=True).frames[0].w / self.size))
 
     def _data_of(self, name: str) -> Path:
@@ -131,7 +131,7 @@ class CameraCost:
         return refitted
 
     def _found_by_the_truth(self, run: Run, truth: PairedCameras) -> dict[str, float]:
-        """How near a run that was trained on the true cameras brings the fitted ones to them."""
+        """Measure how near a run that was trained on the true cameras brings the fitted ones to them."""
         matrices = open_dataset(self.data).cameras.camera_to_worlds
         pairs = pair_cameras(matrices, self.data, self.truth)
         rows = [truth.row_of_identity[identity] for identity in pairs.row_of_identity]
@@ -142,7 +142,7 @@ class CameraCost:
         return error_figures("rotation error of the fitted, found anew", start[rows], pairs.true)
 
     def _trained(self, name: str, data: Path) -> Path:
-        """The config.yml of a run, trained now unless it is there."""
+        """Return the config.yml of a run; train it first unless it is there."""
         mode = ("--pipeline.model.camera-optimizer.mode", "SO3xR3", *self.options)
         refine = mode if name == REFINED else ()
         training = Training(
@@ -164,7 +164,7 @@ class PairedCameras:
 
 
 def paired_cameras(run: Run, data: Path, truth: Path) -> PairedCameras:
-    """The cameras that a run ended with beside the true ones; see `pair_cameras`."""
+    """Pair the cameras that a run ended with and the true ones; see `pair_cameras`."""
     matrices = run.cameras.camera_to_worlds.cpu()
     correction = run.model.camera_optimizer
     if correction is not None:
@@ -173,7 +173,7 @@ def paired_cameras(run: Run, data: Path, truth: Path) -> PairedCameras:
 
 
 def pair_cameras(matrices: Float[Tensor, "n 3 4"], data: Path, truth: Path) -> PairedCameras:
-    """Cameras of the photographs of a folder beside the true ones, matched by the photographs' names."""
+    """Pair the cameras of a folder's photographs with the true ones, by the photographs' names."""
     true_frames = {file.name: frame for file, frame in frames_by_file(truth).items()}
     frames = frames_by_file(data)
     names = open_dataset(data).image_filenames
@@ -194,7 +194,7 @@ def pair_cameras(matrices: Float[Tensor, "n 3 4"], data: Path, truth: Path) -> P
 
 
 def frames_by_file(data: Path) -> dict[Path, Frame]:
-    """The frames of a folder by their photographs."""
+    """Return the frames of a folder by their photographs."""
     transforms = read_transforms(data, allow_outside=True)
     return dict(zip(transforms.files, transforms.frames, strict=True))
 
@@ -202,7 +202,7 @@ def frames_by_file(data: Path) -> dict[Path, Frame]:
 def error_figures(
     name: str, fitted: Float[np.ndarray, "n 4 4"], true: Float[np.ndarray, "n 4 4"]
 ) -> dict[str, float]:
-    """Median and 90th percentile of the rotation errors, as the table calls them."""
+    """Compute median and 90th percentile of the rotation errors, under their names in the table."""
     errors = rotation_errors(fitted, true)
     return {
         f"{name}, degrees, median": float(np.median(errors)),
@@ -217,7 +217,7 @@ def new_view_figures(
     rows: Mapping[int | str, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Figures]:
-    """The scores of new views under either alignment of their cameras; for `rows` see `model_renderer`."""
+    """Score new views under either alignment of their cameras; for `rows` see `model_renderer`."""
     collection = align_collection(pairs.true, pairs.fitted)
 
     def by_own_camera(view: ViewWithTruth) -> Cameras:
@@ -234,7 +234,7 @@ def new_view_figures(
 
 
 def moved_camera(camera: Cameras, similarity: Similarity) -> Cameras:
-    """A camera of shape (1,) with its own intrinsics in the other frame."""
+    """Move a camera of shape (1,) into the other frame; it keeps its intrinsics."""
     matrix = homogeneous(camera.camera_to_worlds[0].double().numpy())
     moved = camera[...]
     moved.camera_to_worlds = torch.from_numpy(similarity.move_cameras(matrix)[None, :3]).float()

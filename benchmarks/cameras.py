@@ -1,9 +1,9 @@
 """How near fitted cameras come to the true ones: `python -m benchmarks.cameras [--help]`.
 
-The joint fit on renderings with known cameras, from several kinds of landmarks: all of the data set's own,
-five of them (eyes, nose, corners of the mouth), and MediaPipe's. Errors are what is left after one similarity
-for the whole collection, which no landmark tells. Then its time for each photograph and the memory it takes,
-for collections of made-up landmarks.
+Runs the joint fit on renderings with known cameras, from several kinds of landmarks: all of the data set's
+own, five of them (eyes, nose, corners of the mouth), and MediaPipe's. Landmarks do not determine one
+similarity for the whole collection: it is removed from the errors. Then measures the time for each photograph
+and the memory, for collections of made-up landmarks.
 """
 
 import resource
@@ -105,7 +105,7 @@ class CamerasBenchmark:
 
 
 def mediapipe_landmarks(photographs: Sequence[Path]) -> Float[np.ndarray, "n m 3"]:
-    """MediaPipe's landmarks of photographs that show a face each, in pixels with relative depth.
+    """Find MediaPipe's landmarks of photographs that show a face each, in pixels with relative depth.
 
     Raises:
         NerfgenError: a photograph shows none.
@@ -123,7 +123,7 @@ def mediapipe_landmarks(photographs: Sequence[Path]) -> Float[np.ndarray, "n m 3
 def landmark_collection(
     landmarks: Float[np.ndarray, "n m d"], focal: Float[np.ndarray, "n"], center: Float[np.ndarray, "n 2"]
 ) -> Collection:
-    """Landmarks that are all as sure as they come, in pixels and perhaps with relative depth."""
+    """Make a collection of landmarks with full confidence, in pixels and perhaps with relative depth."""
     known = np.full((*landmarks.shape[:2], 3), np.nan)
     known[..., : landmarks.shape[2]] = landmarks
     return Collection(known, np.ones(landmarks.shape[:2]), focal, center)
@@ -138,7 +138,7 @@ def _errors(fit: CollectionFit, true: Float[np.ndarray, "n 4 4"]) -> dict[str, f
 
 
 def _scale(count: int) -> tuple[float, float]:
-    """Seconds of the joint fit of made-up landmarks, and the peak of resident memory in megabytes."""
+    """Measure the seconds of the joint fit of made-up landmarks, and the peak of resident memory in MB."""
     generator = np.random.default_rng(0)
     half = generator.normal(size=(34, 3)) * [0.05, 0.1, 0.03] + [0.1, 0.0, 0.0]
     shape = np.concatenate([half, half * [-1, 1, 1]]) + SCHEME_68.center

@@ -2,10 +2,11 @@
 
 Prepares two folders from the photographs alone. On `portraits`, photographs of people: the accepted part,
 the time, and the reprojection error. On `heads`, renderings with known cameras: how far the fitted ones are
-turned and displaced against the true ones, after removing one similarity for all: no landmark tells it.
+turned and displaced against the true ones, after removing one similarity for all, which landmarks do not
+determine.
 
-With `--kills 10`, `portraits` are prepared once more by a process that is killed so many times at random
-moments and started again: the share of files that differ in the end should be 0.
+With `--kills 10`, a process that is killed ten times at random moments and started again prepares `portraits`
+once more. The share of files that differ in the end should be 0.
 """
 
 import os
@@ -85,7 +86,7 @@ class CaptureBenchmark:
         }
 
     def _killed(self, whole: Path, seconds: float) -> float:
-        """Share of files, in %, that a preparation killed again and again makes other than `whole`."""
+        """Return the share of files, in %, that differ from `whole` after a preparation with kills."""
         output = whole.with_name("killed")
         program = "from nerfgen_ns.cli.main import entrypoint; entrypoint()"
         command = [sys.executable, "-c", program, "prepare", "--workers", str(self.workers)]
@@ -109,7 +110,7 @@ class CaptureBenchmark:
 
 
 def errors_of_folder(prepared: Path, truth: Path) -> dict[str, float]:
-    """Errors of a prepared folder's cameras against the true ones of a data set; see `camera_errors`."""
+    """Compute errors of a prepared folder's cameras against a data set's true ones; see `camera_errors`."""
     known = read_transforms(truth, allow_outside=True)
     true_cameras = {
         file.name: frame.true_camera for file, frame in zip(known.files, known.frames, strict=True)

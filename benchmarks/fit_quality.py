@@ -30,7 +30,7 @@ from nerfgen_ns.utils.files import write_json
 
 @dataclass(kw_only=True)
 class FitQuality(FitConfig):
-    """What a fit makes of new identities, each with one view to fit (role `query`) and some to judge."""
+    """Fit new identities to one view each (role `query`), and judge their other views."""
 
     load_config: Path
     """The config.yml of a trained run."""
@@ -76,7 +76,7 @@ class FitQuality(FitConfig):
 
 
 def target_views(data: Path, folder: Path) -> Path:
-    """A folder of the views to judge, their identities numbered as the fit numbers them."""
+    """Write a folder of the views to judge, their identities numbered as the fit numbers them."""
     known = read_transforms(data, allow_outside=True)
     rows = row_of_identity([frame for frame in known.frames if frame.role == "query"])
     targets = [

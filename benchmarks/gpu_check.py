@@ -1,9 +1,9 @@
-"""Everything that a GPU has to show, in a few minutes and without a network.
+"""All checks that a GPU has to pass, in a few minutes and without a network.
 
 python -m benchmarks.gpu_check --data PREPARED --output-dir OUT
 
 `benchmarks/gpu_check.sh` installs what is missing from a folder of wheels and calls this. Without a GPU it
-runs on the processor: that tests the script, and says nothing of a GPU.
+runs on the processor: that tests the script, and says nothing about a GPU.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PICTURE_SIZE = 256
 
 @dataclass
 class GpuCheck:
-    """Run tests, steps of every method and every command on a GPU, and write down what comes of it."""
+    """Run tests, steps of every method and every command on a GPU, and write down the results."""
 
     data: Path
     """A prepared folder, of photographs at their own size."""
@@ -57,7 +57,7 @@ class GpuCheck:
     tests: bool = True
     """Whether to run the tests that need a GPU."""
     skip: tuple[str, ...] = ()
-    """Names of checks to leave out; all checks print theirs."""
+    """Names of checks to leave out; each check prints its name."""
     results: Path | None = None
     """A Markdown file of results that gets the section; RESULTS.md of this folder is one."""
     checks: dict[str, Any] = field(default_factory=dict, init=False)
@@ -94,7 +94,7 @@ class GpuCheck:
         begin = time.perf_counter()
         try:
             found, passed = look(), True
-        # Whatever one check meets, the others still run.
+        # If one check fails, the others still run.
         except Exception as error:
             found, passed = {"error": str(error)[-2000:], "where": traceback.format_exc()[-3000:]}, False
         seconds = round(time.perf_counter() - begin, 1)
@@ -123,13 +123,13 @@ class GpuCheck:
         self._check(name, look)
 
     def _tests(self, name: str, which: str, **environment: str) -> None:
-        """The tests that need a GPU, and those of devices; `which` is pytest's expression."""
+        """Run the tests that need a GPU, and those of devices; `which` is pytest's expression."""
         tests = ["tests/training/test_gpu.py", "tests/model/test_devices.py"]
         options = ["-q", "-rs", "-k", which]
         self._command(name, sys.executable, "-m", "pytest", *options, *tests, **environment)
 
     def _steps_of(self, name: str) -> dict[str, Any]:
-        """Time, memory, rate of operations and synchronizations of a method's training steps."""
+        """Measure time, memory, rate of operations and synchronizations of a method's training steps."""
         trainer = self._trainer(name)
         numbers = itertools.count()
 
@@ -172,7 +172,7 @@ class GpuCheck:
         return trainer
 
     def _commands(self) -> None:
-        """nerfstudio's commands and ours, on a run of photographs at their own size."""
+        """Run nerfstudio's commands and ours, on a run of photographs at their own size."""
         runs = self.output_dir / "runs"
         shutil.rmtree(runs, ignore_errors=True)
 
@@ -229,7 +229,7 @@ class GpuCheck:
         self._command("evaluate", "nerfgen", "evaluate", *loaded, "--output-path", out / "evaluate.json")
 
     def _kernels(self) -> None:
-        """nerfacc's kernels: refused where they cannot be compiled, and compiled where they can."""
+        """Check nerfacc's kernels: refused where they cannot be compiled, and compiled where they can."""
         runs = self.output_dir / "runs"
         given = (
             "--vis", "tensorboard", "--max-num-iterations", 100,
@@ -248,7 +248,7 @@ class GpuCheck:
             self._tests("tests of nerfacc's kernels", "volumetric and not refused", NVCC_PREPEND_FLAGS=flags)
 
     def _on_both_devices(self) -> dict[str, Any]:
-        """One checkpoint on the GPU in bf16 and fp32, and on the processor: mean and largest differences."""
+        """Compare renders of one checkpoint on the GPU, in bf16 and in fp32, with those on the processor."""
         import numpy as np
 
         from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
@@ -305,7 +305,7 @@ class GpuCheck:
 
 
 def _synchronizations(step: Callable[[], None]) -> list[str]:
-    """Where a few training steps wait for the GPU: file and line of each call."""
+    """Find where a few training steps wait for the GPU: file and line of each call."""
     places: set[str] = set()
     torch.cuda.set_sync_debug_mode("warn")
     try:

@@ -15,7 +15,7 @@ trap 'rm -rf "$site"' EXIT
 # In one call: a second one would replace the folder of commands.
 python3 -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile --no-cache-dir \
     --no-build-isolation --upgrade --target "$site" "$wheels"/*.whl .
-# The package is the installed one, whose parts lie in one place; of this folder only the benchmarks are wanted.
+# The installed package has all its parts in one place; of this folder only the benchmarks are needed.
 ln -s "$PWD/benchmarks" "$site/benchmarks"
 # ns-render looks for ffmpeg even where it writes pictures; the checks that write films need the real one.
 command -v ffmpeg > /dev/null || { echo 'exit 1' > "$site/bin/ffmpeg" && chmod +x "$site/bin/ffmpeg"; }

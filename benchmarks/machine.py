@@ -12,12 +12,12 @@ from typing import Any
 from nerfgen_ns.utils.machine import describe_machine, machine_sentence
 
 RECORD = "record"
-"""Where `record_of_run` stands in a benchmark's JSON."""
+"""The key of `record_of_run` in a benchmark's JSON."""
 WHOLE_PATH = re.compile(r"(?<![\w.~/:])/[^\s\"'`,;:()]+")
 
 
 def record_of_run(begin: float, arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """What was run, on which machine, in how long: for the key `RECORD` of a benchmark's JSON.
+    """Return what was run, on which machine and for how long: for the key `RECORD` of a benchmark's JSON.
 
     Args:
         begin: `time.perf_counter()` when the work began.
@@ -32,7 +32,7 @@ def record_of_run(begin: float, arguments: Sequence[str] | None = None) -> dict[
 
 
 def record_sentence(record: dict[str, Any]) -> str:
-    """`record_of_run`, to be read."""
+    """Write the result of `record_of_run` as a sentence."""
     return (
         f"`{record['command']}`, {record['date']}, {spoken_seconds(record['seconds'])}, on "
         f"{machine_sentence(record['machine'])}."
@@ -40,21 +40,21 @@ def record_sentence(record: dict[str, Any]) -> str:
 
 
 def spoken_seconds(seconds: float) -> str:
-    """A time in seconds or, from two minutes on, in minutes."""
+    """Write a time in seconds or, from two minutes on, in minutes."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def shown_command(arguments: Sequence[str]) -> str:
-    """A command as others can repeat it: Python by its name, and of whole paths the last two parts."""
+    """Write a command as others can repeat it: Python by its name, whole paths by their last two parts."""
     python, *rest = arguments
     return shown_text(" ".join([re.sub(r"[\d.]+$", "", Path(python).name), *rest]))
 
 
 def shown_text(text: str) -> str:
-    """A text in which of whole paths the last two parts are left: the others mean nothing elsewhere."""
+    """Shorten whole paths in a text to their last two parts: the other parts mean nothing elsewhere."""
     return WHOLE_PATH.sub(lambda found: shown_path(found.group()), text)
 
 
 def shown_path(path: Path | str) -> str:
-    """The last two parts of a path."""
+    """Return the last two parts of a path."""
     return "/".join([part for part in Path(path).parts if part != "/"][-2:])

@@ -13,7 +13,7 @@ from nerfgen_ns.cameras.projection import Cameras, project, z_depths
 
 HULL_POINTS = 24
 HULL = 1.6
-"""How much wider than the landmarks the hull around them is; it stands for the rest of the head."""
+"""How much wider than the landmarks the hull around them is; it represents the rest of the head."""
 FRAME = 1.5
 """Half the side of the square around everything, in units of the class frame, wider than any image."""
 
@@ -27,9 +27,9 @@ class MeanSurface:
 
 
 def mean_landmarks(cameras: Cameras, landmarks: Float[np.ndarray, "k m 2"]) -> Float[np.ndarray, "m 3"]:
-    """Camera fitting with the poses known: the canonical landmarks that come nearest to all photographs' own.
+    """Compute the canonical landmarks that fit the landmarks of all photographs best, with known cameras.
 
-    For each landmark it is the linear least squares of u·Z − X = 0 and v·Z − Y = 0 over all cameras.
+    Each landmark is the linear least-squares solution of u·Z − X = 0 and v·Z − Y = 0 over all cameras.
     """
     focal = cameras.focal.reshape(len(cameras), 1, -1)
     slopes = (landmarks - cameras.center[:, None]) / focal * [1.0, -1.0]
@@ -45,9 +45,9 @@ def mean_landmarks(cameras: Cameras, landmarks: Float[np.ndarray, "k m 2"]) -> F
 
 
 def surface_of_landmarks(canonical: Float[np.ndarray, "m 3"]) -> MeanSurface:
-    """The canonical landmarks, a hull around them at the depth of the rearmost, and a frame around all.
+    """Triangulate the canonical landmarks, a hull around them at the rearmost depth, and a frame around all.
 
-    Triangulated (Delaunay) as seen from the front, in the class frame's x and y.
+    The triangulation (Delaunay) is as seen from the front, in the class frame's x and y.
     """
     rear = canonical[:, 2].min()
     middle = (canonical[:, :2].min(axis=0) + canonical[:, :2].max(axis=0)) / 2
@@ -66,7 +66,7 @@ def warp(
     source: Cameras,
     target: Cameras,
 ) -> tuple[Float[np.ndarray, "height width 3"], Float[np.ndarray, "height width"]]:
-    """A photograph as another camera would see it if it lay on the surface, and the surface's z-depth there.
+    """Warp a photograph on the surface to another camera, and return also the surface's z-depth there.
 
     Source and target are one camera each. Each triangle is mapped affinely; where several cover a pixel, the
     nearest counts. What no triangle covers keeps the photograph's own color, at infinite depth.

@@ -3,7 +3,7 @@
     python -m benchmarks.memory --data PREPARED --images 100 800
 
 Trains `nerfgen-tiny` for a few hundred steps on the first images of a prepared folder and prints the largest
-resident set of each training process, as the operating system accounts it.
+resident set of each training process, as the operating system counts it.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ SUBPIXELS = 4
 
 
 def silhouette(mesh: Trimesh, camera: Cameras) -> Bool[np.ndarray, "height width"]:
-    """The pixels of one camera, of shape (1,), that a mesh covers by half or more; it lies in front of it."""
+    """Return the pixels of one camera, of shape (1,), that a mesh in front of it covers by half or more."""
     size = (int(camera.width), int(camera.height))
     image = Image.new("L", (size[0] * SUBPIXELS, size[1] * SUBPIXELS))
     draw = ImageDraw.Draw(image)

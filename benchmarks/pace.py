@@ -1,4 +1,4 @@
-"""The clock of a training: it stands still while the training is looked at."""
+"""The clock of a training: it stops while the training is judged."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from benchmarks.products import synchronize
 
 @dataclass
 class Pace:
-    """Counts what a training does in the time that is counted, and stops it now and then.
+    """Counts the work of a training while its clock runs, and stops it now and then.
 
     Args:
         device: where the training computes.
         seconds: the whole training time.
-        pause: called at a stop, with the clock standing; says until which second to go on, or None to end.
+        pause: called while the clock is stopped; returns the second until which to continue, or None to end.
     """
 
     device: torch.device
@@ -43,11 +43,11 @@ class Pace:
         return min(self.elapsed / self.seconds, 1.0)
 
     def start(self) -> bool:
-        """Stop before the first step; returns whether there is to be one."""
+        """Stop before the first step, and return whether to take it."""
         return self._stop()
 
     def after_step(self, rays: int, samples: int) -> bool:
-        """Count a step, stop if it is time to, and return whether the training goes on."""
+        """Count a step, stop if it is time to, and return whether the training continues."""
         self.steps += 1
         self.rays += rays
         self.samples += samples

@@ -55,7 +55,7 @@ class Hard:
     def cover(
         self, across: float, down: float, wide: float, high: float, color: Any, round_: bool
     ) -> Picture:
-        """The portrait with a patch in the head's own axes, in face widths from the nose."""
+        """Cover the portrait with a patch in the head's own axes, in face widths from the nose."""
         flat = self.landmarks[:, :2]
         width = float(face_width(flat))
         downwards = flat[CHIN] - flat[FOREHEAD]
@@ -74,12 +74,12 @@ class Hard:
         return np.asarray(image)
 
     def skin(self) -> tuple[int, ...]:
-        """The color of the cheeks."""
+        """Return the color of the cheeks."""
         at = self.landmarks[[50, 280], :2].astype(int)
         return tuple(int(v) for v in np.mean([self.picture[y, x] for x, y in at], axis=0))
 
     def hand(self, side: float) -> Picture:
-        """A hand over half of the face: a palm and four fingers."""
+        """Put a hand over half of the face: a palm and four fingers."""
         covered = Hard(self.cover(0.28 * side, 0.1, 0.28, 0.4, self.skin(), True), self.landmarks, self.other)
         for finger in range(4):
             across = 0.28 * side + 0.13 * (finger - 1.5)
@@ -88,29 +88,29 @@ class Hard:
         return covered.picture
 
     def mask(self) -> Picture:
-        """A surgical mask from the nose to the chin."""
+        """Put a surgical mask over the face, from the nose to the chin."""
         outline = [127, 118, 6, 347, 356, 361, 397, 379, 152, 150, 172, 132]
         image = Image.fromarray(self.picture)
         ImageDraw.Draw(image).polygon([tuple(p) for p in self.landmarks[outline, :2]], fill=(150, 195, 215))
         return np.asarray(image)
 
     def shadow(self, side: float) -> Picture:
-        """One half of the photograph in deep shadow."""
+        """Put one half of the photograph into deep shadow."""
         columns = np.arange(self.picture.shape[1]) - self.landmarks[NOSE, 0]
         light = np.clip(0.2 + side * columns / (0.3 * face_width(self.landmarks[:, :2])), 0.06, 1)
         return (self.picture * light[None, :, None]).astype(np.uint8)
 
     def profile(self, side: float) -> Picture:
-        """The far half of the face hidden by what is behind the head, as in a profile."""
+        """Hide the far half of the face in the color of the background, as in a profile."""
         return self.cover(0.42 * side, 0.0, 0.40, 0.9, self.picture[2, 2].tolist(), False)
 
     def turned(self, degrees: float) -> Picture:
-        """The whole photograph turned, counterclockwise."""
+        """Turn the whole photograph, counterclockwise."""
         fill = tuple(self.picture[2, 2].tolist())
         return np.asarray(Image.fromarray(self.picture).rotate(degrees, expand=True, fillcolor=fill))
 
     def beside(self) -> Picture:
-        """Another, somewhat smaller portrait at its side."""
+        """Put another, somewhat smaller portrait beside it."""
         height, width = self.picture.shape[:2]
         image = Image.new("RGB", (2 * width, height), (120, 120, 130))
         image.paste(
@@ -120,7 +120,7 @@ class Hard:
         return np.asarray(image)
 
     def framed(self) -> Picture:
-        """A framed portrait in the background."""
+        """Put a framed portrait into the background."""
         image = Image.fromarray(self.picture).resize(
             (360, 360 * self.picture.shape[0] // self.picture.shape[1])
         )
@@ -156,13 +156,13 @@ class PhotographsBenchmark:
     portraits: Path
     """Folder of photographs of one face each, whole and near frontal."""
     output_dir: Path = Path("photographs_as_they_come")
-    """Folder to be made: the photographs, what they are prepared into, and `figures.json`."""
+    """Folder to write: the photographs, their prepared folders, and `figures.json`."""
     placed: int = 60
     """Photographs of 12 megapixels."""
     hard: int = 40
     """Covered, turned or doubled faces."""
     seed: int = 0
-    """Of everything that is random."""
+    """Seed of everything that is random."""
 
     def run(self) -> None:
         """Make the photographs, prepare them, print a table and write the figures."""
@@ -226,7 +226,7 @@ class PhotographsBenchmark:
 def place_portrait(
     portrait: Picture, landmarks: Landmarks, generator: np.random.Generator
 ) -> tuple[Picture, float]:
-    """A photograph of 12 megapixels with the portrait in it, and its turn in degrees, counterclockwise."""
+    """Place the portrait in a picture of 12 megapixels; return also its turn counterclockwise in degrees."""
     width = float(np.exp(generator.uniform(np.log(NARROWEST), np.log(WIDEST))))
     turn = float(generator.uniform(-STEEPEST, STEEPEST))
     matrix = cv2.getRotationMatrix2D((0.0, 0.0), turn, width / float(face_width(landmarks[:, :2])))
@@ -244,7 +244,7 @@ def place_portrait(
 
 
 def _texture(canvas: Picture, generator: np.random.Generator) -> Picture:
-    """Blotches of all sizes."""
+    """Add blotches of all sizes."""
     noise = np.zeros((HEIGHT // 4, WIDTH // 4, 3), np.float32)
     for cells in (4, 12, 40, 130):
         coarse = generator.normal(0, 22, (cells, cells, 3)).astype(np.float32)
@@ -253,13 +253,13 @@ def _texture(canvas: Picture, generator: np.random.Generator) -> Picture:
 
 
 def cameras(report: PrepareReport) -> dict[str, Rotation]:
-    """By file, the rotation of its photograph's camera, camera-to-world."""
+    """Return by file the rotation of its photograph's camera, camera-to-world."""
     frames = read_transforms(report.path.parent).frames
     return {str(frame.source): Rotation.from_matrix(frame.photograph_camera()[0][:3, :3]) for frame in frames}
 
 
 def turned_by(tidy: Rotation, found: Rotation, roll: float) -> float:
-    """Degrees between a camera and the tidy photograph's, which was turned counterclockwise since."""
+    """Compute degrees between a camera and that of the tidy photograph turned counterclockwise by `roll`."""
     expected = tidy * Rotation.from_euler("z", -roll, degrees=True)
     return float(np.degrees((expected.inv() * found).magnitude()))
 

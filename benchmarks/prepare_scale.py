@@ -1,8 +1,8 @@
 """`nerfgen prepare` on very many photographs: `python -m benchmarks.prepare_scale [--help]`.
 
 The photographs are made up, and so is what is found in each: landmarks of a random face in a random pose, and
-images of a few pixels. What is measured is all the rest: the time of each stage, over all
-processes, and the memory.
+images of a few pixels. The benchmark measures everything else: the time of each stage, over all processes,
+and the memory.
 """
 
 import hashlib
@@ -42,10 +42,10 @@ SIZE, FOCAL, DISTANCE = 64, 2.1, 2.7
 
 @dataclass(frozen=True)
 class MadeUpCapture:
-    """Stands for landmark and matte models: the photograph's name decides what is found in it."""
+    """Takes the place of landmark and matte models: the photograph's name decides what is found in it."""
 
     def __call__(self, photograph: Path, files: CaptureFiles) -> dict[str, Any]:
-        """See `capture_pool.CaptureOne`."""
+        """Make up what is found in one photograph; see `capture_pool.CaptureOne`."""
         digest = hashlib.sha256(photograph.name.encode()).digest()
         random = np.random.default_rng(list(digest[:8]))
         camera = Cameras(
@@ -68,7 +68,7 @@ class MadeUpCapture:
 
 
 def _shape(seed: int) -> np.ndarray:
-    """Landmarks of a face, symmetric, on the front half of an ellipsoid."""
+    """Make up landmarks of a face, symmetric, on the front half of an ellipsoid."""
     random = np.random.default_rng(seed)
     points = random.normal(size=(LANDMARK_COUNT, 3)) * [0.8, 1.0, 0.8]
     points[:, 2] = np.abs(points[:, 2])
@@ -84,7 +84,7 @@ class PrepareScaleBenchmark:
     """Measure the stages of `nerfgen prepare` on made-up photographs."""
 
     photographs: tuple[int, ...] = (1000, 100_000)
-    """Numbers of photographs, least first: the memory is the most that was used so far."""
+    """Numbers of photographs, smallest first: the memory is the largest so far."""
     workers: int = 2
     """Worker processes."""
     output_path: Path | None = None

@@ -31,22 +31,22 @@ class Operations(NamedTuple):
     a_ray: int
 
     def of(self, samples: int, rays: int) -> int:
-        """Operations of this many samples on this many rays."""
+        """Count the operations of this many samples on this many rays."""
         return self.a_sample * samples + self.a_ray * rays
 
 
 def encoded_size(octaves: int) -> int:
-    """Values that stand for a point or a direction."""
+    """Return the number of values that encode a point or a direction."""
     return 3 + 6 * octaves
 
 
 def hidden_products(width: int, layers: int, outputs: int) -> int:
-    """Multiplications of one row in the forward pass, behind the layer that the encoding enters."""
+    """Count multiplications of one row in the forward pass, after the layer that the encoding enters."""
     return (layers - 1) * width * width + outputs * width
 
 
 def reference_operations(settings: ReferenceSettings) -> Operations:
-    """The literal method: the code enters beside every sample's position, in both layers."""
+    """Count for the literal method: the code enters beside every sample's position, in both layers."""
     width, entering = settings.width, encoded_size(settings.octaves) + settings.latent_dim
     hidden = hidden_products(width, settings.layers, outputs=4)
     background_width = settings.background_width
@@ -56,7 +56,7 @@ def reference_operations(settings: ReferenceSettings) -> Operations:
 
 
 def own_operations(config: NerfgenModelConfig) -> Operations:
-    """The fast path: encodings enter without a gradient, and codes once a ray."""
+    """Count for the fast path: encodings enter without a gradient, and codes once a ray."""
     foreground, background = config.foreground, config.background
     width, encoded = foreground.hidden_dim, encoded_size(foreground.num_frequencies)
     a_ray = 6 * 2 * config.latent_dim * width
@@ -72,13 +72,13 @@ def own_operations(config: NerfgenModelConfig) -> Operations:
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """The most operations a second that large square matrix products of the format ran at, here and now."""
+    """Measure the most operations a second that large square matrix products of the format reach now."""
     sizes = (2048, 4096, 8192) if device.type == "cuda" else (512, 1024, 2048)
     return max(_rate(device, dtype, size) for size in sizes)
 
 
 def measured_peaks(device: torch.device) -> dict[str, float]:
-    """`measured_peak` of fp32 and, where the device has it in hardware, of bf16."""
+    """Return `measured_peak` of fp32 and, where the device has it in hardware, of bf16."""
     peaks = {"fp32": measured_peak(device, torch.float32)}
     if has_fast_bf16(device):
         peaks["bf16"] = measured_peak(device, torch.bfloat16)

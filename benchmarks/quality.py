@@ -33,7 +33,7 @@ SHOWN_IDENTITIES = 8
 
 @dataclass
 class Quality:
-    """What a method makes of a folder in its own training time."""
+    """Train a method on one folder, and judge reconstruction and new views."""
 
     data: Path
     """Folder to train on."""
@@ -62,7 +62,7 @@ class Quality:
             minutes=self.minutes,
             downscale_factor=factor,
         )
-        # Anew each time: the figures are those of one training, not of a resumed one.
+        # Remove an earlier run: the figures are those of one training, not of a resumed one.
         shutil.rmtree(training.run_dir, ignore_errors=True)
         training.run()
         config = training.load_config

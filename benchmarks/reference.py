@@ -1,9 +1,9 @@
-"""The literal method of LOLNeRF, plainly: to read beside the paper, and to measure the fast path against.
+"""The literal method of LOLNeRF, in plain code: to read with the paper, and to compare the fast path with.
 
 Rebain, Matthews, Yi, Lagun, Tagliasacchi: "LOLNeRF: Learn from One Look" (CVPR 2022). The latent code is
 concatenated with the encoded position at every sample, at the input and again at the skip layer; samples are
 spread evenly between the ends of a ray's way through the class's box; everything is fp32. It shares no code
-with the fast path: tests/benchmarks/test_reference.py holds the two against each other.
+with the fast path: tests/benchmarks/test_reference.py compares the two.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ReferenceSettings:
 
 
 def encode(points: Float[Tensor, "*batch 3"], octaves: int) -> Float[Tensor, "*batch encoded"]:
-    """γ(x): the point, and sine and cosine of it at `octaves` frequencies ("NeRF", ECCV 2020, equation 4)."""
+    """Return γ(x): point, sine and cosine of it at `octaves` frequencies ("NeRF", ECCV 2020, equation 4)."""
     angles = torch.cat([2.0**octave * math.pi * points for octave in range(octaves)], dim=-1)
     return torch.cat([points, angles.sin(), angles.cos()], dim=-1)
 
@@ -76,7 +76,7 @@ class Foreground(nn.Module):
     def forward(
         self, positions: Float[Tensor, "rays samples 3"], codes: Float[Tensor, "rays samples latent"]
     ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
-        """Density per unit of length and color in [0, 1] of each sample."""
+        """Compute density per unit of length and color in [0, 1] of each sample."""
         entering = torch.cat([encode(positions, self.settings.octaves), codes], dim=-1)
         features = entering
         for layer, linear in enumerate(self.hidden):
@@ -101,7 +101,7 @@ class Background(nn.Module):
     def forward(
         self, directions: Float[Tensor, "rays 3"], codes: Float[Tensor, "rays latent"]
     ) -> Float[Tensor, "rays 3"]:
-        """Color in [0, 1] of each ray."""
+        """Compute the color in [0, 1] of each ray."""
         features = torch.cat([encode(directions, self.settings.background_octaves), codes], dim=-1)
         for linear in self.hidden:
             features = F.relu(linear(features))
@@ -135,13 +135,13 @@ class Reference(nn.Module):
         rows: Int[Tensor, "rays"],
         bounds: Float[Tensor, "rays samples+1"],
     ) -> Pixels:
-        """Volume rendering ("NeRF", equation 3) over the background: C = Σ wᵢcᵢ + (1 − Σ wᵢ)·g(d|z).
+        """Render rays ("NeRF", equation 3) over the background: C = Σ wᵢcᵢ + (1 − Σ wᵢ)·g(d|z).
 
         Args:
             origins: of the rays, in the class frame.
             directions: unit vectors.
             rows: of the table.
-            bounds: distances along the ray between which the samples lie, each in the middle of two.
+            bounds: distances along the ray; each sample is in the middle between two of them.
         """
         codes = self.table(rows)
         distances = 0.5 * (bounds[:, 1:] + bounds[:, :-1])
@@ -159,7 +159,7 @@ class Reference(nn.Module):
     def loss(
         self, pixels: Pixels, image: Float[Tensor, "rays 3"], matte: Float[Tensor, "rays 1"] | None
     ) -> dict[str, Float[Tensor, ""]]:
-        """The weighted losses of section 3.4, whose sum is trained; without a matte there is no mask loss."""
+        """Return the weighted losses of section 3.4, whose sum is trained; no mask loss without a matte."""
         losses = {"rgb_loss": ((pixels.rgb - image) ** 2).mean()}
         if matte is not None:
             losses["mask_loss"] = self.settings.mask_loss_mult * ((pixels.accumulation - matte) ** 2).mean()
@@ -169,7 +169,7 @@ class Reference(nn.Module):
         return losses
 
     def optimizer(self) -> torch.optim.Adam:
-        """Adam, with a learning rate for the networks and one for the codes."""
+        """Make Adam, with a learning rate for the networks and one for the codes."""
         settings = self.settings
         groups: list[dict[str, Any]] = [
             {"params": [*self.foreground.parameters(), *self.background.parameters()]},
@@ -181,7 +181,7 @@ class Reference(nn.Module):
 def even_bounds(
     origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"], samples: int, stratified: bool
 ) -> Float[Tensor, "rays samples+1"]:
-    """Distances that part each ray's way through [−1, 1]³ evenly; `stratified` draws each about its place."""
+    """Return bounds that divide each ray's way through [−1, 1]³ evenly; `stratified` moves them at random."""
     safe = torch.where(directions.abs() < 1e-6, 1e-6, directions)
     sides = torch.stack([(-1.0 - origins) / safe, (1.0 - origins) / safe])
     near = sides.amin(dim=0).amax(dim=-1, keepdim=True).clamp(min=0.05)

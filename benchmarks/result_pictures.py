@@ -20,7 +20,7 @@ class ResultPictures:
         self.folder = page.with_suffix("")
 
     def add(self, picture: Path, name: str, caption: str) -> str:
-        """Copy a picture, and give the line of Markdown that shows it.
+        """Copy a picture, and return the line of Markdown that shows it.
 
         Args:
             picture: the file; plots are taken as PNG, and with a `name` that ends in .jpg renders as JPEG.

@@ -28,7 +28,7 @@ QUALITY = {
 
 
 def quality_section(path: Path, pictures: ResultPictures) -> str:
-    """`benchmarks.quality`: a method's defaults on one folder."""
+    """Write the section of `benchmarks.quality`: a method's defaults on one folder."""
     figures = read_json(path)
     rows = [[name, format(figures[key], form)] for key, (name, form) in QUALITY.items() if key in figures]
     title = f"`{figures['method']}` on {figures['data']}"
@@ -43,7 +43,7 @@ def quality_section(path: Path, pictures: ResultPictures) -> str:
 
 
 def ablation_section(path: Path, pictures: ResultPictures) -> str:
-    """`benchmarks.ablate`: every ablation with its plot and renders."""
+    """Write the section of `benchmarks.ablate`: every ablation with its plot and renders."""
     report = read_json(path)
     for ablation in report["ablations"]:
         name = ablation["name"]
@@ -53,7 +53,7 @@ def ablation_section(path: Path, pictures: ResultPictures) -> str:
 
 
 def evaluation_section(path: Path, pictures: ResultPictures) -> str:
-    """`nerfgen evaluate`: every protocol with its source, and what could not be run."""
+    """Write the section of `nerfgen evaluate`: every protocol with its source, and what could not be run."""
     report = read_json(path)
     run, folders = report["run"], report["data"]
     judged = ", ".join(f"*{name}*" for name in folders) or "no test folder"
@@ -89,14 +89,14 @@ def _figure_row(figure: dict[str, Any]) -> list[str]:
 
 
 def cameras_section(path: Path, pictures: ResultPictures) -> str:
-    """`benchmarks.cameras`: fitted cameras against true ones, and the time of the joint fit."""
+    """Write the section of `benchmarks.cameras`: fitted cameras against true ones, and the fit's time."""
     figures = read_json(path)
     tables = [_measured(figures[part]) for part in ("accuracy", "scale") if figures.get(part)]
     return _joined("### The joint fit of cameras", record_sentence(figures[RECORD]), *tables)
 
 
 def throughput_section(path: Path, pictures: ResultPictures) -> str:
-    """`benchmarks.throughput`: the reference implementation and ours, side by side."""
+    """Write the section of `benchmarks.throughput`: the reference implementation and ours, side by side."""
     figures = read_json(path)
     machine, settings = figures["machine"], figures["settings"]
     parts = [

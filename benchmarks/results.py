@@ -5,7 +5,7 @@
         --cameras outputs/cameras.json --throughput outputs/throughput/throughput.json
 
 Every section says what was run, on which machine and in how long. Pictures are the models' own renders and
-plots, beside the page in a folder of its name; no photograph is copied. The page is written anew each time:
+plots, beside the page in a folder of its name; no photograph is copied. The whole page is written each time:
 give all files.
 """
 

@@ -9,7 +9,7 @@ from typing import Literal
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.utils.files import write_text
 
-TITLE = "# What the benchmarks measured\n\nEach section was written by the command that it stands for.\n"
+TITLE = "# What the benchmarks measured\n\nEach section was written by one benchmark.\n"
 DEVICES = {"cpu": "on a processor", "cuda": "on a GPU"}
 
 

@@ -1,11 +1,11 @@
-"""Time and memory of a training step against what may grow.
+"""Time and memory of a training step over the sizes that may grow.
 
     python -m benchmarks.scale --output-path scale.json --plot-path scale.png --results-path RESULTS.md
 
-Five axes, each with all else held: rows of the latent table, image size, width of the foreground network,
-rays a step, and pixels in memory or in a file. The trainings of an axis stand side by side in one process and
-take turns of a few steps; a ratio is the median over turns, so that what else the machine does falls on all
-of them. Peak resident memory is that of a process for each case alone.
+Five axes, each with everything else fixed: rows of the latent table, image size, width of the foreground
+network, rays a step, and pixels in memory or in a file. The trainings of an axis run in one process and take
+turns of a few steps. A ratio is the median over turns, so that other work on the machine affects all of them.
+Peak resident memory is that of a process for each case alone.
 
 Photographs are synthetic: 2 different ones, which all photographs of a case repeat. In the cases with pixels
 in a file each photograph has its own place there; the system may hold that file in its cache.
@@ -46,7 +46,7 @@ class Scale:
     rows: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     """Rows of the latent table, of 256 numbers each."""
     image_size: tuple[int, ...] = (64, 128, 256, 512, 1024)
-    """Sizes of the photographs, whose pixels lie in a file."""
+    """Sizes of the photographs, whose pixels are in a file."""
     width: tuple[int, ...] = (32, 64, 128, 256)
     """Widths of the foreground network."""
     rays: tuple[int, ...] = (256, 768, 2048, 4096)
@@ -64,7 +64,7 @@ class Scale:
     plot_path: Path | None = None
     """Where to draw them, as .png, .svg or .pdf."""
     results_path: Path | None = None
-    """Markdown file of results; what it says of this kind of device is replaced."""
+    """Markdown file of results, in which the section of this kind of device is replaced."""
 
     def run(self) -> None:
         """Measure, print a table, write the figures, draw them."""
@@ -83,18 +83,18 @@ class Scale:
                 draw(figures, temporary)
 
     def cases(self, axis: Axis) -> dict[str, Case]:
-        """The cases of an axis by the value that differs."""
+        """Return the cases of an axis by the value that differs."""
         if axis == "pixels_in_file":
             own = replace(self.base, rows=256, image_size=256)
             return {"memory": own, "file": replace(own, pixels_in_file=True)}
-        # All of them in files that a small disk holds.
+        # Few rows, so that the files fit on a small disk.
         own = replace(self.base, rows=64, pixels_in_file=True) if axis == "image_size" else self.base
         values: tuple[int, ...] = getattr(self, axis)
         return {str(value): replace(own, **{axis: value}) for value in values}
 
     def _measure(self, axis: Axis) -> list[dict[str, Any]]:
         cases = self.cases(axis)
-        # A fresh process each: what one has needed stays in another's way.
+        # A new process for each: memory that one case has used would count for the next.
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
             times = pool.apply(turn_by_turn, (list(cases.values()), self.turns, self.steps))
             memory = (
@@ -120,7 +120,7 @@ class Scale:
 
 
 def turn_by_turn(cases: list[Case], turns: int, steps: int) -> list[list[float]]:
-    """Seconds a step of each case in each turn, after as many steps as two turns have."""
+    """Measure the seconds a step of each case in each turn, after two turns that are not counted."""
     with tempfile.TemporaryDirectory() as folder:
         trainings = [Training(case, Path(folder)) for case in cases]
         times: list[list[float]] = [[] for _ in cases]
@@ -135,7 +135,7 @@ def turn_by_turn(cases: list[Case], turns: int, steps: int) -> list[list[float]]
 
 
 def table_of(figures: Figures) -> Table:
-    """The figures for a terminal."""
+    """Make a table of the figures for a terminal."""
     table = Table(*COLUMNS, title="A training step")
     for axis, results in figures.items():
         for result in results:
@@ -145,7 +145,7 @@ def table_of(figures: Figures) -> Table:
 
 
 def section_of(figures: Figures, record: dict[str, Any]) -> str:
-    """The figures as Markdown, with what was run."""
+    """Write the figures as Markdown, with what was run."""
     rows = [cells_of(axis, result) for axis, results in figures.items() for result in results]
     lines = [COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1)), *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -153,7 +153,7 @@ def section_of(figures: Figures, record: dict[str, Any]) -> str:
 
 
 def cells_of(axis: Axis, result: dict[str, Any]) -> tuple[str, ...]:
-    """One row of the table, a cell for each of `COLUMNS`."""
+    """Return one row of the table, a cell for each of `COLUMNS`."""
     memory = ("", "")
     if "peak_megabytes" in result:
         memory = (f"{result['peak_megabytes']:.0f}", f"{result['memory_ratio']:.3f}")
@@ -162,7 +162,7 @@ def cells_of(axis: Axis, result: dict[str, Any]) -> tuple[str, ...]:
 
 
 def draw(figures: Figures, path: Path) -> None:
-    """Time above, memory below, a column for each axis."""
+    """Draw time above, memory below, a column for each axis."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.2 * len(figures), 5.2), layout="constrained")

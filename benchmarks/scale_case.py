@@ -44,19 +44,18 @@ class Case:
     latent_dim: int = 256
     """Size of a latent code."""
     pixels_in_file: bool = False
-    """Whether the pixels lie in a file, each photograph its own, or in memory, where photographs share them.
-    """
+    """Whether the pixels are in a file, each photograph with its own, or in memory, shared by photographs."""
 
 
 class SyntheticImages(NerfgenDataset):
     """Squares of noise in front of noise, made rather than read."""
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 3"]:
-        """Colors of one image, 0–255."""
+        """Return the colors of one image, 0–255."""
         return self._pictured(image_idx)[..., :3]
 
     def get_numpy_matte(self, image_idx: int) -> UInt8[np.ndarray, "height width"]:
-        """The matte of one image, 0–255."""
+        """Return the matte of one image, 0–255."""
         return self._pictured(image_idx)[..., 3]
 
     def _pictured(self, image_idx: int) -> UInt8[np.ndarray, "height width 4"]:
@@ -108,7 +107,7 @@ class SyntheticParser(NerfgenDataParser):
 
 
 class SharedPixels(PixelStore):
-    """Pixels in memory that photographs share: their number takes no memory."""
+    """Pixels in memory that photographs share: more photographs take no more memory."""
 
     def _hold(self, dataset: NerfgenDataset) -> None:
         kinds = [read_pixels(dataset, kind)[0] for kind in range(min(DISTINCT, len(dataset)))]
@@ -118,32 +117,32 @@ class SharedPixels(PixelStore):
 
 
 class SyntheticDataManager(NerfgenDataManager):
-    """The product's own, but for where images come from."""
+    """The product's data manager, with images that are made."""
 
     def make_store(self, dataset: NerfgenDataset, images: Int[np.ndarray, "chosen"]) -> PixelStore:
-        """The product's own for a file, shared ones in memory."""
+        """Make the product's own store for a file, or a shared one in memory."""
         in_file = self.config.pixel_memory == 0
         return super().make_store(dataset, images) if in_file else SharedPixels(dataset, images)
 
     @property
     def dataset_type(self) -> type[SyntheticImages]:  # type: ignore[override]
-        """Images that are made."""
+        """The class of images that are made."""
         return SyntheticImages
 
     def get_datapath(self) -> Path:
-        """No folder."""
+        """Return an empty path: there is no folder."""
         return Path()
 
 
 @dataclass
 class SyntheticDataManagerConfig(NerfgenDataManagerConfig):
-    """The product's own, but for where images come from."""
+    """The product's configuration, with images that are made."""
 
     _target: type = field(default_factory=lambda: SyntheticDataManager)
 
 
 class CaseTrainer(NerfgenTrainer):
-    """The product's own, but that it keeps nothing of the photographs: the run of a case is never opened."""
+    """The product's trainer, but it keeps no record of photographs: the run of a case is never opened."""
 
     def _keep_record(self) -> None:
         """Keep nothing."""
@@ -186,14 +185,14 @@ class Training:
         self.taken = 0
 
     def step(self) -> None:
-        """One step with everything that the trainer does in it, logging and saving excepted."""
+        """Take one step with everything that the trainer does in it, except logging and saving."""
         take_step(self.trainer, self.taken)
         synchronize(self.trainer.pipeline.device)
         self.taken += 1
 
 
 def peak_bytes(case: Case, steps: int) -> int:
-    """The largest resident memory of this process after building a case and taking steps, in bytes."""
+    """Build a case, take steps, and return the largest resident memory of this process in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         training = Training(case, Path(folder))
         for _ in range(steps):

@@ -3,7 +3,7 @@
     python -m benchmarks.throughput --data HEADS/train --test HEADS/test_seen --downscale-factor 2 \
         --output-dir outputs/throughput --width 128 256
 
-Each trains in a process of its own, and they take turns: while one computes, the other stands still. Both are
+Each trains in a process of its own, and they take turns: while one computes, the other waits. Both are
 judged on the same new views at the same moments of their training; judging does not count as training. Then
 each renders one identity as the viewer does, and ours takes steps at other widths. Prints tables and writes
 `throughput.json`, `throughput.png` and our run; `--results-path` also puts the figures into RESULTS.md.
@@ -45,7 +45,7 @@ class Throughput(TrainingSettings):
     test: Path | None = None
     """Folder of new views of the same identities, with mattes; without it nothing is judged."""
     only: Literal["both", "ours", "reference", "widths"] = "both"
-    """What to train. widths: nothing but the steps at the widths given."""
+    """What to train. widths: only the steps at the given widths."""
     width: tuple[int, ...] = ()
     """Widths of the foreground field at which ours takes steps, to see its share of the machine's peak."""
     width_seconds: float = 15.0
@@ -68,9 +68,7 @@ class Throughput(TrainingSettings):
     def run(self) -> None:
         """Measure, print tables, write the figures and the plot."""
         if not 0 < self.first_judged < self.seconds:
-            raise UsageError(
-                f"--first-judged must lie between 0 and the {self.seconds:g} seconds of training"
-            )
+            raise UsageError(f"--first-judged must be between 0 and the {self.seconds:g} seconds of training")
         if self.only == "widths" and not self.width:
             raise UsageError("--only widths needs --width with at least one width")
         if self.threads is not None:
@@ -179,14 +177,14 @@ class Throughput(TrainingSettings):
 
 
 def per_second(counts: dict[str, float]) -> dict[str, float]:
-    """What was counted in some seconds, by the second; `seconds` beside it."""
+    """Divide counts by their seconds; `seconds` itself stays as it is."""
     seconds = counts["seconds"]
     rates = {f"{name}_per_second": count / seconds for name, count in counts.items() if name != "seconds"}
     return {"seconds": seconds, **rates}
 
 
 def seconds_to_reach(curve: Curve, target: float) -> float | None:
-    """When a curve first reaches a PSNR, linear between two judgments; None if it never does.
+    """Return when a curve first reaches a PSNR, linear between two judgments; None if it never does.
 
     On a curve that flattens this is late rather than early.
     """
@@ -203,7 +201,7 @@ def seconds_to_reach(curve: Curve, target: float) -> float | None:
 
 
 def compare(trainings: dict[str, dict[str, Any]], target: float | None) -> dict[str, Any]:
-    """When each training reaches the target, by default what the reference has at its end.
+    """Find when each training reaches the target, by default the reference's PSNR at its end.
 
     Returns:
         `psnr`, the target or None where there is none; `seconds` of each training, None where it is not
@@ -220,7 +218,7 @@ def compare(trainings: dict[str, dict[str, Any]], target: float | None) -> dict[
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """The machine's device by its name, and what runs on it."""
+    """Describe the device by its name, and the software that runs on it."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
         "kind": device.type,

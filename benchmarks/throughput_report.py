@@ -19,7 +19,7 @@ Rows = list[list[str]]
 
 
 def training_rows(figures: dict[str, Any]) -> Rows:
-    """The side-by-side table, its head first."""
+    """Return the side-by-side table, its head first."""
     trainings, target = figures["trainings"], figures["target"]
 
     def row(label: str, value: Any) -> list[str]:
@@ -46,7 +46,7 @@ def training_rows(figures: dict[str, Any]) -> Rows:
 
 
 def width_rows(figures: dict[str, Any]) -> Rows:
-    """The table of ours at other widths, its head first; empty if there were none."""
+    """Return the table of ours at other widths, its head first; empty if there are none."""
     widths = figures["widths"]
     if not widths:
         return []
@@ -83,7 +83,7 @@ def _memory_rows(trainings: list[dict[str, Any]]) -> Rows:
 
 
 def summary(figures: dict[str, Any]) -> str:
-    """The machine in one line and, if there is a comparison, what comes of it in another."""
+    """Describe the machine in one line and, if there is a comparison, its result in another."""
     machine = figures["machine"]
     peaks = ", ".join(
         f"{name} {peak / 1e9:,.1f} GFLOP/s" for name, peak in machine["peak_operations_per_second"].items()
@@ -147,7 +147,7 @@ def write_results(path: Path, figures: dict[str, Any]) -> None:
 
 
 def markdown_table(rows: Rows) -> str:
-    """A table in Markdown, its first row the head."""
+    """Format a table in Markdown, its first row the head."""
     lines = [rows[0], ["---"] + ["---:"] * (len(rows[0]) - 1), *rows[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -57,7 +57,7 @@ class Job:
 class TrainingProcess:
     """A training as seen from the process that asks. Each method waits until it is done.
 
-    Between two calls the training stands still, so that several of them never compute at once.
+    Between two calls the training waits, so that several of them never compute at once.
 
     Raises:
         NerfgenError: from any method, if the training has failed; it has printed why.
@@ -81,19 +81,19 @@ class TrainingProcess:
         return self._ask("train_until", seconds)
 
     def new_view_psnr(self) -> float:
-        """Mean PSNR on the new views, in dB inside the matte."""
+        """Return the mean PSNR on the new views, in dB inside the matte."""
         return self._ask("new_view_psnr")
 
     def frames_per_second(self, size: int, count: int) -> float:
-        """Rate at which pictures of one identity from around come out, `size` pixels wide and high."""
+        """Measure how fast pictures of one identity from around are rendered, `size` pixels wide and high."""
         return self._ask("frames_per_second", size, count)
 
     def peak_megabytes(self) -> dict[str, float]:
-        """The largest resident set of the process so far and, on a GPU, what tensors took at most."""
+        """Return the largest resident set of the process so far and, on a GPU, the most that tensors took."""
         return self._ask("peak_megabytes")
 
     def product_format(self) -> str:
-        """Number format of the training's matrix products."""
+        """Return the number format of the training's matrix products."""
         return self._ask("product_format")
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ def _serve(job: Job, connection: Connection) -> None:
 
 
 class Server:
-    """The training's end of the line: does what it is asked whenever the pace stops."""
+    """The training's side of the connection: answers requests whenever the pace stops."""
 
     def __init__(self, job: Job, connection: Connection) -> None:
         self.training = job.make()
@@ -192,5 +192,5 @@ class Server:
 def psnr_on(
     views: Sequence[ViewWithTruth], render: Callable[[ViewWithTruth], Float[Tensor, "height width 3"]]
 ) -> float:
-    """Mean PSNR in dB inside the mattes of views."""
+    """Compute the mean PSNR in dB inside the mattes of views."""
     return mean_scores(lambda view: Rendered(render(view).cpu()), views)["foreground_psnr"]

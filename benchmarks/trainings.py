@@ -69,11 +69,11 @@ class Training(ABC):
 
     @abstractmethod
     def render(self, row: int, camera: Cameras) -> Float[Tensor, "height width 3"]:
-        """The identity of a row as one camera, of shape (1,), sees it, on the way that the viewer takes."""
+        """Render the identity of a row as one camera, of shape (1,), sees it, as the viewer would."""
 
 
 def method_config(settings: TrainingSettings) -> NerfgenTrainerConfig:
-    """Our method's configuration for the data, without evaluation and saving on the way."""
+    """Make our method's configuration for the data, without evaluation and saving during training."""
     name = settings.method.replace("-", "_")
     config: Any = copy.deepcopy(getattr(configs, name).config)
     config.pipeline.datamanager.data = settings.data
@@ -130,7 +130,7 @@ class ReferenceTraining(Training):
 
     @torch.no_grad()
     def render(self, row: int, camera: Cameras) -> Float[Tensor, "height width 3"]:
-        """The identity of a row as one camera, of shape (1,), sees it."""
+        """Render the identity of a row as one camera, of shape (1,), sees it."""
         rays = camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True)
         parts = []
         for origins, directions in zip(
@@ -170,13 +170,13 @@ class OwnTraining(Training):
         self.product_format = "bf16" if self.model.foreground_field.use_bf16 else "fp32"
 
     def train(self, pace: Pace) -> None:
-        """Train as `ns-train` does, without evaluation on the way; the run is saved at the end."""
+        """Train as `ns-train` does, but without evaluation; the run is saved at the end."""
         self.trainer.pace = pace
         with quiet_console():
             self.trainer.train()
 
     def render(self, row: int, camera: Cameras) -> Float[Tensor, "height width 3"]:
-        """The identity of a row as one camera, of shape (1,), sees it, as the viewer asks for it."""
+        """Render the identity of a row as one camera, of shape (1,), sees it, as the viewer does."""
         training = self.model.training
         camera = camera.to(self.device)
         camera.metadata = {"cam_idx": row}
@@ -187,7 +187,7 @@ class OwnTraining(Training):
 
 
 def take_step(trainer: Trainer, step: int) -> None:
-    """One step with everything that the trainer does in it, logging and saving excepted."""
+    """Take one step with everything that the trainer does in it, except logging and saving."""
     before, after = (
         TrainingCallbackLocation.BEFORE_TRAIN_ITERATION,
         TrainingCallbackLocation.AFTER_TRAIN_ITERATION,
@@ -200,7 +200,7 @@ def take_step(trainer: Trainer, step: int) -> None:
 
 
 class PacedTrainer(NerfgenTrainer):
-    """Our trainer, which after each step asks a pace whether to go on."""
+    """Our trainer, which after each step asks a pace whether to continue."""
 
     pace: Pace
 
@@ -214,7 +214,7 @@ class PacedTrainer(NerfgenTrainer):
         self.pipeline.model.register_forward_hook(self._count)
 
     def train_iteration(self, step: int) -> Any:
-        """One iteration; where the pace ends, the last."""
+        """Take one iteration; if the pace ends, make it the last."""
         result = super().train_iteration(step)
         rays = self.pipeline.datamanager.get_train_rays_per_batch()
         if not self.pace.after_step(rays, self.samples):

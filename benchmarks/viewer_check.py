@@ -38,9 +38,9 @@ SOFTWARE_RENDERING = (
     "--enable-unsafe-swiftshader",
 )
 LEAST_CHANGE = 0.5
-"""Mean difference of two pictures, of 255 levels, from which on they count as different."""
+"""Two pictures count as different from this mean difference on, of 255 levels."""
 HEADER, PANEL = 52, 322
-"""What of the page is not the picture: rows at its top, columns at its right; pixels."""
+"""Pixels of the page around the picture: rows at its top, columns at its right."""
 
 
 @dataclass
@@ -116,7 +116,7 @@ class ViewerCheck:
         return wrong
 
     def _settled(self, page: Any, before: Picture | None) -> Picture:
-        """The picture at full resolution, once it stands still and, if ever, differs from `before`."""
+        """Wait for a picture of full resolution that is stable and not `before`; return the last one."""
         deadline, last = time.monotonic() + self.timeout, picture(page)
         while time.monotonic() < deadline:
             time.sleep(1.0)
@@ -135,7 +135,7 @@ class ViewerCheck:
 
 @contextmanager
 def running_viewer(load_config: Path, timeout: float) -> Iterator[tuple[str, Path]]:
-    """`ns-viewer` on a free port: its address and its log.
+    """Run the block with `ns-viewer` on a free port, and yield its address and its log.
 
     Raises:
         SystemExit: it does not start.
@@ -167,7 +167,7 @@ def running_viewer(load_config: Path, timeout: float) -> Iterator[tuple[str, Pat
 
 
 def answers(url: str) -> bool:
-    """Whether a server is there."""
+    """Return whether a server answers."""
     try:
         with urllib.request.urlopen(url, timeout=5.0):
             return True
@@ -176,7 +176,7 @@ def answers(url: str) -> bool:
 
 
 def field_of(page: Any, label: str) -> Any:
-    """The field beside a label of the panel."""
+    """Return the field beside a label of the panel."""
     text = page.get_by_text(label, exact=True).first
     return text.locator("xpath=ancestor::*[.//input][1]").locator("input").last
 
@@ -196,7 +196,7 @@ def choose(page: Any, label: str, option: str) -> None:
 
 
 def picture(page: Any) -> Picture:
-    """What the viewer shows, 0–255."""
+    """Return what the viewer shows, 0–255."""
     size = page.viewport_size
     clip = {"x": 0, "y": HEADER, "width": size["width"] - PANEL, "height": size["height"] - HEADER}
     shot = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
@@ -204,13 +204,13 @@ def picture(page: Any) -> Picture:
 
 
 def resolution(page: Any) -> int:
-    """The longer side of the viewer's picture in pixels, as it says itself."""
+    """Return the longer side of the viewer's picture in pixels, as the viewer says."""
     text = page.get_by_text("Resolution:").inner_text()
     return max(int(side) for side in text.split("Resolution:")[1].strip().removesuffix("px").split("x"))
 
 
 def difference(first: Picture, second: Picture) -> float:
-    """Mean absolute difference, of 255 levels."""
+    """Compute the mean absolute difference, of 255 levels."""
     return float(np.abs(first - second).mean())
 
 

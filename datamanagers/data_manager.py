@@ -50,7 +50,7 @@ class Prefetched(Generic[Item]):
         self._coming: deque[Future[Item]] = deque()
 
     def next(self) -> Item:
-        """The next item; what `make` raised is raised here."""
+        """Return the next item; what `make` raised is raised here."""
         while len(self._coming) <= self._ahead:
             self._coming.append(self._thread.submit(self._make))
         return self._coming.popleft().result()
@@ -77,12 +77,13 @@ class NerfgenDataManagerConfig(VanillaDataManagerConfig):
     """Where the photographs and their cameras come from."""
     dataparser_subcommand: DataParserSubcommand = None
     """The data parser as nerfstudio's commands take it, behind the other options:
-    `nerfgen-data --downscale-factor 2`. What it says goes before `dataparser`."""
+    `nerfgen-data --downscale-factor 2`. Its options override `dataparser`."""
     pixel_sampler: ImagewisePixelSamplerConfig = field(default_factory=ImagewisePixelSamplerConfig)
     """Which pixels a step trains on."""
     pixel_memory: float = 1.0
-    """Gigabytes of pixels, at four bytes each, that are held in memory. A data set with more is laid out once
-    in a file, from which each step reads what it needs, ahead of time; another run on the same data finds it.
+    """Gigabytes of pixels, at four bytes each, that are held in memory. The pixels of a larger data set are
+    written once to a file, from which each step reads what it needs, ahead of time. Other runs on the same
+    data use the same file.
     """
     pixel_folder: Path | None = None
     """Where such a file goes; the user's cache folder unless set. It is as large as all pixels together."""
@@ -95,7 +96,7 @@ class NerfgenDataManagerConfig(VanillaDataManagerConfig):
     patch_size: tyro.conf.Suppress[int] = 1
 
     def __post_init__(self) -> None:
-        """Let what the subcommand says go before `dataparser`."""
+        """Let the subcommand's options override `dataparser`."""
         super().__post_init__()
         given = self.dataparser_subcommand
         if isinstance(given, NerfgenDataParserConfig):
@@ -105,7 +106,7 @@ class NerfgenDataManagerConfig(VanillaDataManagerConfig):
             self.dataparser_subcommand = None
 
     def check(self) -> None:
-        """Do nothing if the data parser is nerfgen's.
+        """Check that the data parser is nerfgen's.
 
         Raises:
             UsageError: another was asked for.
@@ -120,7 +121,7 @@ class NerfgenDataManagerConfig(VanillaDataManagerConfig):
 
 
 class RecordedImages(FixedIndicesEvalDataloader):
-    """All images, one after another, to be compared with renders: none may be missing."""
+    """All images, one after another, for comparison with renders: none may be missing."""
 
     def __iter__(self) -> RecordedImages:  # type: ignore[override]
         digests = self.input_dataset.metadata["digests"]
@@ -148,22 +149,22 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """What tells the photographs from others: of a run that is opened, from those it was trained on."""
+        """The fingerprint of the photographs; if a run is opened, of those that it was trained on."""
         return self.dataparser.record.fingerprint or fingerprint_of(self.train_dataset)
 
     def create_train_dataset(self) -> NerfgenDataset:
-        """All photographs, each camera with its photograph's number."""
+        """Return all photographs, each camera with its photograph's number."""
         dataset = super().create_train_dataset()
         number_photographs(dataset.cameras)
         if self.test_mode != "inference" and (gone := sum(map(dataset.is_gone, range(len(dataset))))):
             CONSOLE.print(
                 f"{gone} of the {len(dataset)} photographs of this run are gone or have changed since: "
-                "gray stands in for them."
+                "gray is shown in their place."
             )
         return dataset
 
     def create_eval_dataset(self) -> NerfgenDataset:
-        """What evaluation looks at; photographs that train keep their numbers."""
+        """Return the photographs that evaluation looks at; those that train keep their numbers."""
         dataset = super().create_eval_dataset()
         if dataset.image_filenames == self.train_dataset.image_filenames:
             number_photographs(dataset.cameras)
@@ -198,7 +199,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         self.eval_dataloader = RandIndicesEvalDataloader(self.eval_dataset, device=self.device)
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Tensor]]:
-        """A step's rays and pixels.
+        """Return a step's rays and pixels.
 
         An exporter asks for rays in evaluation mode, to gather one object from all around. Its rays carry no
         identity, so that the model shows the same one on all of them.
@@ -215,17 +216,17 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         return ray_bundle, self._on_device(batch)
 
     def next_eval(self, step: int) -> tuple[RayBundle, dict[str, Tensor]]:
-        """The same from the photographs that evaluation looks at."""
+        """Return rays and pixels of the photographs that evaluation looks at."""
         self.eval_count += 1
         batch = self.eval_pixel_sampler.sample(self.eval_pixels)
         return self.eval_rays(batch["indices"]), self._on_device(batch)
 
     def get_datapath(self) -> Path:
-        """The prepared folder: where the viewer keeps camera paths, and never the user's photographs."""
+        """Return the folder of the transforms.json, where the viewer keeps camera paths."""
         return transforms_path(self.dataparser.record.data).parent
 
     def make_store(self, dataset: NerfgenDataset, images: np.ndarray) -> PixelStore:
-        """The pixels of images: in memory, or in a file where they are more than `pixel_memory`."""
+        """Hold the pixels of images: in memory, or in a file if they are more than `pixel_memory`."""
         cameras = dataset.cameras
         pixels = (cameras.height.flatten().long() * cameras.width.flatten().long())[images].sum()
         if BYTES_OF_PIXEL * int(pixels) <= 1e9 * self.config.pixel_memory:
@@ -237,7 +238,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         return store, self._get_pixel_sampler(dataset, rays), PixelRays(dataset.cameras.to(self.device))
 
     def _read_ahead(self) -> Prefetched[dict[str, Tensor]]:
-        """Training batches, made in a thread with random numbers of its own."""
+        """Make training batches in a thread with random numbers of its own."""
         sampler = self._get_pixel_sampler(self.train_dataset, self.config.train_num_rays_per_batch)
         assert isinstance(sampler, ImagewisePixelSampler)
         sampler.generator = torch.Generator().manual_seed(torch.initial_seed())

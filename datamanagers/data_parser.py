@@ -60,7 +60,7 @@ class NerfgenDataParserConfig(NerfstudioDataParserConfig):
     mask_color: tyro.conf.Suppress[tuple[float, float, float] | None] = None
     load_3D_points: tyro.conf.Suppress[bool] = False
     run_dir: tyro.conf.Suppress[Path | None] = None
-    """The folder of the run that is opened: what it has kept of its photographs is used in their place.
+    """The folder of the run that is opened: its record is used in place of the data's folder.
     Not set in training."""
 
 
@@ -80,7 +80,7 @@ class NerfgenDataParser(Nerfstudio):
 
     def _generate_dataparser_outputs(self, split: str = "train") -> DataparserOutputs:  # type: ignore[override]
         if not 0.0 <= self.config.eval_fraction < 1.0:
-            raise UsageError(f"--eval-fraction must lie in [0, 1), got {self.config.eval_fraction}")
+            raise UsageError(f"--eval-fraction must be in [0, 1), got {self.config.eval_fraction}")
         outputs = self.record.outputs(self.downscale_factor or self.config.downscale_factor or 1)
         set_aside = evenly_spread(len(outputs.image_filenames), self.config.eval_fraction)
         if split == "train":
@@ -92,7 +92,7 @@ class NerfgenDataParser(Nerfstudio):
 
     @cached_property
     def record(self) -> DataRecord:
-        """All photographs: those of the folder or, of a run that is opened, those that it has kept.
+        """All photographs: those of the folder or, if a run is opened, those in its record.
 
         Nothing is prepared for a run that is opened.
         """
@@ -146,21 +146,21 @@ class NerfgenDataParser(Nerfstudio):
         )
 
     def _get_fname(self, filepath: Path, data_dir: Path, downsample_folder_prefix: str = "images_") -> Path:
-        """The file itself: images are made smaller as they are read, without folders of smaller copies."""
+        """Return the file itself: images are made smaller as they are read, without folders of copies."""
         return data_dir / filepath
 
 
 def evenly_spread(count: int, fraction: float) -> Int[np.ndarray, "chosen"]:
-    """About `fraction` of the numbers 0 … count − 1, at even distances.
+    """Choose about `fraction` of the numbers 0 … count − 1, at even distances.
 
-    Of a fraction above 0 it is at least one number, and never all of them.
+    If the fraction is above 0, at least one number is chosen, and never all of them.
     """
     chosen = min(max(round(count * fraction), 1), count - 1) if fraction > 0 else 0
     return evenly_spaced(count, chosen, "middles")
 
 
 def select_frames(outputs: DataparserOutputs, frames: Int[np.ndarray, "chosen"]) -> DataparserOutputs:
-    """The same outputs with only the given frames."""
+    """Return the same outputs with only the given frames."""
     indices = torch.as_tensor(frames, dtype=torch.long)
     metadata: dict[str, Any] = dict(outputs.metadata)
     if metadata["matte_filenames"] is not None:
@@ -176,15 +176,15 @@ def select_frames(outputs: DataparserOutputs, frames: Int[np.ndarray, "chosen"])
 
 
 def number_photographs(cameras: Cameras) -> None:
-    """Tell each camera in `metadata["photograph"]` which photograph of the training data it took.
+    """Write into each camera's `metadata["photograph"]` which photograph of the training data it took.
 
-    Not what the parser does: cameras of other folders have no place in the run.
+    The parser does not do this: cameras of other folders have no place in the run.
     """
     cameras.metadata = {**(cameras.metadata or {}), "photograph": torch.arange(len(cameras))[:, None]}
 
 
 def find_prepared(data: Path) -> Path:
-    """The folder to read for `--data`: the folder itself where it has cameras, else its prepared copy.
+    """Return the folder to read for `--data`: the folder itself if it has cameras, else its prepared copy.
 
     A plain folder of photographs is prepared once into the user's cache folder and never written to.
 
@@ -216,13 +216,13 @@ def find_prepared(data: Path) -> Path:
 
 
 def prepared_copy_of(photographs: Path) -> Path:
-    """Where `find_prepared` prepares a plain folder of photographs: in the user's cache folder."""
+    """Return where `find_prepared` prepares a folder of photographs: in the user's cache folder."""
     digest = hash_of([str(photographs.resolve())])[:12]
     return cache_folder() / f"{photographs.resolve().name}-{digest}"
 
 
 def prepared_already(tried: Sequence[Path]) -> Path:
-    """The first of some folders that has cameras, or a copy of which was prepared; nothing is prepared.
+    """Return the first folder that has cameras, else the first prepared copy; prepare nothing.
 
     Raises:
         UsageError: there is none.

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 
 MOST_THUMBNAILS = 256
-"""Identities of which a thumbnail is kept: decoding every photograph of a large data set takes minutes."""
+"""Largest number of thumbnails: decoding every photograph of a large data set takes minutes."""
 THUMBNAIL = 8
 """Pixels along each side of a thumbnail."""
 ALIKE = 6.0
-"""Mean difference of two thumbnails, of 255, up to which they show one photograph, stored at another size. Of
-one portrait at 256 and at 128 pixels it is below 0.5; of two people's at least 9, and 40 in the median."""
+"""Two thumbnails show the same photograph, stored at any size, up to this mean difference, of 255 levels.
+For one portrait at 256 and at 128 pixels it is below 0.5; for two people at least 9, and 40 in the median."""
 SHOWN = 3
-"""Files that a message names at most."""
+"""Largest number of files that a message names."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +58,22 @@ class Fingerprint:
     """The first photograph of each of these rows, made small."""
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
-        """The fingerprint as it enters a checkpoint."""
+        """Return the fingerprint as it enters a checkpoint."""
         return {f"{prefix}{name}": torch.from_numpy(array) for name, array in vars(self).items()}
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor], prefix: str) -> Fingerprint | None:
-        """The fingerprint in a checkpoint; None where it has none."""
+        """Return the fingerprint in a checkpoint; None if it has none."""
         names = cls.__dataclass_fields__
         if not all(f"{prefix}{name}" in tensors for name in names):
             return None
         return cls(**{name: tensors[f"{prefix}{name}"].cpu().numpy() for name in names})
 
     def rows_of_others(self, before: Fingerprint) -> list[int]:
-        """The rows of the latent table that show other objects than they did before.
+        """Return the rows of the latent table that show other objects than before.
 
-        A row is the same where one of its files is. Where none is, the thumbnails tell whether its photograph
-        was stored again. Rows without thumbnails are taken to be like those with them.
+        A row is the same if one of its files is. If none is, the thumbnails decide whether its photograph was
+        stored again. Rows without thumbnails are treated like those with them.
         """
         known = set(zip(before.rows.tolist(), before.digests.tolist(), strict=True))
         present = zip(self.rows.tolist(), self.digests.tolist(), strict=True)
@@ -88,7 +88,7 @@ class Fingerprint:
 
 
 def fingerprint_of(dataset: NerfgenDataset) -> Fingerprint:
-    """The fingerprint of a data set's photographs, which are read from their files."""
+    """Compute the fingerprint of a data set's photographs from their files."""
     assert dataset.cameras.metadata is not None
     rows = dataset.cameras.metadata["cam_idx"].flatten().numpy().astype(np.int64)
     shown, first = np.unique(rows, return_index=True)
@@ -107,12 +107,12 @@ def fingerprint_of(dataset: NerfgenDataset) -> Fingerprint:
 
 
 def digests_of(files: Sequence[Path]) -> Int[np.ndarray, "files"]:
-    """The digest of each file."""
+    """Compute the digest of each file."""
     return np.array([digest_of(file) for file in files], dtype=np.int64)
 
 
 def check_files(files: Sequence[Path], digests: Int[np.ndarray, "files"]) -> None:
-    """Do nothing if files are those that had these digests.
+    """Check that the files still have these digests.
 
     Raises:
         UsageError: some are gone, or others are in their place.
@@ -147,7 +147,7 @@ class DataRecord:
     mattes: list[Path] | None
     """Their mattes' files; None where the data has none."""
     sources: list[str]
-    """What each photograph was called before it was prepared; its file where nothing tells."""
+    """What each photograph was called before it was prepared; its file's name if that is unknown."""
     rows: Int[np.ndarray, "photographs"]
     """The row of the latent table that each shows."""
     identities: list[int | str]
@@ -165,15 +165,15 @@ class DataRecord:
     canonical_landmarks: dict[str, Any] | None
     """The contents of the class's canonical_landmarks.json, where it has any."""
     fingerprint: Fingerprint | None = None
-    """What tells the photographs from others; None of data that no run has kept."""
+    """The fingerprint of the photographs; None if no run has recorded them."""
 
     @property
     def row_of_identity(self) -> dict[int | str, int]:
-        """The row of the latent table of what the data calls an object."""
+        """The row of the latent table by the data's name of the object."""
         return {identity: row for row, identity in enumerate(self.identities)}
 
     def outputs(self, downscale_factor: float = 1) -> DataparserOutputs:
-        """All photographs as nerfstudio takes them, so many times smaller than their files."""
+        """Return all photographs in nerfstudio's form, `downscale_factor` times smaller than their files."""
         cameras = copy.deepcopy(self.cameras)
         cameras.rescale_output_resolution(1.0 / downscale_factor)
         cameras.metadata = {**(cameras.metadata or {}), "cam_idx": torch.from_numpy(self.rows)[:, None]}
@@ -192,7 +192,7 @@ class DataRecord:
         )
 
     def check_photographs(self) -> None:
-        """Do nothing if the photographs are those that the run was trained on.
+        """Check that the photographs are those that the run was trained on.
 
         Raises:
             UsageError: some are gone, or others are in their place.
@@ -236,7 +236,7 @@ def write_record(folder: Path, record: DataRecord, fingerprint: Fingerprint) -> 
 
 
 def parts_of(record: DataRecord) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What a record holds beside places of files, as JSON and as arrays; see `record_of`."""
+    """Return what a record holds except places of files, as JSON and as arrays; see `record_of`."""
     text = {
         "format": FORMAT,
         "given": record.given,
@@ -263,10 +263,10 @@ def parts_of(record: DataRecord) -> tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def read_record(folder: Path) -> DataRecord:
-    """What the run in a folder has kept. Nothing is unpickled.
+    """Read what the run in a folder has kept. Nothing is unpickled.
 
-    The photographs are looked for where they are from the run folder, as both may have been moved together,
-    and then where they were in training.
+    The photographs are looked for first relative to the run folder, as both may have been moved together, and
+    then where they were in training.
 
     Raises:
         UsageError: the folder has kept nothing.
@@ -298,7 +298,7 @@ def read_record(folder: Path) -> DataRecord:
 
 
 def record_of(text: Mapping[str, Any], arrays: Mapping[str, np.ndarray], **places: Any) -> DataRecord:
-    """Put a record together of the two results of `parts_of`.
+    """Make a record from the two results of `parts_of`.
 
     Args:
         text: JSON.
@@ -333,5 +333,5 @@ def record_of(text: Mapping[str, Any], arrays: Mapping[str, np.ndarray], **place
 
 
 def with_identities_of(record: DataRecord, kept: DataRecord) -> DataRecord:
-    """The photographs of another folder, as a run sees them that knows the identities of its own."""
+    """Return the record of another folder with the identities that a run knows."""
     return replace(record, identities=kept.identities)

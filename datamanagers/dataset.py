@@ -18,14 +18,14 @@ from nerfgen_ns.utils.files import digest_of
 
 
 def open_dataset(folder: Path, downscale_factor: int = 1) -> NerfgenDataset:
-    """All photographs of a prepared folder, with their mattes and cameras."""
+    """Open all photographs of a prepared folder, with their mattes and cameras."""
     config = NerfgenDataParserConfig(data=folder, downscale_factor=downscale_factor)
     with quiet_console():
         return NerfgenDataset(config.setup().get_dataparser_outputs(split="train"))
 
 
 GRAY = 128
-"""What stands in for a photograph that is gone."""
+"""The shade that is shown in place of a photograph that is gone."""
 
 
 class NerfgenDataset(InputDataset):
@@ -34,24 +34,24 @@ class NerfgenDataset(InputDataset):
     The matte comes from the file that the data parser names, or else from the image's alpha channel; where
     there is neither, there is no "matte".
 
-    A run that is opened shows its cameras whether or not its photographs are there: gray stands in for those
-    that are gone or have changed since, and they have no matte.
+    A run that is opened shows its cameras whether or not its photographs are there: those that are gone or
+    have changed since are gray and have no matte.
     """
 
     def is_gone(self, image_idx: int) -> bool:
-        """Whether a photograph of a run that is opened is not there any more, or is another one."""
+        """Return whether a photograph of a run that is opened is gone or has changed."""
         digests = self.metadata.get("digests")
         return digests is not None and digest_of(self.image_filenames[image_idx]) != digests[image_idx]
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 3"]:
-        """Colors of one image, 0–255."""
+        """Return the colors of one image, 0–255."""
         if self.is_gone(image_idx):
             camera = self.cameras[image_idx]
             return np.full((int(camera.height), int(camera.width), 3), GRAY, dtype=np.uint8)
         return np.asarray(self._read(self.image_filenames[image_idx], image_idx).convert("RGB"))
 
     def get_numpy_matte(self, image_idx: int) -> UInt8[np.ndarray, "height width"] | None:
-        """The matte of one image, 0–255, or None where the data has none."""
+        """Return the matte of one image, 0–255, or None if the data has none."""
         if self.is_gone(image_idx):
             return None
         filenames = self.metadata["matte_filenames"]
@@ -61,7 +61,7 @@ class NerfgenDataset(InputDataset):
         return np.asarray(image.getchannel("A")) if "A" in image.getbands() else None
 
     def get_metadata(self, data: dict) -> dict[str, Float[Tensor, "height width 1"]]:
-        """The matte in [0, 1]."""
+        """Return the matte in [0, 1], if there is one."""
         matte = self.get_numpy_matte(data["image_idx"])
         return {} if matte is None else {"matte": torch.from_numpy(matte / np.float32(255))[..., None]}
 
@@ -82,10 +82,10 @@ class NerfgenDataset(InputDataset):
 
 
 def _check_shape(path: Path, size: tuple[int, int], wanted: tuple[int, int]) -> None:
-    """Any size will do that the camera's is a smaller or larger copy of, to a pixel."""
+    """Check that an image of any size has the shape of its camera, to a pixel."""
     stretch = (size[0] / size[1]) / (wanted[0] / wanted[1])
     if abs(stretch - 1.0) > 1.0 / wanted[0] + 1.0 / wanted[1]:
         raise NerfgenError(
             f"{path}: {size[0]}×{size[1]} pixels are of another shape than the {wanted[0]}×{wanted[1]} of "
-            'its camera; mend "w" and "h" in the transforms.json, or prepare the folder again'
+            'its camera; correct "w" and "h" in the transforms.json, or prepare the folder again'
         )

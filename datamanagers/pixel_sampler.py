@@ -40,7 +40,7 @@ class ImagewisePixelSampler(PixelSampler):
     """Where the random numbers come from; torch's own, unless set."""
 
     def sample(self, image_batch: PixelStore) -> dict[str, Tensor]:  # type: ignore[override]
-        """A batch of `num_rays_per_batch` pixels, with their (image, row, column) under "indices"."""
+        """Draw a batch of `num_rays_per_batch` pixels, with their (image, row, column) under "indices"."""
         store = image_batch.for_a_step(self.generator)
         indices = self.sample_indices(store)
         batch = store.gather(indices)
@@ -54,7 +54,7 @@ class ImagewisePixelSampler(PixelSampler):
         return {**batch, "indices": indices}
 
     def sample_indices(self, store: PixelStore) -> Int[Tensor, "rays 3"]:
-        """Random (image, row, column), `pixels_per_image` rays in a row from the same image."""
+        """Draw random (image, row, column), `pixels_per_image` rays in a row from the same image."""
         pixels = self.config.pixels_per_image
         drawn = torch.randint(len(store), (-(-self.num_rays_per_batch // pixels),), generator=self.generator)
         image = store.images[drawn].repeat_interleave(pixels)[: self.num_rays_per_batch]

@@ -25,13 +25,13 @@ from nerfgen_ns.utils.files import hash_of, replace_file
 BYTES_OF_PIXEL = 4
 """Red, green, blue and the matte."""
 MOST_AT_ONCE = 8
-"""Images that are decoded side by side, at most: no more of them exist together."""
+"""Largest number of images that are decoded, and in memory, at the same time."""
 
 
 class PixelStore:
     """Colors and mattes of a data set's images, four bytes a pixel, images of any sizes one after another.
 
-    Images are decoded a few at a time; as floats they never exist together.
+    Images are decoded a few at a time; they are never in memory as floats all together.
 
     Args:
         dataset: where the images come from.
@@ -59,7 +59,7 @@ class PixelStore:
             self.has_mattes &= has_matte
 
     def _decoded(self, dataset: NerfgenDataset) -> Iterator[tuple[int, tuple[np.ndarray, bool]]]:
-        """The images in the order in which they are held: number, pixels, whether there is a matte."""
+        """Yield the images in the order in which they are held: number, pixels, whether there is a matte."""
         threads = min(os.cpu_count() or 1, MOST_AT_ONCE)
         with ThreadPoolExecutor(threads) as pool:
             for some in self.images.sort().values.split(threads):
@@ -70,18 +70,18 @@ class PixelStore:
         return len(self.images)
 
     def for_a_step(self, generator: torch.Generator | None = None) -> PixelStore:
-        """The store as one step draws from it; see `FilePixelStore`."""
+        """Return the store that one step draws from; see `FilePixelStore`."""
         return self
 
     def draw(
         self, image: Int[Tensor, "rays"], generator: torch.Generator | None = None
     ) -> Int[Tensor, "rays 2"]:
-        """A random (row, column) in each of the images."""
+        """Draw a random (row, column) in each of the images."""
         size = torch.stack([self.heights[image], self.widths[image]], dim=-1)
         return (torch.rand(size.shape, generator=generator) * size).long()
 
     def gather(self, indices: Int[Tensor, "rays 3"]) -> dict[str, Float[Tensor, "rays channels"]]:
-        """Pixels in [0, 1] at (image, row, column): "image" and, where there are mattes, "matte"."""
+        """Return pixels in [0, 1] at (image, row, column): "image" and, where there are mattes, "matte"."""
         image, row, column = indices.unbind(-1)
         pixels = torch.from_numpy(self._bytes_of(image, row * self.widths[image] + column)).float() / 255.0
         batch = {"image": pixels[:, :3]}
@@ -92,12 +92,12 @@ class PixelStore:
     def _bytes_of(
         self, image: Int[Tensor, "rays"], pixel: Int[Tensor, "rays"]
     ) -> UInt8[np.ndarray, "rays 4"]:
-        """The bytes of pixels, counted row by row within their image."""
+        """Return the bytes of pixels, counted row by row within their image."""
         return self.values[(self.offsets[image] + pixel).numpy()]
 
 
 def read_pixels(dataset: NerfgenDataset, image: int) -> tuple[UInt8[np.ndarray, "pixels 4"], bool]:
-    """An image's pixels row by row, and whether it has a matte; without one the fourth byte is 0."""
+    """Read an image's pixels row by row, and whether it has a matte; without one the fourth byte is 0."""
     colors, matte = dataset.get_numpy_image(image), dataset.get_numpy_matte(image)
     pixels = np.zeros((colors.shape[0] * colors.shape[1], BYTES_OF_PIXEL), dtype=np.uint8)
     pixels[:, :3] = colors.reshape(-1, 3)
@@ -107,15 +107,15 @@ def read_pixels(dataset: NerfgenDataset, image: int) -> tuple[UInt8[np.ndarray, 
 
 
 PAGE = 1024
-"""Pixels that are read together: four kilobytes, what a disk reads at least."""
+"""Pixels that are read together: four kilobytes, the least that a disk reads."""
 
 
 class PixelFile:
     """Pixels of four bytes each in a file; after them, 1 if there are mattes.
 
-    What was read stays in the system's cache, which it takes back when memory is needed elsewhere. The file
-    is read rather than mapped: of a mapped file each page that is touched counts as memory of the process,
-    with as many as 512 around it.
+    What was read stays in the system's cache, which the system frees when other programs need memory. The
+    file is read and not mapped: each page of a mapped file that is read counts as memory of the process, with
+    up to 512 pages around it.
 
     Args:
         path: a file that `write` made.
@@ -134,9 +134,9 @@ class PixelFile:
         """Whether the fourth byte of each pixel is a matte."""
 
     def take(self, places: Int[np.ndarray, "pixels"]) -> UInt8[np.ndarray, "pixels 4"]:
-        """The pixels at places, counted from the beginning of the file.
+        """Read the pixels at places, counted from the beginning of the file.
 
-        All pages are asked for before the first is waited for, so that a disk serves many at once.
+        All pages are requested before the first is read, so that a disk serves many at once.
         """
         handle = self._file.fileno()
         pages, page_of_place = np.unique(places // PAGE, return_inverse=True)
@@ -149,12 +149,12 @@ class PixelFile:
         return content[page_of_place, places % PAGE].view(np.uint8).reshape(-1, 4)
 
     def _read_page(self, page: UInt32[np.ndarray, "pixels"], number: int) -> None:
-        """Read one page; the last of the file may be shorter, and what it lacks stays as it is."""
+        """Read one page; the last of the file may be shorter, and the rest of `page` stays as it is."""
         begin = PAGE * number
         self._read(page[: self._pixels - begin], 4 * begin)
 
     def _read(self, values: UInt32[np.ndarray, "pixels"], begin: int) -> None:
-        """Fill values from a byte of the file on. The system may give less than it is asked for.
+        """Fill values from the file, from byte `begin` on. The system may give less than it is asked for.
 
         Raises:
             NerfgenError: the file ends before, or cannot be read.
@@ -204,36 +204,36 @@ def write(path: Path, count: int, images: Iterable[tuple[UInt8[np.ndarray, "pixe
 
 
 def name_of(files: Iterable[Path], *arrays: Int[np.ndarray, "..."]) -> str:
-    """A name that is another when one of the files has changed, or one of the arrays."""
+    """Return a name that changes when one of the files or one of the arrays changes."""
     stamps = []
     for file in files:
         try:
             status = file.stat()
             stamps.append(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n")
         except OSError:
-            # Reading it says so, or gray stands in for it.
+            # The reader reports it, or shows gray in its place.
             stamps.append(f"{file}\0\n")
     return hash_of([*stamps, *(array.tobytes() for array in arrays)])[:20]
 
 
 WINDOW = 256
-"""Pixels of an image that one step draws from: they lie side by side in the file, a kilobyte."""
+"""Pixels of an image that one step draws from: they are side by side in the file, a kilobyte."""
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 class FilePixelStore(PixelStore):
-    """A pixel store that is laid out in a file once, and read from there.
+    """A pixel store that is written to a file once, and read from there.
 
-    A disk reads whole pages. So that all pixels that a step takes from an image come with one of them, an
-    image's pixels are scattered: its place p holds pixel p·stride modulo the number of pixels, the stride
-    near the golden section of that number, which spreads any run of places evenly over the image (Weyl's
-    sequence). A step draws from a run of `WINDOW` places that begins anywhere, so that each of its pixels is
-    uniform over the image.
+    A disk reads whole pages. An image's pixels are scattered, so that all that a step takes from it are in
+    one page: its place p holds pixel p·stride modulo the number of pixels. The stride is near the golden
+    section of that number, which spreads any run of places evenly over the image (Weyl's sequence). A step
+    draws from a run of `WINDOW` places that begins anywhere, so that each of its pixels is uniform over the
+    image.
 
     Args:
         dataset: where the images come from.
         images: the numbers of the images to hold.
-        folder: where the file goes, or lies from another time.
+        folder: where the file goes, or is from an earlier run.
     """
 
     def __init__(self, dataset: NerfgenDataset, images: Int[np.ndarray, "chosen"], folder: Path) -> None:
@@ -272,7 +272,7 @@ class FilePixelStore(PixelStore):
             yield pixels[order[size]], has_matte
 
     def for_a_step(self, generator: torch.Generator | None = None) -> FilePixelStore:
-        """The store with a new window in each image, from which `draw` then draws."""
+        """Return the store with a new window in each image, from which `draw` then draws."""
         step = copy.copy(self)
         step._window = int(torch.randint(1 << 31, (), generator=generator))
         return step
@@ -280,7 +280,7 @@ class FilePixelStore(PixelStore):
     def draw(
         self, image: Int[Tensor, "rays"], generator: torch.Generator | None = None
     ) -> Int[Tensor, "rays 2"]:
-        """A random (row, column) in the window of each of the images."""
+        """Draw a random (row, column) in the window of each of the images."""
         # Another image's window begins elsewhere.
         begin = self._window + image * 0x9E3779B1
         drawn = torch.randint(WINDOW, image.shape, generator=generator)
@@ -295,7 +295,7 @@ class FilePixelStore(PixelStore):
 
 
 def stride_of(count: int) -> int:
-    """The first number from the golden section of `count` on that shares no divisor with it."""
+    """Return the first number, from the golden section of `count` on, that shares no divisor with it."""
     stride = max(round(GOLDEN * count), 1)
     while math.gcd(stride, count) != 1:
         stride += 1

@@ -1,4 +1,4 @@
-"""Rays of single pixels, quickly."""
+"""Fast rays of single pixels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 class PixelRays(nn.Module):
     """The ray bundle of pixels given by (image, row, column).
 
-    Cameras without distortion, which are all that camera fitting makes, take a direct way that builds only
-    what the model reads; it agrees with nerfstudio's ray generator, which serves every other camera.
+    Camera fitting makes cameras without distortion. For these, a direct computation builds only what the
+    model reads. It agrees with nerfstudio's ray generator, which makes the rays of every other camera.
 
     Args:
         cameras: one camera for each image.
@@ -33,9 +33,9 @@ class PixelRays(nn.Module):
         self.generator = RayGenerator(cameras) if distorted or not perspective else None
 
     def forward(self, indices: Int[Tensor, "rays 3"]) -> RayBundle:
-        """Origins and unit directions in the class frame, and what the cameras' metadata say.
+        """Make rays with origins and unit directions in the class frame, and the cameras' metadata.
 
-        That is rows of the latent table as "cam_idx" and perhaps numbers of photographs as "photograph".
+        These are rows of the latent table as "cam_idx" and perhaps numbers of photographs as "photograph".
         """
         if self.generator is not None:
             return self.generator(indices)

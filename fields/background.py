@@ -30,10 +30,10 @@ class BackgroundFieldConfig(InstantiateConfig):
     """Frequencies of the encoding of the ray direction."""
 
     def check(self, option: str) -> None:
-        """Look for sizes that make no network.
+        """Check that the sizes make a network.
 
         Raises:
-            UsageError: there is one; the line names its option, which begins with `option`.
+            UsageError: one does not; the message names its option, which begins with `option`.
         """
         check_options(self, option, {"hidden_dim": 1, "num_layers": 2, "num_frequencies": 0})
 
@@ -61,9 +61,9 @@ class BackgroundField(nn.Module):
     def forward(
         self, directions: Float[Tensor, "rays 3"], codes: Float[Tensor, "groups latent"]
     ) -> Float[Tensor, "rays 3"]:
-        """Color in [0, 1] of each ray; directions are unit vectors in the class frame.
+        """Compute the color in [0, 1] of each ray; directions are unit vectors in the class frame.
 
-        There is one code for all rays, one a ray, or one for as many neighboring rays each.
+        There is one code for all rays, one a ray, or one for each group of neighboring rays, of equal size.
         """
         dtype = product_dtype(directions, self.use_bf16)
         encoded = self.encoding(directions).to(dtype)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 
 def product_dtype(points: Tensor, use_bf16: bool) -> torch.dtype:
-    """The number format of a field's matrix products: bf16, or what is in force for these points already.
+    """Return the number format of a field's matrix products: bf16, or what already applies to these points.
 
     It is chosen once a call and then written out in every product: nerfstudio's `--mixed-precision` puts an
-    autocast to fp16 around a step, which would otherwise turn some of the products back.
+    autocast to fp16 around a step, which would otherwise change the format of some products.
     """
     if use_bf16:
         return torch.bfloat16
@@ -29,7 +29,7 @@ def dense(
     bias: Float[Tensor, "outputs"],
     dtype: torch.dtype,
 ) -> Float[Tensor, "*batch outputs"]:
-    """A dense layer whose product has the number format `dtype`, whatever autocast is in force."""
+    """Compute a dense layer whose product has the number format `dtype`, whatever autocast applies."""
     with torch.autocast(values.device.type, enabled=False):
         return F.linear(values.to(dtype), weight.to(dtype), bias.to(dtype))
 
@@ -42,7 +42,7 @@ class DenseLayer(NamedTuple):
 
 
 def dense_layer(linear: nn.Module, dtype: torch.dtype) -> DenseLayer:
-    """The parameters of a `torch.nn.Linear`, in another number format."""
+    """Return the parameters of a `torch.nn.Linear`, in another number format."""
     assert isinstance(linear, nn.Linear)
     return DenseLayer(linear.weight.to(dtype), None if linear.bias is None else linear.bias.to(dtype))
 
@@ -56,12 +56,12 @@ def conditional_mlp(
     skip_term: Float[Tensor, "groups width"] | None = None,
     skip_weight: Float[Tensor, "width encoded"] | None = None,
 ) -> Float[Tensor, "points outputs"]:
-    """ReLU layers on encoded points and terms that neighboring points share, and a linear layer at the end.
+    """Compute ReLU layers on encoded points and terms that neighboring points share, and a last linear layer.
 
-    It is what `torch.nn.functional` would give. Its gradient is written out, because on a processor half the
-    time of small layers goes into what autograd does between their products: activations are masked in place
-    here, gradients of the shared terms are summed once, and no gradient of the points is computed unless
-    someone asks. It can be differentiated once.
+    The result is that of `torch.nn.functional`. The gradient is written out, because on a processor autograd
+    spends half the time of small layers between their products. Here activations are masked in place,
+    gradients of the shared terms are summed once, and no gradient of the points is computed unless someone
+    asks. It can be differentiated once.
 
     Args:
         encoded: γ(x) of all points. Point i belongs to group i // (points / groups).
@@ -94,7 +94,7 @@ class _ConditionalMlp(torch.autograd.Function):
         skip_weight: Tensor | None,
         *parameters: Tensor | None,
     ) -> Tensor:
-        """The outputs; activations are kept where something wants a gradient."""
+        """Compute the outputs, and keep the activations if something needs a gradient."""
         weights, biases = parameters[::2], parameters[1::2]
         features = torch.mm(encoded, input_weight.T)
         _by_group(features, input_term).add_(input_term[:, None])
@@ -119,7 +119,7 @@ class _ConditionalMlp(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients that are wanted, from the last layer to the first."""
+        """Compute the gradients that are needed, from the last layer to the first."""
         encoded, input_term, input_weight, skip_term, skip_weight, *saved = ctx.saved_tensors
         weights, activations = saved[: len(saved) // 2], saved[len(saved) // 2 :]
         needed = ctx.needs_input_grad
@@ -166,6 +166,6 @@ def _weight_gradient(
 
 
 def _by_group(points: Float[Tensor, "points width"], term: Float[Tensor, "groups width"]) -> Tensor:
-    # Both counts are written out: of no points in no groups, as where nothing is seen, -1 has no meaning.
+    # Both counts are written out: without points and groups, when nothing is visible, -1 has no meaning.
     groups = len(term)
     return points.view(groups, len(points) // max(groups, 1), points.shape[-1])

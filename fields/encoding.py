@@ -25,7 +25,7 @@ class PositionalEncoding(nn.Module):
 
     @property
     def output_dim(self) -> int:
-        """Number of values that stand for one point."""
+        """Number of values that encode one point."""
         return 3 + 6 * self.num_frequencies
 
     def forward(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch encoded"]:

@@ -30,10 +30,10 @@ class ForegroundFieldConfig(InstantiateConfig):
     """Frequencies of the positional encoding."""
 
     def check(self, option: str) -> None:
-        """Look for sizes that make no network.
+        """Check that the sizes make a network.
 
         Raises:
-            UsageError: there is one; the line names its option, which begins with `option`.
+            UsageError: one does not; the message names its option, which begins with `option`.
         """
         check_options(self, option, {"hidden_dim": 1, "num_layers": 2, "num_frequencies": 0})
         if not 1 <= self.skip_connection < self.num_layers:
@@ -50,21 +50,21 @@ class LatentTerms(NamedTuple):
     skip: Float[Tensor, "*rays hidden"]
 
     def of_rays(self, chosen: Int[Tensor, "chosen"]) -> "LatentTerms":
-        """Those of some rays; what is of one code for all rays stays so."""
+        """Return the terms of some rays; those of one code for all rays stay as they are."""
         return LatentTerms(*(term if len(term) == 1 else term[chosen] for term in self))
 
 
 def activate_density(raw: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """Density per unit of length from what the network puts out: 10·softplus(raw − 2).
+    """Compute the density per unit of length from the network's output: 10·softplus(raw − 2).
 
-    It starts near 1, a thin fog, and grows linearly. An exponential turns opaque within a few hundred steps,
+    It starts near 1 and grows linearly. An exponential turns opaque within a few hundred steps,
     and an opaque surface passes no gradient that could move it: shapes freeze before they are found.
     """
     return 10.0 * F.softplus(raw - 2.0)
 
 
 def invert_density(density: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """Return what the network puts out where the density, above 0, is this: undoes `activate_density`."""
+    """Return the network's output for a density above 0: the inverse of `activate_density`."""
     scaled = density / 10.0
     return 2.0 + scaled + (-torch.expm1(-scaled)).log()
 
@@ -100,7 +100,7 @@ class ForegroundField(nn.Module):
         self.rgb_head = nn.Linear(hidden_dim, 3)
 
     def latent_terms(self, codes: Float[Tensor, "*rays latent"]) -> LatentTerms:
-        """W_z·z + b of both layers that the code enters."""
+        """Compute W_z·z + b of both layers that the code enters."""
         dtype = product_dtype(codes, self.use_bf16)
         first, skip = self.input_latent, self.skip_latent
         return LatentTerms(
@@ -110,20 +110,20 @@ class ForegroundField(nn.Module):
     def forward(
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
     ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
-        """Density (per unit of length) and color in [0, 1] at each sample, in the class frame."""
+        """Compute density (per unit of length) and color in [0, 1] at each sample, in the class frame."""
         density, rgb = self._outputs(positions, terms, self.density_head, self.rgb_head).split([1, 3], dim=-1)
         return activate_density(density.squeeze(-1)), torch.sigmoid(rgb)
 
     def density(
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
     ) -> Float[Tensor, "rays samples"]:
-        """Density alone."""
+        """Compute the density alone."""
         return activate_density(self._outputs(positions, terms, self.density_head).squeeze(-1))
 
     def _outputs(
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms, *heads: nn.Linear
     ) -> Float[Tensor, "rays samples outputs"]:
-        """What the heads put out, one after the other."""
+        """Compute the outputs of the heads, one after the other."""
         dtype = product_dtype(positions, self.use_bf16)
         hidden = [dense_layer(linear, dtype) for linear in self.hidden]
         head = DenseLayer(

@@ -17,7 +17,7 @@ from nerfgen_ns.preprocessing.landmarks.models import FACE_MESH
 
 
 def first_photographs(data: Path, count: int, folder: Path, cameras: CameraSource = "true") -> Path:
-    """A folder of the first photographs of `data`, whose files stay where they are.
+    """Write a folder of the first photographs of `data`, whose files stay where they are.
 
     Larger numbers hold all photographs of smaller ones. Fitted cameras keep the true focal length and
     principal point; the true camera stays under `true_transform_matrix`.
@@ -25,7 +25,7 @@ def first_photographs(data: Path, count: int, folder: Path, cameras: CameraSourc
     Args:
         data: a data set with true cameras and, for those from exact landmarks, `landmarks2d` in each frame.
         count: how many photographs.
-        folder: where to write transforms.json, made anew each time.
+        folder: where to write transforms.json, which is made again each time.
         cameras: where the cameras come from.
 
     Raises:

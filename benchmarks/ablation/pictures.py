@@ -20,7 +20,7 @@ LABEL_CHARACTERS = 17
 def variants_sheet(
     configs: Mapping[str, Path], identities: Sequence[int], size: int
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """A row for each variant: every identity turned to three sides, and its normals turned to the last.
+    """Draw a row for each variant: every identity turned to three sides, and its normals turned to the last.
 
     Args:
         configs: the config.yml of a run by the variant's name.

@@ -1,4 +1,4 @@
-"""A plot of each ablation: every seed a dot, so that the spread is seen and not summed up."""
+"""A plot of each ablation, with one dot for every seed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ COLOR, REFERENCE_COLOR, FAINT = "#2a6f97", "#c05621", "#d5d9de"
 
 
 def plot_ablation(path: Path, rows: Sequence[Row], reference: str, axis: str | None) -> None:
-    """Write a PNG with a panel for each of the figures that tell most.
+    """Write a PNG with a panel for each of the most important figures.
 
     Args:
         path: the file.
         rows: the variants: see `tables.Row`; over an axis also with their `place` on it.
         reference: the name of the variant that the others are compared with, in another color.
-        axis: what the places are, drawn to a logarithmic scale; None: the variants stand side by side.
+        axis: the label of a logarithmic axis with the places; None: the variants are drawn side by side.
     """
-    # Not pyplot: no window, no state that stays behind.
+    # Not pyplot, which opens windows and keeps figures.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -13,13 +13,13 @@ NAME = "reference implementation"
 
 
 def reference_row(throughput: Path) -> dict[str, Any]:
-    """The literal method (benchmarks/reference.py) at the end of its training, judged on new views.
+    """Make a row of the literal method (benchmarks/reference.py), judged on new views after its training.
 
     Args:
         throughput: the `throughput.json` of a call that trained it and judged it on a test folder.
 
     Returns:
-        A row as those of the baselines: `name`, `note` and `figures`.
+        A row like those of the baselines: `name`, `note` and `figures`.
 
     Raises:
         UsageError: the file holds no such training.

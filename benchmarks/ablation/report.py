@@ -11,7 +11,7 @@ from nerfgen_ns.utils.machine import machine_sentence
 
 
 def ablation_report(report: dict[str, Any], pictures: str = "", suffix: str = ".png") -> str:
-    """All ablations of an `ablate.json`.
+    """Format all ablations of an `ablate.json`.
 
     Args:
         report: the contents of the file.
@@ -25,7 +25,7 @@ def ablation_report(report: dict[str, Any], pictures: str = "", suffix: str = ".
 
 
 def settings_paragraph(report: dict[str, Any]) -> str:
-    """What was run, on which machine, in how long."""
+    """Say what was run, on which machine and for how long."""
     settings = report["settings"]
     records = {
         (record["date"], record["command"]): record
@@ -39,9 +39,9 @@ def settings_paragraph(report: dict[str, Any]) -> str:
         f"`{report[RECORD]['command']}`: {len(records)} trainings of `{settings['method']}` of "
         f"{settings['minutes']:g} minutes each, {spoken_seconds(seconds)} in all, on "
         f"{' and on '.join(sorted(machines))}. {settings['images']} photographs of *{settings['data']}* at "
-        f"{settings['pixels']} × {settings['pixels']} pixels unless the row says otherwise; judged are the "
-        f"photographs of {settings['judged_identities']} identities and {settings['judged_views']} new views "
-        f"of them from *{settings['test']}*."
+        f"{settings['pixels']} × {settings['pixels']} pixels unless the row says otherwise. The figures are "
+        f"of the photographs of {settings['judged_identities']} identities and {settings['judged_views']} "
+        f"new views of them from *{settings['test']}*."
     )
 
 
@@ -51,7 +51,7 @@ def ablation_section(
     pictures: str | None = None,
     suffix: str = ".png",
 ) -> str:
-    """One ablation: heading, question, table, and where `pictures` is given its plot and renders.
+    """Format one ablation: heading, question, table and, if `pictures` is given, its plot and renders.
 
     Args:
         ablation: as in `ablate.json`.

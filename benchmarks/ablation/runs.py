@@ -1,4 +1,4 @@
-"""One training of an ablation and what it is judged by, kept under its settings and found again by them."""
+"""One training of an ablation and its figures, in a folder that its settings determine."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Training:
     downscale_factor: int
     """How many times smaller than the files the images are."""
     images: int
-    """How many photographs, where the variant does not say."""
+    """How many photographs, unless the variant says."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ class Judging:
     identities: tuple[int, ...]
     """The identities whose photographs and new views are judged."""
     views: int
-    """At most so many new views, evenly spread."""
+    """Largest number of new views, evenly spread."""
 
 
 def trained(output_dir: Path, training: Training, variant: Variant, seed: int) -> Path:
-    """The config.yml of a run, trained now unless it is there.
+    """Return the config.yml of a run; train it first unless it is there.
 
-    It is found by everything that decides what comes of it: the data, the variant, the method with its
-    defaults, minutes, seed. A training that was interrupted begins anew.
+    Everything that decides the result also decides the run's folder: the data, the variant, the method with
+    its defaults, minutes, seed. A training that was interrupted begins again.
 
     Raises:
         NerfgenError: the training failed.
@@ -104,7 +104,7 @@ def judged(
     judging: Judging,
     progress: Callable[[int, int], None] | None = None,
 ) -> Figures:
-    """The figures of a run, computed now unless they are there for the same judging; see `judge`."""
+    """Return the figures of a run; compute them unless they are there for the same judging. See `judge`."""
     path = load_config.parents[3] / "figures.json"
     asked = {**asdict(judging), "test": transforms_path(judging.test).resolve()}
     asked = json.loads(json.dumps(asked, default=str))
@@ -121,7 +121,7 @@ def judge(
     judging: Judging,
     progress: Callable[[int, int], None] | None = None,
 ) -> Figures:
-    """What a run makes of the photographs that it was trained on, and of new views of the same identities.
+    """Judge a run on the photographs that it was trained on, and on new views of the same identities.
 
     Returns:
         `steps`; the figures of `comparisons.score` with the prefixes `reconstruction_` and `new_views_`;
@@ -142,12 +142,12 @@ def judge(
 
 
 def training_record(load_config: Path) -> dict[str, Any]:
-    """What was run for a training, on which machine, in how long."""
+    """Return what was run for a training, on which machine and for how long."""
     return read_json(load_config.parents[3] / "training.json")[RECORD]
 
 
 def method_config(method: str) -> NerfgenModelConfig:
-    """The defaults of a method's model.
+    """Return the defaults of a method's model.
 
     Raises:
         UsageError: there is no such method.
@@ -165,7 +165,7 @@ def _method(name: str) -> TrainerConfig:
 
 
 def settings_of(training: Training, variant: Variant, seed: int) -> dict[str, Any]:
-    """Everything that decides what comes of a training, as JSON can hold it."""
+    """Return everything that decides the result of a training, in a form that JSON can hold."""
     config = _method(training.method)
     # Defaults that have changed since make another run.
     defaults = yaml.dump((config.pipeline, config.optimizers))

@@ -10,7 +10,7 @@ import numpy as np
 
 HIGHER, LOWER = "▲", "▼"
 LEGEND = (
-    f"Mean ± standard deviation over the seeds. {HIGHER} {LOWER}: every seed lies above, or below, all seeds "
+    f"Mean ± standard deviation over the seeds. {HIGHER} {LOWER}: every seed is above, or below, all seeds "
     "of the row *{reference}*."
 )
 
@@ -24,7 +24,7 @@ class Column:
     label: str
     """The column's heading."""
     digits: int
-    """After the decimal point."""
+    """Digits after the decimal point."""
 
 
 COLUMNS = (
@@ -38,7 +38,7 @@ COLUMNS = (
     Column("one_alignment_foreground_psnr", "one alignment: PSNR inside the matte, dB", 2),
     Column("one_alignment_depth_correlation", "its depth correlation ", 3),
 )
-"""Of what is judged, what a table shows; columns that are empty are left out."""
+"""The figures that a table shows; empty columns are left out."""
 
 Row = Mapping[str, Any]
 """`name`, and `figures`: for each figure a list with one value for each seed."""
@@ -47,19 +47,19 @@ Row = Mapping[str, Any]
 def markdown_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Collection[int] = (0,)
 ) -> str:
-    """A table in Markdown, the columns of text to the left and the others to the right."""
+    """Format a table in Markdown, with text columns aligned to the left and the others to the right."""
     sides = ["---" if column in text_columns else "---:" for column in range(len(headings))]
     lines = [headings, sides, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def ablation_table(rows: Sequence[Row], reference: str, others: Sequence[Row] = ()) -> str:
-    """The variants of an ablation, each compared with the reference, and below them rows that are not.
+    """Format a table of an ablation's variants, compared with the reference, and below them of `others`.
 
     Args:
         rows: the variants.
         reference: the name of the variant that the others are compared with.
-        others: baselines.
+        others: baselines, which are not compared.
     """
     everything = [*rows, *others]
     columns = [column for column in COLUMNS if any(column.key in row["figures"] for row in everything)]
@@ -91,7 +91,7 @@ def _cell(values: Sequence[float], compared_with: Sequence[float], digits: int) 
 
 
 def verdict(values: Sequence[float], compared_with: Sequence[float]) -> str:
-    """Whether all values lie above or below all others; nothing with fewer than two on either side."""
+    """Return ▲ or ▼ if all values are above or below all others, else nothing; both sides need two values."""
     if min(len(values), len(compared_with)) < 2:
         return ""
     if min(values) > max(compared_with):

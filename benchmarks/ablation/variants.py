@@ -9,7 +9,7 @@ from typing import Literal, get_args
 AblationName = Literal["losses", "images", "latent", "cameras"]
 CameraSource = Literal["true", "exact landmarks", "MediaPipe's landmarks"]
 DEFAULTS = "as it is"
-"""The variant that differs from the defaults in nothing, and that is trained once for all ablations."""
+"""The variant that has all defaults. It is trained once for all ablations."""
 HEAVIER_LOSSES = (
     *("--pipeline.model.losses.background-weight", "1"),
     *("--pipeline.model.losses.mask-loss-mult", "1"),
@@ -31,7 +31,7 @@ class Variant:
     cameras: CameraSource = "true"
     """Where the cameras come from."""
     place: float | None = None
-    """Where it stands on the ablation's axis."""
+    """Its position on the ablation's axis."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Ablation:
     title: str
     """Its heading."""
     question: str
-    """What is to be seen."""
+    """The question that it answers."""
     variants: tuple[Variant, ...]
     """The rows."""
     axis: str | None = None
-    """What the variants' places are, for a plot over an axis; None: they stand side by side."""
+    """The label of the plot's axis, if it has one; None: the variants are drawn side by side."""
     reference: str = DEFAULTS
     """The variant that the others are compared with."""
 
@@ -55,7 +55,7 @@ class Ablation:
 def ablations(
     images: int, numbers_of_images: Sequence[int], latent_size: int, latent_sizes: Sequence[int]
 ) -> dict[AblationName, Ablation]:
-    """All ablations, the defaults of the command among the variants of each.
+    """Return all ablations by name, each with the command's defaults among its variants.
 
     Args:
         images: how many photographs the command trains on.
@@ -67,7 +67,7 @@ def ablations(
         Ablation(
             "losses",
             "Losses, the background field and the mirror",
-            "Does each loss, and do background field and mirror, earn their place?",
+            "Do the losses, the background field and the mirror improve the result?",
             (
                 Variant(DEFAULTS),
                 Variant("without hard-surface loss", ("--pipeline.model.losses.hard-surface-loss-mult", "0")),
