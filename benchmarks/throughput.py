@@ -29,6 +29,7 @@ from benchmarks.trainings import TrainingSettings
 from nerfgen_ns.errors import UsageError, exit_with_one_line
 from nerfgen_ns.utils.console import progress_bar
 from nerfgen_ns.utils.files import write_json
+from nerfgen_ns.utils.machine import processor_name
 
 FRAME_SIZE, FRAMES = 128, 12
 Curve = list[tuple[float, float]]
