@@ -179,7 +179,7 @@ def _capture(
     plan: Plan, places: Sequence[int], folder: PreparedFolder, shard: Shard | None, workers: int | None
 ) -> list[Capture]:
     """The captures of the photographs at `places`: those that are there, and the others made."""
-    known = folder.captures()
+    known = folder.captures(shard)
     store = folder.store(shard)
     tasks = []
     for place in places:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import re
 import shutil
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -185,9 +186,15 @@ class PreparedFolder:
         """Where this call's captures go."""
         return CaptureStore(self.stores / (shard.name if shard else "whole"), self.path)
 
-    def captures(self) -> dict[str, Capture]:
-        """All captures there are, by key: of the finished folder and of work not yet finished."""
+    def captures(self, shard: Shard | None = None) -> dict[str, Capture]:
+        """All captures there are, by key: of the finished folder and of work not yet finished.
+
+        With a shard, those of the other shards are left out: other processes write them, and none of their
+        photographs is its own.
+        """
         folders = sorted(path for path in self.stores.glob("*") if path.is_dir())
+        if shard is not None:
+            folders = [path for path in folders if path.name in ("whole", shard.name)]
         known: dict[str, Capture] = {}
         for folder in (self.path / KEPT, *folders):
             known.update(CaptureStore(folder, self.path).read())
@@ -226,9 +233,9 @@ class PreparedFolder:
                 f"{self.path}: another process is preparing {f'shard {shard} of it' if shard else 'it'}; "
                 "wait for it or choose another --output-dir"
             ) from error
-        except OSError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             raise NerfgenError(
-                f"{self.path}: cannot be written ({error.strerror or error}); "
+                f"{self.path}: cannot be written ({getattr(error, 'strerror', None) or error}); "
                 "choose another --output-dir or free some space"
             ) from error
 
@@ -250,7 +257,7 @@ class PreparedFolder:
         return report
 
     def gather_landmarks(self, captures: list[Capture]) -> Float[np.ndarray, "n m 4"]:
-        """See `capture_store.gather_landmarks`; the array is gone when the folder is written."""
+        """See `store.gather_landmarks`; the array is gone when the folder is written."""
         return gather_landmarks(captures, self.stores / "landmarks.f32")
 
     def write(

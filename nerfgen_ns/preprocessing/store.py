@@ -1,24 +1,30 @@
 """Captures on disk: what was found in each photograph by itself, kept as it comes, to do no work twice.
 
-A store is a folder with `records.jsonl`, one line a photograph, and `landmarks.f32`, their landmarks end to
-end: to read 100,000 captures takes two files. Both only ever grow, and the line of a photograph comes after
-all that it speaks of. A process killed while writing leaves half a line at most, which does not count.
+A store is a folder with an SQLite database, one row a photograph; crops and mattes are files beside it or
+elsewhere. SQLite writes each row whole or not at all: a process killed at any moment loses the row at hand.
 """
 
 import json
 import os
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
 
 from nerfgen_ns.utils.files import replace_file
 
-RECORDS, LANDMARKS = "records.jsonl", "landmarks.f32"
+DATABASE = "captures.sqlite"
 NUMBER, COLUMNS = np.dtype("<f4"), 4
+TABLE = (
+    "CREATE TABLE IF NOT EXISTS captures "
+    "(key TEXT PRIMARY KEY, record TEXT NOT NULL, image TEXT, matte TEXT, landmarks BLOB)"
+)
+
+ALL = "SELECT rowid, key, record, image, matte, landmarks IS NOT NULL FROM captures ORDER BY rowid"
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,8 @@ class Capture:
     """The crop; None of a rejected photograph."""
     matte: Path | None = None
     """The matte of the crop; None where there is none."""
-    landmarks_at: tuple[Path, int, int] | None = None
-    """File, first byte and number of the landmarks."""
+    landmarks_at: tuple[sqlite3.Connection, int] | None = None
+    """Database and row of the landmarks: those of 100,000 photographs are too many for the memory."""
 
     @property
     def rejected(self) -> bool:
@@ -49,10 +55,12 @@ class Capture:
 
     def landmarks(self) -> Float32[np.ndarray, "m 4"]:
         """Read from disk: pixels of the crop, relative depth or NaN, confidence; 0 × 4 if it has none."""
-        if self.landmarks_at is None:
-            return np.empty((0, COLUMNS), NUMBER)
-        path, start, count = self.landmarks_at
-        return np.fromfile(path, NUMBER, COLUMNS * count, offset=start).reshape(count, COLUMNS)
+        content = b""
+        if self.landmarks_at is not None:
+            database, row = self.landmarks_at
+            query = "SELECT landmarks FROM captures WHERE rowid = ?"
+            (content,) = database.execute(query, (row,)).fetchone()
+        return np.frombuffer(content, NUMBER).reshape(-1, COLUMNS)
 
     def whole_record(self) -> dict[str, Any]:
         """The record with the landmarks, as `CaptureStore.append` takes it."""
@@ -63,14 +71,18 @@ class Capture:
 
 
 class CaptureStore:
-    """One folder of captures. Any process may read it; to write, one at a time enters it by `with`."""
+    """One folder of captures, which one process at a time may use; to write, it enters it by `with`.
+
+    A database that is damaged counts as empty. What else SQLite meets, such as a full disk, is an
+    `sqlite3.OperationalError`.
+    """
 
     def __init__(self, folder: Path, root: Path) -> None:
         """Use `folder`, which need not exist yet; paths of images are kept relative to `root`, around it."""
         self.folder = folder
         self.root = root
-        self._records: BinaryIO | None = None
-        self._landmarks: BinaryIO | None = None
+        self._path = folder / DATABASE
+        self._database: sqlite3.Connection | None = None
 
     def files(self, key: str) -> CaptureFiles:
         """Where the crop and the matte of the photograph with this key belong."""
@@ -78,28 +90,36 @@ class CaptureStore:
 
     def read(self) -> dict[str, Capture]:
         """All captures by key, but for those whose images somebody has removed."""
-        return {
-            key: capture
-            for key, capture in self._scan()[0].items()
-            if all(path.exists() for path in (capture.image, capture.matte) if path is not None)
-        }
+        captures: dict[str, Capture] = {}
+        database = _open(self._path) if self._path.exists() else None
+        for row, key, record, image, matte, has_landmarks in database.execute(ALL) if database else ():
+            capture = Capture(
+                json.loads(record),
+                None if image is None else self.root / image,
+                None if matte is None else self.root / matte,
+                (database, row) if database and has_landmarks else None,
+            )
+            if all(path.exists() for path in (capture.image, capture.matte) if path is not None):
+                captures[key] = capture
+        return captures
 
     def __enter__(self) -> "CaptureStore":
         self.folder.mkdir(parents=True, exist_ok=True)
-        _, records_end, landmarks_end = self._scan()
-        self._records = (self.folder / RECORDS).open("ab", buffering=0)
-        self._landmarks = (self.folder / LANDMARKS).open("ab", buffering=0)
-        for file, end in ((self._records, records_end), (self._landmarks, landmarks_end)):
-            file.truncate(end)
-            file.seek(end)
+        self._database = _open(self._path)
+        if self._database is None:
+            for path in (self._path, self._path.with_name(f"{DATABASE}-journal")):
+                path.unlink(missing_ok=True)
+            self._database = _open(self._path)
+            assert self._database is not None
+        # The journal then stays until the end, where it would be made and removed for every photograph.
+        self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._records is not None and self._landmarks is not None
-        self._landmarks.close()
-        self._records.close()
+        assert self._database is not None
+        self._database.close()
 
     def append(self, key: str, record: dict[str, Any], files: CaptureFiles | None = None) -> None:
         """Keep the record of a photograph whose images are written.
@@ -110,51 +130,38 @@ class CaptureStore:
                 `confidence`, where there are any. Without confidence it is 1, or 0 where a landmark is NaN.
             files: where the images are, if not at `files(key)`.
         """
-        assert self._records is not None and self._landmarks is not None
+        assert self._database is not None
         record = dict(record)
         landmarks, confidence = record.pop("landmarks", None), record.pop("confidence", None)
-        line: dict[str, Any] = {"key": key, "record": record}
+        image = matte = rows = None
         if "reason" not in record:
             files = files or self.files(key)
-            line["image"] = files.image.relative_to(self.root).as_posix()
+            image = files.image.relative_to(self.root).as_posix()
             if files.matte.exists():
-                line["matte"] = files.matte.relative_to(self.root).as_posix()
+                matte = files.matte.relative_to(self.root).as_posix()
         if landmarks is not None:
-            rows = _rows(np.asarray(landmarks, NUMBER), confidence)
-            line["landmarks"] = [self._landmarks.tell(), len(rows)]
-            _write_all(self._landmarks, rows.tobytes())
-        _write_all(self._records, json.dumps(line).encode() + b"\n")
+            rows = _rows(np.asarray(landmarks, NUMBER), confidence).tobytes()
+        row = (key, json.dumps(record), image, matte, rows)
+        self._database.execute("INSERT OR REPLACE INTO captures VALUES (?, ?, ?, ?, ?)", row)
 
-    def _scan(self) -> tuple[dict[str, Capture], int, int]:
-        """The captures, and how many bytes of the two files belong to them."""
-        captures: dict[str, Capture] = {}
-        landmarks = self.folder / LANDMARKS
-        records_end, landmarks_end = 0, 0
-        try:
-            available = landmarks.stat().st_size
-            lines = (self.folder / RECORDS).open("rb")
-        except FileNotFoundError:
-            return captures, 0, 0
-        with lines:
-            for line in lines:
-                try:
-                    value = json.loads(line) if line.endswith(b"\n") else {}
-                    key, at = value["key"], value.get("landmarks")
-                    capture = Capture(
-                        value["record"],
-                        self.root / value["image"] if "image" in value else None,
-                        self.root / value["matte"] if "matte" in value else None,
-                        (landmarks, at[0], at[1]) if at else None,
-                    )
-                    end = at[0] + NUMBER.itemsize * COLUMNS * at[1] if at else landmarks_end
-                except (ValueError, KeyError, TypeError, IndexError):
-                    break
-                if end > available:
-                    break
-                captures[key] = capture
-                records_end += len(line)
-                landmarks_end = max(landmarks_end, end)
-        return captures, records_end, landmarks_end
+
+def _open(path: Path) -> sqlite3.Connection | None:
+    """Open a database, made where there is none; None if it is damaged. Each statement is a transaction."""
+    # Without SQLite's locks: the prepared folder has one, and there are file systems that know none.
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?nolock=1", uri=True, isolation_level=None)
+    try:
+        # What a file says of functions and modules is not trusted.
+        database.execute("PRAGMA trusted_schema = OFF")
+        # To wait for the disk after every photograph guards against a loss of power alone.
+        database.execute("PRAGMA synchronous = OFF")
+        healthy = database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        healthy = False
+    if healthy:
+        database.execute(TABLE)
+    return database if healthy else None
 
 
 def gather_landmarks(captures: list[Capture], path: Path) -> Float32[np.ndarray, "n m 4"]:
@@ -183,10 +190,3 @@ def link(source: Path, target: Path) -> None:
         import shutil
 
         shutil.copyfile(source, target)
-
-
-def _write_all(file: BinaryIO, content: bytes) -> None:
-    """Unbuffered files may take a part of it."""
-    view = memoryview(content)
-    while view:
-        view = view[file.write(view) :]

@@ -1,9 +1,15 @@
 """Captures survive on disk, whatever moment the process that wrote them ended at."""
 
+import os
+import signal
+import sqlite3
+
 import numpy as np
 import pytest
 
-from nerfgen_ns.preprocessing.store import CaptureStore, gather_landmarks
+from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.preprocessing.prepared_folder import PreparedFolder
+from nerfgen_ns.preprocessing.store import DATABASE, CaptureStore, gather_landmarks
 
 
 @pytest.fixture
@@ -50,25 +56,124 @@ def test_missing_depth_missing_landmarks_and_confidence_are_kept(tmp_path):
     np.testing.assert_array_equal(captures["with"].landmarks()[:, 3], np.float32([0, 0.1, 0.2, 0.3, 0.4]))
 
 
-def test_a_record_cut_anywhere_is_as_if_never_written_and_work_goes_on(store):
-    whole = (store.folder / "records.jsonl").read_bytes()
-    positions = (store.folder / "landmarks.f32").read_bytes()
-    second = whole.index(b"\n") + 1
-    for end in range(second, whole.index(b"\n", second) + 1):
-        (store.folder / "records.jsonl").write_bytes(whole[:end])
-        assert list(store.read()) == ["a"]
-    (store.folder / "landmarks.f32").write_bytes(positions[: len(positions) // 2 + 7])
+def append(store, key, number):
+    files = store.files(key)
+    files.image.write_bytes(b"image")
+    store.append(key, {"notes": [], "landmarks": landmarks(number)})
+
+
+def killed_after(step, work):
+    """Do the work in a process that is killed at a step of SQLite's; whether it came to that."""
+    process = os.fork()
+    if process == 0:
+        left, connect = step, sqlite3.connect
+
+        def count():
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return 0
+
+        def counting(*arguments, **options):
+            database = connect(*arguments, **options)
+            database.set_progress_handler(count, 1)
+            return database
+
+        try:
+            sqlite3.connect = counting
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(process, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+def test_killed_at_any_step_of_a_record_it_is_whole_or_as_if_never_written_and_work_goes_on(tmp_path):
+    step, kept = 1, set()
+    while True:
+        store = CaptureStore(tmp_path / f"{step}/store", tmp_path)
+
+        def work(store=store):
+            with store:
+                append(store, "a", 0)
+                append(store, "b", 1)
+
+        if not killed_after(step, work):
+            break
+        captures = store.read()
+        assert list(captures) in ([], ["a"], ["a", "b"])
+        kept.add(len(captures))
+        for number, capture in enumerate(captures.values()):
+            np.testing.assert_array_equal(capture.landmarks()[:, :3], landmarks(number))
+        work()
+        assert sorted(store.read()) == ["a", "b"]
+        step += 3
+    assert {0, 1} <= kept and step > 50
+
+
+def test_whatever_was_appended_when_the_process_is_killed_is_there(tmp_path):
+    """At moments that nothing chooses: SQLite may be within a system call."""
+    for trial in range(8):
+        store = CaptureStore(tmp_path / f"{trial}/store", tmp_path)
+        told, tell = os.pipe()
+        process = os.fork()
+        if process == 0:
+            with store:
+                for number in range(10_000):
+                    append(store, str(number), number)
+                    os.write(tell, b".")
+            os._exit(0)
+        os.close(tell)
+        appended = 0
+        while appended < 20 + 7 * trial:
+            appended += len(os.read(told, 1))
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        while os.read(told, 1):
+            appended += 1
+        os.close(told)
+        captures = store.read()
+        assert list(captures) == [str(number) for number in range(len(captures))]
+        assert len(captures) in (appended, appended + 1)
+        for number, capture in enumerate(captures.values()):
+            np.testing.assert_array_equal(capture.landmarks()[:, :3], landmarks(number))
+
+
+@pytest.mark.parametrize("damage", ["no database", "cut", "overwritten"])
+def test_a_damaged_store_counts_as_empty_and_work_goes_on(store, damage):
+    path = store.folder / DATABASE
+    whole = path.read_bytes()
+    path.write_bytes(
+        {
+            "no database": b"somebody's notes" * 400,
+            "cut": whole[: len(whole) // 2],
+            "overwritten": whole[:4096] + bytes(len(whole) - 4096),
+        }[damage]
+    )
+    assert store.read() == {}
     with store:
-        store.append("b", {"notes": ["b"], "landmarks": landmarks(1)})
-        store.append("c", {"reason": "no face", "mend": "use another"})
-    assert (store.folder / "records.jsonl").read_bytes() == whole
-    assert (store.folder / "landmarks.f32").read_bytes() == positions
-
-
-def test_a_record_without_its_landmarks_does_not_count(store):
-    positions = (store.folder / "landmarks.f32").read_bytes()
-    (store.folder / "landmarks.f32").write_bytes(positions[:-1])
+        append(store, "a", 0)
     assert list(store.read()) == ["a"]
+
+
+def test_a_photograph_that_is_captured_again_has_its_new_record(store):
+    with store:
+        append(store, "c", 2)
+    captures = store.read()
+    assert sorted(captures) == ["a", "b", "c"] and not captures["c"].rejected
+    np.testing.assert_array_equal(captures["c"].landmarks()[:, :3], landmarks(2))
+
+
+def test_a_disk_that_is_full_for_sqlite_is_one_line_of_the_folder(tmp_path):
+    folder = PreparedFolder(tmp_path / "out")
+    with pytest.raises(NerfgenError, match="out"), folder.locked(), folder.store() as store:
+        files = store.files("a")
+        files.image.touch()
+        store._database.execute("PRAGMA max_page_count = 1")
+        store.append("a", {"notes": [], "landmarks": np.zeros((5000, 3))})
 
 
 def test_a_capture_whose_image_was_removed_does_not_count(store):
