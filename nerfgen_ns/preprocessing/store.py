@@ -1,8 +1,8 @@
 """Captures on disk: what was found in each photograph by itself, kept as it comes, to do no work twice.
 
 A store is a folder with `records.jsonl`, one line a photograph, and `landmarks.f32`, their landmarks end to
-end: to read 100,000 captures takes two files. Both only ever grow, and the line of a photograph comes after
-all that it speaks of. A process killed while writing leaves half a line at most, which does not count.
+end: to read 100,000 captures takes two files. Both only grow, and the line of a photograph is written after
+everything that it refers to. A process killed while writing leaves at most half a line, which is ignored.
 """
 
 import json
@@ -34,9 +34,9 @@ class Capture:
     """What was found in one photograph."""
 
     record: dict[str, Any]
-    """`reason` and `mend` of a rejected photograph, or what else the capture told of it but its landmarks."""
+    """`reason` and `mend` of a rejected photograph, or the result of the capture without its landmarks."""
     image: Path | None = None
-    """The crop; None of a rejected photograph."""
+    """The crop; None for a rejected photograph."""
     matte: Path | None = None
     """The matte of the crop; None where there is none."""
     landmarks_at: tuple[Path, int, int] | None = None
@@ -44,18 +44,18 @@ class Capture:
 
     @property
     def rejected(self) -> bool:
-        """Whether the photograph cannot be used."""
+        """Return whether the photograph cannot be used."""
         return "reason" in self.record
 
     def landmarks(self) -> Float32[np.ndarray, "m 4"]:
-        """Read from disk: pixels of the crop, relative depth or NaN, confidence; 0 × 4 if it has none."""
+        """Read from disk: pixels of the crop, relative depth or NaN, confidence; 0 × 4 if there are none."""
         if self.landmarks_at is None:
             return np.empty((0, COLUMNS), NUMBER)
         path, start, count = self.landmarks_at
         return np.fromfile(path, NUMBER, COLUMNS * count, offset=start).reshape(count, COLUMNS)
 
     def whole_record(self) -> dict[str, Any]:
-        """The record with the landmarks, as `CaptureStore.append` takes it."""
+        """Return the record with the landmarks, as `CaptureStore.append` takes it."""
         if self.landmarks_at is None:
             return self.record
         rows = self.landmarks()
@@ -63,7 +63,7 @@ class Capture:
 
 
 class CaptureStore:
-    """One folder of captures. Any process may read it; to write, one at a time enters it by `with`."""
+    """One folder of captures. Any process may read it; one process at a time enters it by `with` to write."""
 
     def __init__(self, folder: Path, root: Path) -> None:
         """Use `folder`, which need not exist yet; paths of images are kept relative to `root`, around it."""
@@ -73,11 +73,11 @@ class CaptureStore:
         self._landmarks: BinaryIO | None = None
 
     def files(self, key: str) -> CaptureFiles:
-        """Where the crop and the matte of the photograph with this key belong."""
+        """Return where the crop and the matte of the photograph with this key belong."""
         return CaptureFiles(self.folder / f"{key}-image.png", self.folder / f"{key}-matte.png")
 
     def read(self) -> dict[str, Capture]:
-        """All captures by key, but for those whose images somebody has removed."""
+        """Read all captures by key, except those whose images somebody has removed."""
         return {
             key: capture
             for key, capture in self._scan()[0].items()
@@ -126,7 +126,7 @@ class CaptureStore:
         _write_all(self._records, json.dumps(line).encode() + b"\n")
 
     def _scan(self) -> tuple[dict[str, Capture], int, int]:
-        """The captures, and how many bytes of the two files belong to them."""
+        """Read the captures, and how many bytes of the two files belong to them."""
         captures: dict[str, Capture] = {}
         landmarks = self.folder / LANDMARKS
         records_end, landmarks_end = 0, 0
@@ -158,7 +158,7 @@ class CaptureStore:
 
 
 def gather_landmarks(captures: list[Capture], path: Path) -> Float32[np.ndarray, "n m 4"]:
-    """The landmarks of all captures as one array that lies on disk, at `path`, and not in memory."""
+    """Write the landmarks of all captures to `path`; return them as one array on disk, not in memory."""
     count = len(captures[0].landmarks())
     with replace_file(path) as temporary, temporary.open("wb") as file:
         for capture in captures:
@@ -176,7 +176,7 @@ def _rows(
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name: without a copy, where the file system can."""
+    """Give a file a second name, without a copy if the file system can."""
     try:
         os.link(source, target)
     except OSError:
@@ -186,7 +186,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def _write_all(file: BinaryIO, content: bytes) -> None:
-    """Unbuffered files may take a part of it."""
+    """Write all of the content; an unbuffered file may accept only a part of it at a time."""
     view = memoryview(content)
     while view:
         view = view[file.write(view) :]

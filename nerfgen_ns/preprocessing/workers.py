@@ -37,10 +37,10 @@ SINGLE_THREADED = {
 def capture_many(
     tasks: list[Task], capture: CaptureOne, workers: int | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Capture all, and yield keys and records as they come, in no order that can be relied on.
+    """Capture all, and yield keys and records as they come, in no fixed order.
 
     Args:
-        workers: so many processes at most; None: one for each processor; 1: none but this one.
+        workers: at most this many processes; None: one for each processor; 1: only this one.
 
     Raises:
         NerfgenError: a photograph ends the process that captures it.
@@ -58,7 +58,7 @@ def capture_many(
         try:
             yield from _in_pool(waiting, in_work, capture, workers, CHUNK)
         except BrokenProcessPool:
-            # Out of memory, or a photograph that a library dies of: one by one tells, and needs little.
+            # Out of memory, or a photograph crashes a library: one at a time shows which, and needs little.
             for task in in_work.values():
                 try:
                     yield from _in_pool(deque([task]), {}, capture, 1, 1)
@@ -108,7 +108,7 @@ def _capture_chunk(capture: CaptureOne, tasks: list[Task]) -> list[tuple[str, di
 
 
 def _start_worker() -> None:
-    """Interruptions are the parent's business, the chatter of C++ nobody's; without the parent all ends."""
+    """Leave interruptions to the parent, silence the C++ libraries, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     threading.Thread(target=_end_with_parent, daemon=True).start()
