@@ -1,5 +1,6 @@
 # make demo   make the embedded class, train on it, and show what came of it
 # make test   run every test
+# make test-fast  run the units and one training, while you work
 # make lint   formatting, common errors, types
 # make clean  remove the environment and everything made from it
 #
@@ -10,10 +11,12 @@ PYTHON ?= python3
 DEMO_DIR ?= demo
 VENV := $(CURDIR)/.venv
 INSTALLED := $(VENV)/.installed
+FAST := $(addprefix tests/,cameras dataset_format fields latents metrics model rendering utils runs/test_run.py \
+	training/test_optimizers.py test_rooms.py test_repository.py)
 export PATH := $(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test lint types clean
+.PHONY: install demo test test-fast lint types clean
 
 install: $(INSTALLED)
 
@@ -38,6 +41,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(INSTALLED)
+	python -m pytest -q -n 2 --dist loadfile $(FAST)
 
 lint: $(INSTALLED) types
 	ruff check .

@@ -121,7 +121,7 @@ def mediapipe_landmarks(photographs: Sequence[Path]) -> Float[np.ndarray, "n m 3
 
 
 def landmark_collection(
-    landmarks: Float[np.ndarray, "n m d"], focal: Float[np.ndarray, "n"], center: Float[np.ndarray, "n 2"]
+    landmarks: Float[np.ndarray, "n m d"], focal: Float[np.ndarray, " n"], center: Float[np.ndarray, "n 2"]
 ) -> Collection:
     """Make a collection of landmarks with full confidence, in pixels and perhaps with relative depth."""
     known = np.full((*landmarks.shape[:2], 3), np.nan)

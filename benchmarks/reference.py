@@ -132,7 +132,7 @@ class Reference(nn.Module):
         self,
         origins: Float[Tensor, "rays 3"],
         directions: Float[Tensor, "rays 3"],
-        rows: Int[Tensor, "rays"],
+        rows: Int[Tensor, " rays"],
         bounds: Float[Tensor, "rays samples+1"],
     ) -> Pixels:
         """Render rays ("NeRF", equation 3) over the background: C = Σ wᵢcᵢ + (1 − Σ wᵢ)·g(d|z).

@@ -119,7 +119,7 @@ class SharedPixels(PixelStore):
 class SyntheticDataManager(NerfgenDataManager):
     """The product's data manager, with images that are made."""
 
-    def make_store(self, dataset: NerfgenDataset, images: Int[np.ndarray, "chosen"]) -> PixelStore:
+    def make_store(self, dataset: NerfgenDataset, images: Int[np.ndarray, " chosen"]) -> PixelStore:
         """Make the product's own store for a file, or a shared one in memory."""
         in_file = self.config.pixel_memory == 0
         return super().make_store(dataset, images) if in_file else SharedPixels(dataset, images)

@@ -150,7 +150,7 @@ class NerfgenDataParser(Nerfstudio):
         return data_dir / filepath
 
 
-def evenly_spread(count: int, fraction: float) -> Int[np.ndarray, "chosen"]:
+def evenly_spread(count: int, fraction: float) -> Int[np.ndarray, " chosen"]:
     """Choose about `fraction` of the numbers 0 … count − 1, at even distances.
 
     If the fraction is above 0, at least one number is chosen, and never all of them.
@@ -159,7 +159,7 @@ def evenly_spread(count: int, fraction: float) -> Int[np.ndarray, "chosen"]:
     return evenly_spaced(count, chosen, "middles")
 
 
-def select_frames(outputs: DataparserOutputs, frames: Int[np.ndarray, "chosen"]) -> DataparserOutputs:
+def select_frames(outputs: DataparserOutputs, frames: Int[np.ndarray, " chosen"]) -> DataparserOutputs:
     """Return the same outputs with only the given frames."""
     indices = torch.as_tensor(frames, dtype=torch.long)
     metadata: dict[str, Any] = dict(outputs.metadata)

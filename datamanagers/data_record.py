@@ -48,11 +48,11 @@ class Fingerprint:
     does, whatever its size.
     """
 
-    rows: Int[np.ndarray, "photographs"]
+    rows: Int[np.ndarray, " photographs"]
     """The row of the latent table that each photograph shows."""
-    digests: Int[np.ndarray, "photographs"]
+    digests: Int[np.ndarray, " photographs"]
     """The digest of each file, see `digest_of`."""
-    thumbnail_rows: Int[np.ndarray, "thumbnails"]
+    thumbnail_rows: Int[np.ndarray, " thumbnails"]
     """Rows with a thumbnail, evenly spread."""
     thumbnails: UInt8[np.ndarray, "thumbnails values"]
     """The first photograph of each of these rows, made small."""
@@ -106,12 +106,12 @@ def fingerprint_of(dataset: NerfgenDataset) -> Fingerprint:
     )
 
 
-def digests_of(files: Sequence[Path]) -> Int[np.ndarray, "files"]:
+def digests_of(files: Sequence[Path]) -> Int[np.ndarray, " files"]:
     """Compute the digest of each file."""
     return np.array([digest_of(file) for file in files], dtype=np.int64)
 
 
-def check_files(files: Sequence[Path], digests: Int[np.ndarray, "files"]) -> None:
+def check_files(files: Sequence[Path], digests: Int[np.ndarray, " files"]) -> None:
     """Check that the files still have these digests.
 
     Raises:
@@ -148,7 +148,7 @@ class DataRecord:
     """Their mattes' files; None where the data has none."""
     sources: list[str]
     """What each photograph was called before it was prepared; its file's name if that is unknown."""
-    rows: Int[np.ndarray, "photographs"]
+    rows: Int[np.ndarray, " photographs"]
     """The row of the latent table that each shows."""
     identities: list[int | str]
     """What the data calls the object of each row."""

@@ -40,7 +40,7 @@ class PixelStore:
 
     has_mattes: bool
 
-    def __init__(self, dataset: NerfgenDataset, images: Int[np.ndarray, "chosen"]) -> None:
+    def __init__(self, dataset: NerfgenDataset, images: Int[np.ndarray, " chosen"]) -> None:
         cameras = dataset.cameras
         self.images = torch.as_tensor(images, dtype=torch.long)
         self.heights = cameras.height.flatten().long()
@@ -74,7 +74,7 @@ class PixelStore:
         return self
 
     def draw(
-        self, image: Int[Tensor, "rays"], generator: torch.Generator | None = None
+        self, image: Int[Tensor, " rays"], generator: torch.Generator | None = None
     ) -> Int[Tensor, "rays 2"]:
         """Draw a random (row, column) in each of the images."""
         size = torch.stack([self.heights[image], self.widths[image]], dim=-1)
@@ -90,7 +90,7 @@ class PixelStore:
         return batch
 
     def _bytes_of(
-        self, image: Int[Tensor, "rays"], pixel: Int[Tensor, "rays"]
+        self, image: Int[Tensor, " rays"], pixel: Int[Tensor, " rays"]
     ) -> UInt8[np.ndarray, "rays 4"]:
         """Return the bytes of pixels, counted row by row within their image."""
         return self.values[(self.offsets[image] + pixel).numpy()]
@@ -133,7 +133,7 @@ class PixelFile:
         self.has_mattes = bool(flag[0])
         """Whether the fourth byte of each pixel is a matte."""
 
-    def take(self, places: Int[np.ndarray, "pixels"]) -> UInt8[np.ndarray, "pixels 4"]:
+    def take(self, places: Int[np.ndarray, " pixels"]) -> UInt8[np.ndarray, "pixels 4"]:
         """Read the pixels at places, counted from the beginning of the file.
 
         All pages are requested before the first is read, so that a disk serves many at once.
@@ -148,12 +148,12 @@ class PixelFile:
             self._read_page(content[place], page)
         return content[page_of_place, places % PAGE].view(np.uint8).reshape(-1, 4)
 
-    def _read_page(self, page: UInt32[np.ndarray, "pixels"], number: int) -> None:
+    def _read_page(self, page: UInt32[np.ndarray, " pixels"], number: int) -> None:
         """Read one page; the last of the file may be shorter, and the rest of `page` stays as it is."""
         begin = PAGE * number
         self._read(page[: self._pixels - begin], 4 * begin)
 
-    def _read(self, values: UInt32[np.ndarray, "pixels"], begin: int) -> None:
+    def _read(self, values: UInt32[np.ndarray, " pixels"], begin: int) -> None:
         """Fill values from the file, from byte `begin` on. The system may give less than it is asked for.
 
         Raises:
@@ -236,7 +236,7 @@ class FilePixelStore(PixelStore):
         folder: where the file goes, or is from an earlier run.
     """
 
-    def __init__(self, dataset: NerfgenDataset, images: Int[np.ndarray, "chosen"], folder: Path) -> None:
+    def __init__(self, dataset: NerfgenDataset, images: Int[np.ndarray, " chosen"], folder: Path) -> None:
         self.folder = folder
         super().__init__(dataset, images)
 
@@ -261,7 +261,7 @@ class FilePixelStore(PixelStore):
         self.has_mattes = self._file.has_mattes
 
     def _scattered(self, dataset: NerfgenDataset) -> Iterator[tuple[UInt8[np.ndarray, "pixels 4"], bool]]:
-        order: dict[int, Int[np.ndarray, "pixels"]] = {}
+        order: dict[int, Int[np.ndarray, " pixels"]] = {}
         decoded = track(self._decoded(dataset), "photographs", len(self), console=CONSOLE, transient=True)
         for image, (pixels, has_matte) in decoded:
             size = len(pixels)
@@ -278,7 +278,7 @@ class FilePixelStore(PixelStore):
         return step
 
     def draw(
-        self, image: Int[Tensor, "rays"], generator: torch.Generator | None = None
+        self, image: Int[Tensor, " rays"], generator: torch.Generator | None = None
     ) -> Int[Tensor, "rays 2"]:
         """Draw a random (row, column) in the window of each of the images."""
         # Another image's window begins elsewhere.
@@ -288,7 +288,7 @@ class FilePixelStore(PixelStore):
         return torch.stack([pixel // self.widths[image], pixel % self.widths[image]], dim=-1)
 
     def _bytes_of(
-        self, image: Int[Tensor, "rays"], pixel: Int[Tensor, "rays"]
+        self, image: Int[Tensor, " rays"], pixel: Int[Tensor, " rays"]
     ) -> UInt8[np.ndarray, "rays 4"]:
         place = pixel * self.inverses[image] % self.sizes[image]
         return self._file.take((self.offsets[image] + place).numpy())

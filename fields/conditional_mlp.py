@@ -26,7 +26,7 @@ def product_dtype(points: Tensor, use_bf16: bool) -> torch.dtype:
 def dense(
     values: Float[Tensor, "*batch inputs"],
     weight: Float[Tensor, "outputs inputs"],
-    bias: Float[Tensor, "outputs"],
+    bias: Float[Tensor, " outputs"],
     dtype: torch.dtype,
 ) -> Float[Tensor, "*batch outputs"]:
     """Compute a dense layer whose product has the number format `dtype`, whatever autocast applies."""
@@ -38,7 +38,7 @@ class DenseLayer(NamedTuple):
     """W and b of a dense layer; no b where a latent term holds it."""
 
     weight: Float[Tensor, "outputs inputs"]
-    bias: Float[Tensor, "outputs"] | None
+    bias: Float[Tensor, " outputs"] | None
 
 
 def dense_layer(linear: nn.Module, dtype: torch.dtype) -> DenseLayer:

@@ -49,7 +49,7 @@ class LatentTerms(NamedTuple):
     input: Float[Tensor, "*rays hidden"]
     skip: Float[Tensor, "*rays hidden"]
 
-    def of_rays(self, chosen: Int[Tensor, "chosen"]) -> "LatentTerms":
+    def of_rays(self, chosen: Int[Tensor, " chosen"]) -> "LatentTerms":
         """Return the terms of some rays; those of one code for all rays stay as they are."""
         return LatentTerms(*(term if len(term) == 1 else term[chosen] for term in self))
 

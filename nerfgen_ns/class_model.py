@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from nerfgen_ns.inversion.inversion import Found
 
 
-Code = Float[Tensor, "latent"]
+Code = Float[Tensor, " latent"]
 
 
 class ClassModel:

@@ -41,7 +41,7 @@ class Similarity:
 
 def rotation_errors(
     fitted: Float[np.ndarray, "n 4 4"], true: Float[np.ndarray, "n 4 4"]
-) -> Float[np.ndarray, "n"]:
+) -> Float[np.ndarray, " n"]:
     """Compute angles in degrees between fitted and true cameras, after removing one rotation for all.
 
     That rotation is the median of the cameras' own differences, by Weiszfeld's reweighting.
@@ -104,8 +104,8 @@ def align_identity(
 
 def with_focal_length(
     cameras: Float[np.ndarray, "n 4 4"],
-    focal: Float[np.ndarray, "n"],
-    wanted: Float[np.ndarray, "n"],
+    focal: Float[np.ndarray, " n"],
+    wanted: Float[np.ndarray, " n"],
 ) -> Float[np.ndarray, "n 4 4"]:
     """Move cameras along their axes, so that the class looks as large at another focal length.
 

@@ -24,7 +24,7 @@ class Cameras:
 
     rotation: Float[np.ndarray, "n 3 3"]
     translation: Float[np.ndarray, "n 3"]
-    focal: Float[np.ndarray, "n"] | Float[np.ndarray, "n 2"]
+    focal: Float[np.ndarray, " n"] | Float[np.ndarray, "n 2"]
     """Focal length in pixels: one for both axes, or fx and fy."""
     center: Float[np.ndarray, "n 2"]
     """Principal point in pixels."""
@@ -33,7 +33,7 @@ class Cameras:
     def from_camera_to_world(
         cls,
         matrices: Float[np.ndarray, "n rows 4"],
-        focal: Float[np.ndarray, "n"] | Float[np.ndarray, "n 2"],
+        focal: Float[np.ndarray, " n"] | Float[np.ndarray, "n 2"],
         center: Float[np.ndarray, "n 2"],
     ) -> Cameras:
         """Make cameras from camera-to-world matrices (3 × 4 or 4 × 4), nerfstudio's `transform_matrix`."""

@@ -11,7 +11,8 @@ from pathlib import Path
 class View:
     """Open a run in nerfstudio's viewer; by default only browsers of this machine can connect.
 
-    Unlike `ns-viewer`, which listens to the whole network, it also takes a file of `nerfgen pack`.
+    Unlike `ns-viewer`, which listens to the whole network, it also takes a file of `nerfgen pack`. Open the
+    config.yml of a stranger only that way: nerfstudio's viewer executes what a config.yml names.
     """
 
     load_config: Path

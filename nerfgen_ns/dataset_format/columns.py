@@ -22,14 +22,14 @@ class Overview:
     """Path of each crop in the folder."""
     matte: list[str | None]
     """Path of each matte in the folder."""
-    identity: Int[np.ndarray, "n"]
+    identity: Int[np.ndarray, " n"]
     angles: Float[np.ndarray, "n 3"]
     """Yaw, pitch and roll of each camera in degrees (see `camera_angles`)."""
-    focal: Float[np.ndarray, "n"]
+    focal: Float[np.ndarray, " n"]
     """Focal length as a multiple of the image's longer side."""
-    error: Float[np.ndarray, "n"]
+    error: Float[np.ndarray, " n"]
     """Root mean square reprojection error in pixels; NaN where the cameras do not come from landmarks."""
-    turn: Float[np.ndarray, "n"]
+    turn: Float[np.ndarray, " n"]
     """Degrees by which each photograph was turned to make an upright crop; 0 where nothing was cropped."""
 
     def __len__(self) -> int:

@@ -59,7 +59,7 @@ class Frame:
     """Pixels from its landmarks to the canonical ones, root mean square."""
     photograph_to_crop: Float[np.ndarray, "2 3"] | None = None
     """From pixels of the photograph as it was to its own."""
-    coefficients: Float[np.ndarray, "k"] | None = None
+    coefficients: Float[np.ndarray, " k"] | None = None
     """Its shape in the basis of the class's landmarks."""
     role: str | None = None
     """`train`; or `query`, to be fitted, and `target`, to be judged."""
@@ -77,7 +77,7 @@ class Frame:
     """Pixels; NaN where one is missing."""
     landmarks2d: Float[np.ndarray, "m d"] | None = None
     """The same in data sets from elsewhere: exact landmarks in pixels."""
-    landmarks_visible: Int[np.ndarray, "m"] | None = None
+    landmarks_visible: Int[np.ndarray, " m"] | None = None
     """1 or 0 for each."""
     landmarks3d: Float[np.ndarray, "m 3"] | None = None
     """In the class frame."""

@@ -94,7 +94,7 @@ def view_errors(
     views: Views,
     codes: Float[Tensor, "objects latent"],
     motions: Float[Tensor, "views 3 4"] | None = None,
-) -> Float[Tensor, "views"]:
+) -> Float[Tensor, " views"]:
     """Compute the mean squared error of color over some pixels of each view.
 
     Where there are mattes, that of the accumulation is added.
@@ -132,7 +132,7 @@ def _best_of_grid(
     return torch.stack(best)
 
 
-def _covering(angles: Float[np.ndarray, "n"], step: float) -> Float[np.ndarray, "m"]:
+def _covering(angles: Float[np.ndarray, " n"], step: float) -> Float[np.ndarray, " m"]:
     """Return evenly spaced angles over nearly all of those given."""
     low, high = np.quantile(angles, [0.02, 0.98])
     count = max(1, round((high - low) / step) + 1)

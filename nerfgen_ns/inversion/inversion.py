@@ -56,7 +56,7 @@ class Found:
     """The photographs that could not be used."""
     codes: Float[Tensor, "objects latent"]
     """A code for each identity."""
-    distances: Float[Tensor, "objects"]
+    distances: Float[Tensor, " objects"]
     """How unusual each is: its Mahalanobis distance to the table's mean."""
     state: dict[str, Tensor] | None
     """Tuned tensors of the model, where networks were tuned."""

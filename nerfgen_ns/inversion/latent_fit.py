@@ -53,11 +53,11 @@ class Views:
 
     store: PixelStore
     """The photographs' pixels."""
-    photographs: Int[Tensor, "views"]
+    photographs: Int[Tensor, " views"]
     """The photograph of each view."""
     cameras: Cameras
     """The camera of each view."""
-    objects: Int[Tensor, "views"]
+    objects: Int[Tensor, " views"]
     """The object of each view, numbered from 0 without gaps."""
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class Views:
         """How many objects there are."""
         return int(self.objects.max()) + 1
 
-    def select(self, chosen: Int[Tensor, "chosen"]) -> Views:
+    def select(self, chosen: Int[Tensor, " chosen"]) -> Views:
         """Return only the chosen views; their objects are renumbered, in their order."""
         _, objects = self.objects[chosen].unique(return_inverse=True)
         return Views(self.store, self.photographs[chosen], self.cameras[chosen], objects)
@@ -95,7 +95,7 @@ class ViewSampler:
         self._rays = PixelRays(views.cameras.to(device))
         self._view_of_ray = torch.arange(len(views)).repeat_interleave(rays)
 
-    def __call__(self) -> tuple[RayBundle, dict[str, Tensor], Int[Tensor, "rays"]]:
+    def __call__(self) -> tuple[RayBundle, dict[str, Tensor], Int[Tensor, " rays"]]:
         """Draw rays; return them, their pixels, and the view of each ray."""
         batch = self._sampler.sample(self._store)
         indices = torch.cat([self._view_of_ray[:, None], batch["indices"][:, 1:]], dim=-1)
@@ -157,7 +157,18 @@ def fit_codes(
         pose_std: how far the cameras may be off; if None they stay fixed.
         progress: called with the number of steps done and their total.
     """
-    torch.manual_seed(config.seed)
+    with seeded(config.seed, model.device):
+        return _fit_parts(model, space, views, config, pose_std, progress)
+
+
+def _fit_parts(
+    model: NerfgenModel,
+    space: LatentSpace,
+    views: Views,
+    config: FitConfig,
+    pose_std: PoseStd | None,
+    progress: Progress | None,
+) -> Fitted:
     parts = list(_parts(views, max(1, MOST_RAYS // config.rays)))
     device = model.device
     amounts = torch.zeros(views.count_objects, len(space.deviations), device=device)
@@ -189,6 +200,14 @@ def photograph_loss(
     if config.mask_loss_mult is not None:
         weights = replace(weights, mask_loss_mult=config.mask_loss_mult)
     return torch.stack(list(model.weighted_losses(outputs, batch, weights).values())).sum()
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Run the block with random numbers of its own, and restore those of the process."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextmanager
@@ -255,7 +274,7 @@ def _fit_part(
     return Fitted(found, (pose_std or PoseStd()).motion_matrices(moved))
 
 
-def _parts(views: Views, most: int) -> Iterator[Int[Tensor, "chosen"]]:
+def _parts(views: Views, most: int) -> Iterator[Int[Tensor, " chosen"]]:
     """Yield the views in parts of about `most`; all views of an object are in the same part."""
     order = torch.argsort(views.objects, stable=True)
     sizes = torch.bincount(views.objects).tolist()
@@ -298,7 +317,17 @@ def tune(
     Returns:
         The tuned tensors, by their name in the model's `state_dict`.
     """
-    torch.manual_seed(config.seed)
+    with seeded(config.seed, model.device):
+        return _tune(model, views, codes, config, progress)
+
+
+def _tune(
+    model: NerfgenModel,
+    views: Views,
+    codes: Float[Tensor, "objects latent"],
+    config: FitConfig,
+    progress: Progress | None,
+) -> dict[str, Tensor]:
     tuned = copy.deepcopy(model)
     tuned.train()
     parameters = [value for name, value in tuned.named_parameters() if name.startswith(TUNED)]

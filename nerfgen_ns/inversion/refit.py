@@ -93,7 +93,7 @@ class RefinedFolder:
     """The prepared folder."""
     refitted: bool
     """Whether the cameras were fitted again; otherwise they are those that training learned."""
-    change: Float[np.ndarray, "n"]
+    change: Float[np.ndarray, " n"]
     """The angle in degrees by which each camera turned."""
     error_before: float | None
     """Median root mean square reprojection error in pixels; None where the folder has no landmarks."""
@@ -197,7 +197,7 @@ def _refitted_cameras(run: Run, stages: Stages | None) -> tuple[list[str], Float
     return names, homogeneous(cameras.numpy())
 
 
-def _reprojection_errors(before: Transforms, frames: Sequence[Frame]) -> Float[np.ndarray, "n"] | None:
+def _reprojection_errors(before: Transforms, frames: Sequence[Frame]) -> Float[np.ndarray, " n"] | None:
     """Compute the reprojection error of each frame in pixels; None without landmarks."""
     folder = before.path.parent
     canonical, landmarks = folder / "canonical_landmarks.json", open_landmarks(folder)

@@ -30,11 +30,11 @@ class LatentSpace:
     and none where all rows are the same.
     """
 
-    mean: Float[Tensor, "latent"]
+    mean: Float[Tensor, " latent"]
     """The mean of the rows."""
     directions: Float[Tensor, "directions latent"]
     """Orthonormal principal directions, strongest first; the largest entry of each is positive."""
-    deviations: Float[Tensor, "directions"]
+    deviations: Float[Tensor, " directions"]
     """Standard deviation of the rows along each direction, above 0."""
 
     @classmethod
@@ -87,19 +87,21 @@ class LatentSpace:
         """
         return self.amounts(codes).norm(dim=-1)
 
-    def move(self, code: Float[Tensor, "latent"], amounts: Float[Tensor, "moved"]) -> Float[Tensor, "latent"]:
+    def move(
+        self, code: Float[Tensor, " latent"], amounts: Float[Tensor, " moved"]
+    ) -> Float[Tensor, " latent"]:
         """Move a code along the first, strongest directions by the given numbers of standard deviations."""
         moved = len(amounts)
         return code + (amounts * self.deviations[:moved]) @ self.directions[:moved]
 
 
 def interpolate(
-    first: Float[Tensor, "latent"],
-    second: Float[Tensor, "latent"],
+    first: Float[Tensor, " latent"],
+    second: Float[Tensor, " latent"],
     share: float,
     kind: Kind = "linear",
-    mean: Float[Tensor, "latent"] | None = None,
-) -> Float[Tensor, "latent"]:
+    mean: Float[Tensor, " latent"] | None = None,
+) -> Float[Tensor, " latent"]:
     """Return the code at a share of the way from one code to another.
 
     Args:
@@ -131,7 +133,7 @@ def way(
     stops: Float[Tensor, "stops latent"],
     frames: int,
     kind: Kind = "linear",
-    mean: Float[Tensor, "latent"] | None = None,
+    mean: Float[Tensor, " latent"] | None = None,
     closed: bool = False,
 ) -> Float[Tensor, "frames latent"]:
     """Return the codes of a path from stop to stop, slower near each.
@@ -155,7 +157,7 @@ def way(
 
 def nearest(
     codes: Float[Tensor, "n latent"], table: Float[Tensor, "identities latent"]
-) -> tuple[Float[Tensor, "n"], Int[Tensor, "n"]]:
+) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
     """Return the Euclidean distance of each code to the nearest row of a table, and that row."""
     # Not by products of matrices, which lose the small distances.
     distances = torch.cdist(codes, table, compute_mode="donot_use_mm_for_euclid_dist")

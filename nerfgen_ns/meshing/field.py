@@ -29,11 +29,11 @@ CHUNK = 1 << 14
 class ObjectField:
     """Density and color of one object at positions of the class frame, (n, 3), within [−1, 1]³."""
 
-    density: Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
+    density: Callable[[Float[Tensor, "n 3"]], Float[Tensor, " n"]]
     """Density per unit of length."""
-    density_and_color: Callable[[Float[Tensor, "n 3"]], tuple[Float[Tensor, "n"], Float[Tensor, "n 3"]]]
+    density_and_color: Callable[[Float[Tensor, "n 3"]], tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]]
     """The same, and colors in [0, 1]."""
-    near_class: Callable[[Float[Tensor, "n 3"]], Bool[Tensor, "n"]] | None = None
+    near_class: Callable[[Float[Tensor, "n 3"]], Bool[Tensor, " n"]] | None = None
     """Where training found surfaces of any object of the class; None where that is not known."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009
     """Where it computes."""
@@ -105,7 +105,7 @@ def solidity(density: Float[Tensor, "*n"], level: float) -> Float[Tensor, "*n"]:
 
 def solid_lattice(
     field: ObjectField,
-    coordinates: Float[Tensor, "n"],
+    coordinates: Float[Tensor, " n"],
     level: float,
     cameras: Cameras | None = None,
     progress: Progress | None = None,
@@ -145,7 +145,7 @@ def solid_lattice(
     return lattice if cameras is None else torch.minimum(lattice, _interpolate(view, size, points))
 
 
-def in_view(positions: Float[Tensor, "n 3"], cameras: Cameras) -> Float[Tensor, "n"]:
+def in_view(positions: Float[Tensor, "n 3"], cameras: Cameras) -> Float[Tensor, " n"]:
     """Compute how far inside the photograph that shows it best each position is.
 
     The unit is that photograph's width.
@@ -166,7 +166,7 @@ def in_view(positions: Float[Tensor, "n 3"], cameras: Cameras) -> Float[Tensor, 
 
 def _in_chunks(
     function: Callable[[Tensor], Tensor], positions: Float[Tensor, "n 3"], progress: Progress | None = None
-) -> Float[Tensor, "n"]:
+) -> Float[Tensor, " n"]:
     values = torch.empty_like(positions[:, 0])
     with torch.no_grad():
         for start in range(0, len(positions), CHUNK):
@@ -184,7 +184,7 @@ def _interpolate(corners: Float[Tensor, "a a a"], size: int, points: int) -> Flo
 
 
 def _blocks_to_refine(
-    field: ObjectField, coarse: Float[Tensor, "a a a"], corners: Float[Tensor, "a"]
+    field: ObjectField, coarse: Float[Tensor, "a a a"], corners: Float[Tensor, " a"]
 ) -> Bool[Tensor, "b b b"]:
     """Return the blocks with a surface or with the class's occupancy, and their neighbors."""
     highest = F.max_pool3d(coarse[None, None], 2, stride=1)[0, 0]

@@ -71,7 +71,7 @@ def bake_texture(mesh: Trimesh, field: ObjectField, size: int, progress: Progres
 
 def _atlas(
     mesh: Trimesh, size: int
-) -> tuple[Int[np.ndarray, "atlas"], Int[np.ndarray, "faces 3"], Float[np.ndarray, "atlas 2"]]:
+) -> tuple[Int[np.ndarray, " atlas"], Int[np.ndarray, "faces 3"], Float[np.ndarray, "atlas 2"]]:
     """Return the mesh's vertex of each atlas vertex, the faces, and the vertices' places on the image.
 
     A place is a share of its width from the left and of its height from the bottom.
@@ -92,8 +92,8 @@ def _atlas(
 def _pixels(
     corners: Float[np.ndarray, "faces 3 2"], size: int
 ) -> tuple[
-    tuple[Int[np.ndarray, "pixels"], Int[np.ndarray, "pixels"]],
-    Int[np.ndarray, "pixels"],
+    tuple[Int[np.ndarray, " pixels"], Int[np.ndarray, " pixels"]],
+    Int[np.ndarray, " pixels"],
     Float[np.ndarray, "pixels 3"],
 ]:
     """Return the pixels that faces touch (rows, columns), the face of each, and the shares of its corners.
@@ -124,5 +124,5 @@ def _pixels(
     return (rows, columns), face, shares / shares.sum(axis=-1, keepdims=True)
 
 
-def _cross(first: Float[np.ndarray, "n 2"], second: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n"]:
+def _cross(first: Float[np.ndarray, "n 2"], second: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
     return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]

@@ -86,7 +86,7 @@ def judged_pixels(
     return (matte > 0.5) & torch.isfinite(true_depth)
 
 
-def correlation(first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"]) -> float:
+def correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> float:
     """Compute Pearson's correlation.
 
     NaN where a value is not finite, for n below 2, and where either side is constant.
@@ -105,7 +105,7 @@ def correlation(first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"]) -
 class KeypointScore:
     """How well depths of landmarks follow the true ones over images."""
 
-    correlations: Float[np.ndarray, "landmarks"]
+    correlations: Float[np.ndarray, " landmarks"]
     """r of each landmark; NaN where it is not defined."""
     images: int
     """Images with at least one landmark."""
@@ -158,7 +158,7 @@ def keypoint_score(
 
 def landmark_correlations(
     depths: Float[np.ndarray, "images landmarks"], true_depths: Float[np.ndarray, "images landmarks"]
-) -> Float[np.ndarray, "landmarks"]:
+) -> Float[np.ndarray, " landmarks"]:
     """Compute Pearson's correlation of each landmark's depth with the true one, over images that have both.
 
     NaN where fewer than two do, and where either depth is the same in all of them.
@@ -201,7 +201,7 @@ def relative_depths(
 
 def depths_at(
     depth: Float[np.ndarray, "height width"], landmarks: Float[np.ndarray, "landmarks 2"]
-) -> Float[np.ndarray, "landmarks"]:
+) -> Float[np.ndarray, " landmarks"]:
     """Read a depth map in the pixel of each landmark; NaN outside the image and where it is not finite.
 
     Args:

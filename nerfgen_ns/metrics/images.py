@@ -5,13 +5,11 @@ Colors are in [0, 1]. NaN where there is nothing to compare; NaN colors give NaN
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import math
 import pickle
-import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+import urllib.request
 from functools import cached_property
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.utils.files import replace_file
 
 SSIM_WINDOW = 11
 """Width in pixels of the Gaussian window of SSIM."""
@@ -115,10 +114,7 @@ def read_weights(path: Path | None, url: str, option: str) -> dict[str, Tensor]:
             raise Unavailable(f"{path}: not a file of weights; {option} takes {name}")
         return weights
     try:
-        with _patience(), redirect_stdout(sys.stderr):
-            return torch.hub.load_state_dict_from_url(
-                url, map_location="cpu", progress=False, check_hash=True, weights_only=True
-            )
+        return torch.load(_fetched(url), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, http.client.HTTPException, pickle.UnpicklingError) as error:
         reason = getattr(error, "reason", None) or error
         raise Unavailable(
@@ -126,14 +122,20 @@ def read_weights(path: Path | None, url: str, option: str) -> dict[str, Tensor]:
         ) from error
 
 
-@contextmanager
-def _patience() -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+def _fetched(url: str) -> Path:
+    """Return the file of weights in torch's cache; fetch it first where it is missing.
+
+    The end of its name is the beginning of its SHA-256, as torch names files.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not path.is_file():
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            content = answer.read()
+        if not hashlib.sha256(content).hexdigest().startswith(path.stem.rpartition("-")[2]):
+            raise RuntimeError("the file that came is another one")
+        with replace_file(path) as temporary:
+            temporary.write_bytes(content)
+    return path
 
 
 BACKBONE = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"

@@ -1,7 +1,7 @@
 """Square crops aligned to the object: upright, of one scale, the center of its class frame in their middle.
 
-A similarity of the image plane changes a pinhole camera's focal length, principal point and roll and nothing
-else, so the crop of a photograph is an exact pinhole photograph itself.
+A similarity of the image plane changes only a pinhole camera's focal length, principal point and roll. The
+crop of a photograph is therefore an exact pinhole photograph itself.
 """
 
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from nerfgen_ns.preprocessing.landmarks.models import (
 )
 
 CROP_WIDTH = 1.286
-"""What the crop shows at the depth of the class frame's origin, in units of the class frame."""
+"""Width that the crop shows at the depth of the class frame's origin, in units of the class frame."""
 SMALL_OBJECT = 2.0
-"""From a photograph that is so many crops long on, its camera is more and more taken to face the object."""
+"""If a photograph is longer than this many crops, its camera is more and more assumed to face the object."""
 
 
 @dataclass(frozen=True)
@@ -34,29 +34,29 @@ class Crop:
     size: int
 
     def to_crop(self, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
-        """Photograph pixels to crop pixels."""
+        """Convert photograph pixels to crop pixels."""
         return points @ self.matrix[:, :2].T + self.matrix[:, 2]
 
     def to_photograph(self, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
-        """Crop pixels to photograph pixels."""
+        """Convert crop pixels to photograph pixels."""
         return (points - self.matrix[:, 2]) @ np.linalg.inv(self.matrix[:, :2]).T
 
     def then(self, other: "Crop") -> "Crop":
-        """The crop of the photograph that equals the `other` crop of this one."""
+        """Return the crop of the photograph that equals the `other` crop of this one."""
         linear = other.matrix[:, :2] @ self.matrix[:, :2]
         return Crop(np.column_stack([linear, other.to_crop(self.matrix[:, 2])]), other.size)
 
     @property
     def scale(self) -> float:
-        """Crop pixels for one photograph pixel."""
+        """Return the number of crop pixels for one photograph pixel."""
         return float(np.hypot(*self.matrix[:, 0]))
 
 
 def crop_around(landmarks: Float[np.ndarray, "468 3"], size: int) -> Crop:
-    """The crop that puts a face into its class frame's place, from its landmarks with relative depth.
+    """Return the crop that puts a face in its place in the class frame, from landmarks with relative depth.
 
-    The axes of the head are read from the landmarks in three dimensions, so that the crop's center is the
-    center of the head and not of the face, however the head is turned.
+    The axes of the head come from the landmarks in three dimensions. The crop's center is therefore the
+    center of the head and not of the face, whatever the pose of the head.
 
     Args:
         landmarks: pixels of the photograph and relative depth, see `LandmarkModel`.
@@ -75,11 +75,11 @@ def crop_around(landmarks: Float[np.ndarray, "468 3"], size: int) -> Crop:
     return upright_crop(middle[:2], up[:2], size / (radius / LANDMARK_RADIUS * CROP_WIDTH), size)
 
 
-def crop_side_guess(landmarks: Float[np.ndarray, "n m 2"], scheme: LandmarkScheme) -> Float[np.ndarray, "n"]:
-    """About how many pixels of each photograph `CROP_WIDTH` is, before there is any camera.
+def crop_side_guess(landmarks: Float[np.ndarray, "n m 2"], scheme: LandmarkScheme) -> Float[np.ndarray, " n"]:
+    """Estimate how many pixels of each photograph `CROP_WIDTH` is, before there is any camera.
 
-    The focal length of a photograph in its own pixels is about the crop's focal length, as a multiple of its
-    side, times this. The landmarks are taken to be spread alike in all three directions.
+    The focal length of a photograph in its own pixels is about this times the crop's focal length, as a
+    multiple of its side. The landmarks are assumed to spread equally in all three directions.
     """
     known = np.isfinite(landmarks[..., :2]).all(axis=-1, keepdims=True)
     points = np.where(known, landmarks[..., :2], 0.0)
@@ -90,10 +90,10 @@ def crop_side_guess(landmarks: Float[np.ndarray, "n m 2"], scheme: LandmarkSchem
 
 
 def crop_of_landmarks(landmarks: Float[np.ndarray, "m 2"], scheme: LandmarkScheme, size: int) -> Crop:
-    """The crop of one photograph by itself, for landmarks of which nothing but the scheme is known.
+    """Compute the crop of one photograph by itself, for landmarks with no known property but their scheme.
 
-    Taken as seen from the front: its scale and place are roughly right, whatever the object's pose, and its
-    roll stays. Cameras are fitted afterwards, for which any similarity does.
+    The object is assumed to be seen from the front. Scale and place are roughly right, whatever the object's
+    pose, and its roll stays. Cameras are fitted afterwards, in any such crop.
     """
     pixels = float(crop_side_guess(landmarks[None], scheme)[0])
     middle = np.nanmean(landmarks, axis=0) - scheme.center[:2] * [1.0, -1.0] * (pixels / CROP_WIDTH)
@@ -101,10 +101,10 @@ def crop_of_landmarks(landmarks: Float[np.ndarray, "m 2"], scheme: LandmarkSchem
 
 
 def crops_from_cameras(cameras: Cameras, size: int) -> list[Crop]:
-    """For each photograph the crop that its camera, fitted in the photograph's pixels, calls for.
+    """Return for each photograph the crop that its camera, fitted in the photograph's pixels, requires.
 
-    The origin of the class frame comes to lie in the crop's middle, its y axis there points up, and
-    `CROP_WIDTH` at the depth of the origin fills the crop's side.
+    The origin of the class frame is in the crop's middle, and its y axis there points up. `CROP_WIDTH` at the
+    depth of the origin fills the crop's side.
 
     Args:
         size: pixels on a side of the crops.
@@ -120,19 +120,19 @@ def crops_from_cameras(cameras: Cameras, size: int) -> list[Crop]:
 
 
 def square_crop(width: int, height: int, size: int) -> Crop:
-    """The whole photograph, for collections that are aligned already: its longer side fills the crop."""
+    """Return a crop of the whole photograph, for aligned collections: its longer side fills the crop."""
     scale = size / max(width, height)
     shift = (size - scale * np.array([width, height])) / 2
     return Crop(np.column_stack([scale * np.eye(2), shift]), size)
 
 
 def principal_point(crop: Crop, width: float, height: float) -> Float[np.ndarray, "2"]:
-    """Where the photograph's middle lies in the crop, as seen with the focal length of the crop.
+    """Compute where the photograph's middle is in the crop, as seen with the focal length of the crop.
 
-    The photograph's lens is taken to be as long, for the photograph's longer side, as the crop's is for its
-    own: through the crop's shorter one, the same angle is fewer pixels, and angles make the pose. For an
-    object that is small in the photograph, the camera is the one turned to it: the crop looks the same, and
-    nobody knows the angle of view that the guess depends on.
+    The photograph's lens is assumed to be as long, for the photograph's longer side, as the crop's is for its
+    own. Through the crop's shorter lens the same angle is fewer pixels, and angles determine the pose. If an
+    object is small in the photograph, the camera is assumed to face it: the crop looks the same, and the
+    angle of view that the guess depends on is unknown.
     """
     middle = crop.to_crop(np.array([width, height]) / 2)
     longer = max(1.0, max(width, height) * crop.scale / crop.size)
@@ -141,7 +141,7 @@ def principal_point(crop: Crop, width: float, height: float) -> Float[np.ndarray
 
 
 def upright_crop(middle: Float[np.ndarray, "2"], up: Float[np.ndarray, "2"], scale: float, size: int) -> Crop:
-    """The similarity that brings `middle` to the middle and turns `up` (in pixels, v downwards) upwards."""
+    """Return the similarity that moves `middle` to the middle and turns `up` (pixels, v down) upwards."""
     roll = np.arctan2(up[0], -up[1])
     linear = scale * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
     return Crop(np.column_stack([linear, size / 2 - linear @ middle]), size)
@@ -150,7 +150,7 @@ def upright_crop(middle: Float[np.ndarray, "2"], up: Float[np.ndarray, "2"], sca
 def crop_photograph(
     photograph: UInt8[np.ndarray, "height width *channels"], crop: Crop
 ) -> UInt8[np.ndarray, "size size *channels"]:
-    """Resample the crop of a photograph or matte. Outside it the color of its nearest edge goes on."""
+    """Resample the crop of a photograph or matte. Outside it, the color of the nearest edge continues."""
     height, width = photograph.shape[:2]
     corners = crop.to_photograph(np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * float(crop.size))
     low = np.floor(corners.min(axis=0)).astype(int) - 2

@@ -15,15 +15,15 @@ WHITE_IS_ZERO, SEPARATED, LAB = 0, 5, 8
 UNSPECIFIED = 0
 """Kind of a further channel, by TIFF's ExtraSamples, that is no alpha."""
 USUAL_BITS = (8, 10, 12, 14, 16)
-"""Scanners and cameras put 10, 12 and 14 bits into 16 without a word about it."""
+"""Scanners and cameras store 10, 12 and 14 bits in 16 without saying so."""
 USUAL_HIGHEST = (1.0, 255.0, 65535.0)
 """White of floating-point images."""
 MOST_OF_THEM = 0.99
-"""Fewer values than this may be brighter than white: highlights."""
+"""At least this part of the values is no brighter than white; the others are highlights."""
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether a file that Pillow has opened, but not loaded, has channels of more than 8 bits."""
+    """Return whether a file that Pillow has opened, but not loaded, has channels of more than 8 bits."""
     if image.format == "TIFF":
         return max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))) > 8  # type: ignore[attr-defined]
     if image.format == "PNG":
@@ -32,13 +32,13 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def is_tiff(path: Path) -> bool:
-    """Whether a file begins like a TIFF, also like one that Pillow cannot open."""
+    """Return whether a file begins like a TIFF, even one that Pillow cannot open."""
     with path.open("rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def read_deep_tiff(path: Path) -> Image.Image:
-    """The first image of a TIFF of any depth, see `from_values`, with its profile and EXIF orientation.
+    """Read the first image of a TIFF of any depth, see `from_values`, with its profile and EXIF orientation.
 
     Raises:
         Image.DecompressionBombError: it has more pixels than Pillow would read.
@@ -65,7 +65,7 @@ def read_deep_tiff(path: Path) -> Image.Image:
 
 
 def with_tags(image: Image.Image, orientation: int, profile: bytes | None) -> Image.Image:
-    """The same image, with an EXIF orientation and an ICC profile as Pillow would have read them."""
+    """Add an EXIF orientation and an ICC profile to an image, as Pillow would have read them; return it."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     image.info["exif"] = exif.tobytes()
@@ -75,7 +75,7 @@ def with_tags(image: Image.Image, orientation: int, profile: bytes | None) -> Im
 
 
 def deep_tiff_size(path: Path) -> tuple[int, int, int]:
-    """Width, height and EXIF orientation in the header of a TIFF; raises like `read_deep_tiff`."""
+    """Return width, height and EXIF orientation from the header of a TIFF; raise like `read_deep_tiff`."""
     import tifffile
 
     with tifffile.TiffFile(path) as file:
@@ -84,7 +84,7 @@ def deep_tiff_size(path: Path) -> tuple[int, int, int]:
 
 
 def read_deep_png(path: Path) -> Image.Image:
-    """A PNG of 16 bits, as `from_values` makes it; a ValueError where it is damaged."""
+    """Read a PNG of 16 bits, as `from_values` makes it; raise a ValueError if it is damaged."""
     return from_values(_read_by_opencv(path))
 
 
@@ -97,10 +97,10 @@ def check_pixels(width: int, height: int) -> None:
 def from_values(
     values: Shaped[np.ndarray, "height width *channels"], photometric: int | None = None
 ) -> Image.Image:
-    """An image of 8 bits a channel from gray values or channels of any depth.
+    """Make an image of 8 bits a channel from gray values or channels of any depth.
 
     Args:
-        values: gray, or gray and alpha, RGB, RGB and alpha; further channels do not count.
+        values: gray, or gray and alpha, RGB, RGB and alpha; further channels are ignored.
         photometric: TIFF's kind of color, where it is known.
     """
     values = values if values.ndim == 3 else values[..., None]
@@ -122,10 +122,10 @@ def _as_image(mode: str, values: UInt8[np.ndarray, "height width channels"]) -> 
 
 
 def to_8_bits(values: Shaped[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Values of any depth as 8 bits, by the smallest usual range that holds them.
+    """Convert values of any depth to 8 bits, by the smallest usual range that holds them.
 
     Integers fill 8, 10, 12, 14, 16 or any more bits, whatever their type. Floating-point values reach 1, 255
-    or 65535, but for a hundredth of them, which are highlights.
+    or 65535, except for a hundredth of them, which are highlights.
     """
     if values.dtype == np.uint8:
         return values
@@ -163,9 +163,9 @@ UNSEEN = 2
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """The image in sRGB, its transparent parts over white.
+    """Convert the image to sRGB, with its transparent parts over white.
 
-    An ICC profile that is damaged, or that describes another kind of color than the image's, does not count.
+    An ICC profile that is damaged, or that describes another kind of color than the image's, is ignored.
 
     Args:
         image: of 8 bits a channel; its profile is in `info["icc_profile"]`.
@@ -208,7 +208,7 @@ def _from_lab() -> ImageCms.ImageCmsTransform:
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """What takes colors of the profile to sRGB; None where it does nothing, or the profile is of no use."""
+    """Return the transform from the profile's colors to sRGB; None if it does nothing or cannot be used."""
     try:
         transform = _built(ImageCms.ImageCmsProfile(io.BytesIO(profile)), mode)
         probe = _probe(mode)
@@ -232,7 +232,7 @@ def _built(
 
 
 def _probe(mode: str) -> Image.Image:
-    """Colors from all over the range of a mode."""
+    """Return an image with colors from the whole range of a mode."""
     channels = Image.getmodebands(mode)
     levels = np.linspace(0, 255, 6 if channels > 1 else 52).astype(np.uint8)
     colors = np.stack(np.meshgrid(*[levels] * channels), axis=-1)

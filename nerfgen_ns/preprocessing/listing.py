@@ -23,14 +23,14 @@ from nerfgen_ns.preprocessing.photographs import (
 def read_csv(
     path: Path, columns: Sequence[str], optional: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a CSV file with a header: the line number, counted from 1, and each column's field, stripped.
+    """Yield rows of a CSV file with a header: line number, counted from 1, and each column's stripped field.
 
-    Optional columns that the file lacks are left out; empty lines are passed over. UTF-8, with or without a
-    byte order mark; fields may be quoted.
+    Optional columns that the file lacks are left out; empty lines are skipped. The file is UTF-8, with or
+    without a byte order mark; fields may be quoted.
 
     Raises:
-        UsageError: the file cannot be read, lacks a column, has one that means nothing here, or a row has too
-            few or too many fields.
+        UsageError: the file cannot be read, lacks a column, has an unknown one, or a row has too few or too
+            many fields.
     """
     try:
         with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -83,7 +83,7 @@ RECURSIVE = "give --recursive to take them too"
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file or folder that is not taken for a photograph."""
+    """A file or folder that is not treated as a photograph."""
 
     path: Path
     reason: str
@@ -103,14 +103,14 @@ class Listing:
 def list_folder(
     folder: Path, recursive: bool = False, of_folders: str = RECURSIVE, mattes: Path | None = None
 ) -> Listing:
-    """The photographs in `folder` by name, and what is left out.
+    """List the photographs in `folder` by name, and what is left out.
 
-    A file is taken for a photograph where its suffix says so, even if it turns out to be damaged, a broken
-    link or a pipe, and with any other name where it begins like one.
+    A file counts as a photograph if its suffix says so, even if it turns out to be damaged, a broken link or
+    a pipe. With any other name it counts if it begins like a photograph.
 
     Args:
-        recursive: whether the photographs in folders below are taken too; links to folders are followed.
-        of_folders: what a person does to have them taken, for the messages.
+        recursive: whether to include the photographs in folders below; links to folders are followed.
+        of_folders: what a person does to include them, for the messages.
         mattes: the folder of the mattes, which may be below.
 
     Raises:
@@ -127,19 +127,19 @@ def list_folder(
 
 
 def list_photographs(folder: Path, recursive: bool = False) -> list[Path]:
-    """The photographs alone, see `list_folder`."""
+    """List the photographs alone, see `list_folder`."""
     return list_folder(folder, recursive).photographs
 
 
 def name_in(folder: Path | None, photograph: Path) -> str:
-    """What a photograph is called: its file's name, below `folder` with the folders on the way to it."""
+    """Return the name of a photograph: its path below `folder` if it is there, otherwise its file's name."""
     if folder is not None and photograph.is_relative_to(folder):
         return photograph.relative_to(folder).as_posix()
     return photograph.name
 
 
 def names_in(folder: Path | None, photographs: Sequence[Path]) -> list[str]:
-    """What each photograph is called, see `name_in`."""
+    """Return the name of each photograph, see `name_in`."""
     return [name_in(folder, photograph) for photograph in photographs]
 
 
@@ -151,7 +151,7 @@ class _Lister:
     mattes: tuple[int, int] | None
 
     def add(self, folder: Path, around: set[tuple[int, int]]) -> None:
-        """Add what a folder holds. `around` are the folders that it is in, and itself, by `_identity`."""
+        """Add what a folder holds. `around` has the `_identity` of the folder and of those around it."""
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
         stems = {Path(entry.name).stem for entry in found if entry.name.lower().endswith(SUFFIXES)}
@@ -214,12 +214,12 @@ def _check_some(listing: Listing, folder: Path, of_folders: str) -> None:
 
 
 def _count_photographs(folder: Path) -> int:
-    """How many photographs a folder and those below it hold, up to `MOST_COUNTED`."""
+    """Count the photographs in a folder and the folders below it, up to `MOST_COUNTED`."""
     return sum(1 for _ in islice(_photographs_in(folder), MOST_COUNTED))
 
 
 def _photographs_in(folder: Path) -> Iterator[Path]:
-    """Files in and below a folder that are named like photographs; links to folders are not followed."""
+    """Yield files in and below a folder named like photographs; links to folders are not followed."""
     for parent, names, files in os.walk(folder):
         names[:] = [name for name in names if not name.startswith(".") and name.lower() not in LITTER]
         yield from (
@@ -254,14 +254,14 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 def read_identity_file(
     path: Path, photographs: Sequence[Path], folder: Path | None = None
-) -> Int[np.ndarray, "n"]:
-    """The identity of each photograph, numbered from 0 in the order in which the photographs show them.
+) -> Int[np.ndarray, " n"]:
+    """Read the identity of each photograph, numbered from 0 in the order of the photographs.
 
     The file has the columns `image` (name of a photograph, see `listing.name_in`) and `identity` (any name or
     number). A photograph that it does not list shows an object of its own.
 
     Args:
-        folder: where the photographs are; None: they are called by their files' names alone.
+        folder: where the photographs are; None: the file names them by their files' names alone.
 
     Raises:
         UsageError: the file is unreadable, names an image twice or one that is no photograph, or leaves an
@@ -285,7 +285,7 @@ def read_identity_file(
     numbers: dict[object, int] = {}
     return np.array(
         [
-            # A photograph by itself is known by its place, which no text in the file can equal.
+            # A photograph that is not listed has its place as its label, which equals no text in the file.
             numbers.setdefault(labels.get(name, place), len(numbers))
             for place, name in enumerate(names)
         ],

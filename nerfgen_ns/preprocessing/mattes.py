@@ -21,7 +21,7 @@ NOISE = 8.0
 DISTINCT = 40.0
 """Colors this far from the background's are the object, and between the two the matte rises evenly."""
 SOLID = 0.8
-"""So large a part of a photograph's edge has to have the background's color."""
+"""At least this part of a photograph's edge must have the background's color."""
 Photograph = UInt8[np.ndarray, "height width 3"]
 Matte = UInt8[np.ndarray, "height width"]
 
@@ -43,7 +43,7 @@ class MatteOptions:
     below `folder`. None: all mattes are in `folder` itself."""
 
     def check(self, photographs: Sequence[Path]) -> None:
-        """Look at the options and at the headers of the mattes, before any work.
+        """Check the options and the headers of the mattes, before any work.
 
         Raises:
             UsageError: the options contradict each other, or a matte is missing or of another size.
@@ -62,11 +62,11 @@ class MatteOptions:
                 _check_matte_file(_matte_file(self.folder, photograph, self.data), photograph)
 
     def file_of(self, photograph: Path) -> Path | None:
-        """The file that holds the photograph's matte, where mattes are files of their own."""
+        """Return the file that holds the photograph's matte; None if mattes are not files of their own."""
         return None if self.folder is None else _matte_file(self.folder, photograph, self.data)
 
     def open(self) -> "MatteSource | None":
-        """The source of the mattes; None where there are to be none.
+        """Open the source of the mattes; return None if there are to be none.
 
         Raises:
             UsageError: no such model.
@@ -91,10 +91,10 @@ class MatteSource:
     of_photograph: Callable[[Path, Photograph], Matte]
     """From a photograph's file, and the photograph as `read_photograph` gives it or a part of it."""
     of_crop: bool = False
-    """Whether it looks at the crop. A model does: where that goes on beyond the edge, so does the matte."""
+    """Whether it looks at the crop. A model does: the matte continues beyond the edge like the crop."""
 
     def __call__(self, path: Path, photograph: Photograph, crop: Crop, image: Photograph) -> Matte:
-        """The matte of `image`, which is the `crop` of `photograph`.
+        """Return the matte of `image`, which is the `crop` of `photograph`.
 
         Raises:
             RejectedError: there is no object in it.
@@ -141,9 +141,10 @@ def _from_folder(folder: Path, data: Path | None, path: Path, photograph: Photog
 
 
 def read_matte(file: Path, path: Path, photograph: Photograph) -> Matte:
-    """The matte, 0–255, in a file of its own, of the size of the photograph as it is read.
+    """Read the matte, 0–255, from a file of its own, at the size of the photograph as it is read.
 
-    Of a file with transparency, that is the matte. Two values, 0 and 1, are black and white.
+    If the file has transparency, that is the matte. If it has only the values 0 and 1, they are black and
+    white.
 
     Args:
         path: the photograph's file, which `photograph` was read from.
@@ -168,7 +169,7 @@ def read_matte(file: Path, path: Path, photograph: Photograph) -> Matte:
 
 
 def _shades(image: Image.Image) -> Image.Image:
-    """Gray values 0–255. A matte of two values, 0 and 1, is meant to be black and white."""
+    """Return gray values 0–255. If there are only the values 0 and 1, they mean black and white."""
     gray = np.asarray(image.convert("L"))
     return Image.fromarray(gray * 255 if gray.max(initial=0) == 1 else gray)
 
@@ -199,6 +200,6 @@ def _from_background(color: tuple[int, int, int] | None, path: Path, photograph:
 
 
 def background_matte(photograph: Photograph, background: Float[np.ndarray, "3"]) -> Matte:
-    """Soft matte, 0–255, of what differs in color from a solid background (0–255)."""
+    """Compute a soft matte, 0–255, of what differs in color from a solid background (0–255)."""
     distance = np.linalg.norm(photograph - np.asarray(background, dtype=np.float32), axis=-1)
     return _as_bytes(np.clip((distance - NOISE) / (DISTINCT - NOISE), 0, 1))

@@ -35,7 +35,7 @@ RAW_SUFFIXES = (
 )  # fmt: skip
 """What cameras write before any development. Most are TIFF with a small preview, which Pillow would read."""
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "PSD", "TIFF", "WEBP")
-"""Pillow's names of what photographs come in. Its other readers call programs, or take anything."""
+"""Pillow's names of the formats of photographs. Its other readers call programs, or accept anything."""
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 """HEIF with HEVC in it. Its container alone, mif1, may hold AV1 as well, which is AVIF and Pillow's."""
 FORBIDDEN = "cannot be read"
@@ -50,7 +50,7 @@ SIDEWAYS = (5, 6, 7, 8)
 
 
 class RejectedError(Exception):
-    """A photograph that cannot be used, with the reason and the mend."""
+    """A photograph that cannot be used, with the reason and what to do about it."""
 
     def __init__(self, reason: str, mend: str) -> None:
         super().__init__(reason, mend)
@@ -61,8 +61,8 @@ class RejectedError(Exception):
 def read_photograph(path: Path, longest_side: int = LONGEST_SIDE) -> UInt8[np.ndarray, "height width 3"]:
     """Read any photograph as upright 8-bit sRGB, no side longer than `longest_side`.
 
-    EXIF rotation and the ICC profile are applied; transparency is laid over white; 16-bit and floating-point
-    values are scaled to 8 bits; of an animation the first frame is taken. HEIC needs the package pillow-heif.
+    EXIF rotation and the ICC profile are applied. Transparent parts become white. 16-bit and floating-point
+    values are scaled to 8 bits. An animation gives its first frame. HEIC needs the package pillow-heif.
 
     Raises:
         RejectedError: not an image, damaged, of a kind that cannot be read, or too small to hold a face.
@@ -78,7 +78,7 @@ def read_photograph(path: Path, longest_side: int = LONGEST_SIDE) -> UInt8[np.nd
 
 
 def read_alpha(path: Path) -> UInt8[np.ndarray, "height width"] | None:
-    """The alpha channel of a photograph, upright and of the size of `read_photograph`; None if it has none.
+    """Read the alpha channel of a photograph, upright, at the size of `read_photograph`; None if it has none.
 
     Raises:
         RejectedError: see `read_photograph`.
@@ -92,9 +92,9 @@ def read_alpha(path: Path) -> UInt8[np.ndarray, "height width"] | None:
 
 
 def upright_size(path: Path) -> tuple[int, int] | None:
-    """Width and height of the upright photograph in its file, which `read_photograph` may make smaller.
+    """Return width and height of the upright photograph in its file, before `read_photograph` scales it down.
 
-    Only the file's header is looked at. None where it is no image: reading it will tell why.
+    Only the file's header is read. None if it is no image: reading it then says why.
     """
     try:
         check_kind(path)
@@ -107,7 +107,7 @@ def upright_size(path: Path) -> tuple[int, int] | None:
             else:
                 with Image.open(path, formats=_formats()) as image:
                     size = list(image.size)
-                    # Asked for tags, a PNG file would be decoded whole: some might follow its pixels.
+                    # Asking a PNG file for tags decodes it whole, because some may follow its pixels.
                     known = image.format != "PNG" or "exif" in image.info
                     orientation = image.getexif().get(ORIENTATION, 1) if known else 1
     except Exception:  # decoders raise whatever they like on damaged files
@@ -117,11 +117,11 @@ def upright_size(path: Path) -> tuple[int, int] | None:
 
 
 def is_photograph(path: Path) -> bool:
-    """Whether a file of any name begins like a photograph."""
+    """Return whether a file of any name begins like a photograph."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if not path.is_file():  # a pipe would be waited for
+            if not path.is_file():  # reading a pipe would wait
                 return False
             if _is_heif(path) or is_tiff(path):
                 return True
@@ -134,7 +134,7 @@ def is_photograph(path: Path) -> bool:
 
 
 def check_kind(path: Path) -> None:
-    """Look at what a file is, without decoding it; pipes are not opened, which would wait for ever.
+    """Check what a file is, without decoding it; pipes are not opened, because that would wait forever.
 
     Raises:
         RejectedError: it is a broken link, no regular file, or of a kind that nothing here can read.
@@ -163,7 +163,7 @@ def check_kind(path: Path) -> None:
 
 
 def stamp_of(path: Path) -> str:
-    """Size and date of a file, or of a link that leads nowhere: they change whenever it does."""
+    """Return size and date of a file, or of a link that leads nowhere: they change whenever it does."""
     try:
         status = os.stat(path)
     except OSError:
@@ -172,7 +172,7 @@ def stamp_of(path: Path) -> str:
 
 
 def stamps_of(paths: Sequence[Path]) -> list[str]:
-    """The stamp of each file; where several have one size and date and may change places, of its content."""
+    """Return the stamp of each file, with a hash of its content if several have the same size and date."""
     stamps = [stamp_of(path) for path in paths]
     count = Counter(stamps)
     return [
@@ -182,14 +182,14 @@ def stamps_of(paths: Sequence[Path]) -> list[str]:
 
 
 def readable_now(path: Path, reason: str) -> bool:
-    """Whether what a photograph was rejected for is gone by now, though its file is the same."""
+    """Return whether the reason for rejecting a photograph is gone by now, though its file is the same."""
     if reason == HEIF_REASON:
         return _reads_heif()
     return reason.startswith(FORBIDDEN) and os.access(path, os.R_OK)
 
 
 def read_upright(path: Path, longest_side: int = LONGEST_SIDE) -> Image.Image:
-    """An image upright, in 8 bits a channel of its own kind of colors, of any size from `longest_side` on.
+    """Read an image upright, in 8 bits a channel of its own color mode; it may be larger than `longest_side`.
 
     Raises:
         RejectedError: see `read_photograph`.
@@ -219,7 +219,7 @@ def read_upright(path: Path, longest_side: int = LONGEST_SIDE) -> Image.Image:
 def _decode(path: Path, longest_side: int) -> Image.Image:
     if _is_heif(path):
         return _upright(_decode_heif(path))
-    # From a path, Pillow maps some TIFF into memory, and mixes up the rows of those that lie on their side.
+    # Given a path, Pillow maps some TIFF files into memory, and mixes up the rows of those on their side.
     with path.open("rb") as file:
         try:
             image = Image.open(file, formats=_formats())
@@ -240,7 +240,7 @@ def _decode(path: Path, longest_side: int) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF tags say, and of a mode that can be made smaller: without palette or key color."""
+    """Turn the image as its EXIF tags say, in a mode that can be scaled: without palette or key color."""
     ImageOps.exif_transpose(image, in_place=True)
     mode = {"1": "L", "P": "RGB"}.get(image.mode, image.mode)
     if image.has_transparency_data:
@@ -250,7 +250,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=1)
 def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow knows."""
+    """Return those of `FORMATS` that this Pillow knows."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 

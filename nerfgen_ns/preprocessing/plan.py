@@ -38,7 +38,7 @@ OF_PHOTOGRAPHS = (
 )  # fmt: skip
 """Options that mean nothing where the cameras are known."""
 OF_KNOWN_CAMERAS = ("views", "up", "forward", "world_scale")
-"""Options that mean nothing where they are not."""
+"""Options that mean nothing where the cameras are not known."""
 FOLDERS = ("matte_folder",)
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")]
@@ -57,7 +57,7 @@ class PrepareConfig:
     transforms.json of nerfstudio or Blender, or a folder of one of these for each object. Nothing is written
     into it."""
     output_dir: Path
-    """Prepared folder to make. What an interrupted run has done there is taken up again."""
+    """Prepared folder to make. An interrupted run continues from what it has done there."""
     recursive: bool = False
     """Take the photographs in the folders below --data too, such as a folder for each person. Each photograph
     still shows an object of its own, unless --identity says otherwise; files name them as FOLDER/NAME."""
@@ -93,13 +93,13 @@ class PrepareConfig:
     """Focal length as a multiple of the crop's side: 2.1 suits portraits, 1.5 close snapshots, 3 and more a
     telephoto lens. By default 2.1, or that of --canonical-landmarks."""
     focal_mode: Literal["fixed", "shared", "per-image"] = "fixed"
-    """Whether --focal is kept, or is where the estimate of one for all photographs, or of one for each,
-    starts."""
+    """fixed keeps --focal. shared and per-image start from it and estimate one focal length for all
+    photographs, or one for each."""
     canonical_landmarks: OptionalFile = None
     """canonical_landmarks.json of another prepared folder: cameras are then fitted into its class frame, and
     nothing about the class is estimated. One photograph is enough."""
     views: OptionalCount = None
-    """With known cameras: so many photographs of each object, evenly spread; by default all."""
+    """With known cameras: at most this many photographs of each object, evenly spread; by default all."""
     up: Axis | None = None
     """With known cameras: which way is up in their world; by default as usual for the form of the files."""
     forward: Axis | None = None
@@ -112,23 +112,23 @@ class PrepareConfig:
 
     @property
     def matte_options(self) -> MatteOptions:
-        """Where the mattes come from, known cameras aside."""
+        """Return where the mattes come from; with known cameras, the default differs."""
         kind = self.mattes or MatteOptions.kind
         return MatteOptions(kind, self.matte_folder, self.background_color, self.matte_model_file)
 
     @property
     def asks_for_mattes(self) -> bool:
-        """Whether any option says something of mattes."""
+        """Return whether any option is about mattes."""
         return bool(self._given("mattes", "matte_folder", "matte_model_file", "background_color"))
 
     def flag(self, name: str) -> str:
-        """An option as it is given on the command line."""
+        """Return an option as it is given on the command line."""
         value = getattr(self, name)
         shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
         return f"--{name.replace('_', '-')}" + ("" if value is True else f" {shown}")
 
     def check(self, known_cameras: bool) -> None:
-        """Look at the values, and at whether they make sense together.
+        """Check the values, and whether they make sense together.
 
         Args:
             known_cameras: whether the cameras of `data` are known.
@@ -193,13 +193,13 @@ class PrepareConfig:
         )
 
     def _given(self, *names: str) -> list[str]:
-        """Those of the options that do not have their default values."""
+        """Return those of the options that do not have their default values."""
         defaults: dict[str, Any] = {field.name: field.default for field in fields(self)}
         return [name for name in names if getattr(self, name) != defaults[name]]
 
 
 NO_PART = ("data", "recursive", "output_dir", "workers", "shard")
-"""Options that the result does not depend on; the photographs themselves are looked at instead of `data`."""
+"""Options that the result does not depend on; the photographs themselves count instead of `data`."""
 USUAL_FOCAL = 2.1
 
 
@@ -221,7 +221,7 @@ class Plan:
     """What the result depends on, by the option's name."""
     given: CanonicalModel | None = None
     """The class, where it exists already."""
-    identity: Int[np.ndarray, "n"] | None = None
+    identity: Int[np.ndarray, " n"] | None = None
     """Whose photograph each is, where several may show one object."""
     left_out: list[Rejection] = field(default_factory=list)
     """What beside the photographs is in their folder."""
@@ -230,7 +230,7 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever a photograph or an option that the result depends on does."""
+        """Return a hash that changes whenever a photograph or an option that the result depends on does."""
         return hash_of_value([FORMAT, self.options])
 
     @classmethod
@@ -284,9 +284,9 @@ class Plan:
         )  # fmt: skip
 
     def with_given_landmarks(self, parent: Path) -> "Plan":
-        """The plan with the landmarks of a file and the crops that follow from them in a folder on disk.
+        """Return the plan with a file's landmarks, and the crops that follow from them, in a folder on disk.
 
-        The crops depend on all photographs together. Whoever comes first makes them, for all shards: numbers
+        The crops depend on all photographs together. The first process makes them for all shards: numbers
         that another machine would compute might differ in the last digit.
 
         Args:
@@ -318,7 +318,7 @@ class Plan:
 def _read_canonical_landmarks(
     path: Path | None, scheme: LandmarkScheme
 ) -> tuple[CanonicalModel | None, float]:
-    """The model, and the focal length that goes with it as a multiple of the crop's side."""
+    """Read the model, and the focal length that belongs to it as a multiple of the crop's side."""
     if path is None:
         return None, USUAL_FOCAL
     value = read_json(path)
@@ -358,7 +358,7 @@ def _named(name: str, stamp: str) -> str:
 
 
 def _content(value: Any) -> Any:
-    """An option's value; of a file or a folder, what tells whether it is the same one on another machine."""
+    """Return an option's value; for a path, text that shows whether another machine has the same one."""
     if not isinstance(value, Path):
         return value
     if value.is_dir():
@@ -368,7 +368,7 @@ def _content(value: Any) -> Any:
 
 
 def _described(value: Any) -> Any:
-    """What all captures depend on. A folder's files count one by one, each for its photograph's capture."""
+    """Return what all captures depend on. A folder's files count one by one, in the captures' own stamps."""
     if is_dataclass(value):
         return {part.name: _described(getattr(value, part.name)) for part in fields(value)}
     return "(folder)" if isinstance(value, Path) and value.is_dir() else _content(value)

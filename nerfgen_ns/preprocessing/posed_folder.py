@@ -31,22 +31,22 @@ from nerfgen_ns.utils.console import progress_over
 from nerfgen_ns.utils.files import hash_of, read_json, replace_file, replace_folder, write_json
 
 FORMAT = 3
-"""To be raised when folders made before must not be used any more."""
+"""Increase this when existing folders must not be used any more."""
 LOOKED_AT = 16
-"""So many photographs, evenly spread, tell whether the alpha channel is put to use."""
+"""Number of photographs, evenly spread, that show whether the alpha channel is used."""
 
 
 @dataclass(frozen=True)
 class ConvertPhotograph:
-    """Photograph and matte as a prepared folder has them; see `capture_pool.CaptureOne`."""
+    """Photograph and matte as a prepared folder has them; see `workers.CaptureOne`."""
 
     mattes: MatteOptions
     """Where the mattes come from, if not from `matte_files`."""
     matte_files: Path | None = None
-    """JSON file: to each photograph's path that of its matte."""
+    """JSON file that maps each photograph's path to that of its matte."""
 
     def __call__(self, photograph: Path, files: CaptureFiles) -> dict[str, Any]:
-        """Write both. Returns `width` and `height`, or `reason` and `mend` of what cannot be used."""
+        """Write both; return `width` and `height`, or `reason` and `mend` of what cannot be used."""
         try:
             image = read_photograph(photograph)
             written = {files.image: image}
@@ -85,16 +85,16 @@ def prepare_known_cameras(
     scale: float | None = None,
     workers: int | None = None,
 ) -> PrepareReport:
-    """Make a prepared folder of a collection with known cameras, see `known_cameras`; nothing is cropped.
+    """Make a prepared folder of a collection with known cameras, see `posed_images`; nothing is cropped.
 
-    The folder appears when it is whole. One that was made of the same photographs with the same options is
+    The folder appears when it is complete. One that was made of the same photographs with the same options is
     left as it is; one made of others is replaced.
 
     Args:
-        mattes: None: those that the collection names, or else its alpha channel where that is not all opaque,
-            or else none, which a solid background does not need.
-        identity_file: says whose photograph each is, see `read_identity_file`; None: the collection does.
-        views: of each object at most so many photographs.
+        mattes: None: those that the collection names, or else its alpha channel if that is not all opaque, or
+            else none. A solid background needs none.
+        identity_file: the identity of each photograph, see `read_identity_file`; None: the collection has it.
+        views: at most this many photographs of each object.
         up, forward, scale: see `WorldConvention`; None: as usual for the collection's form.
         workers: worker processes; None: one for each processor.
 
@@ -138,7 +138,7 @@ def prepare_known_cameras(
     return replace(report, path=output_dir / "report.json")
 
 
-def _identities(known: KnownCameras, identity_file: Path | None) -> Int[np.ndarray, "n"]:
+def _identities(known: KnownCameras, identity_file: Path | None) -> Int[np.ndarray, " n"]:
     if identity_file is None:
         numbers: dict[str, int] = {}
         return np.array([numbers.setdefault(name, len(numbers)) for name in known.objects])
@@ -151,7 +151,7 @@ def _identities(known: KnownCameras, identity_file: Path | None) -> Int[np.ndarr
 
 
 def _mattes_of(images: Sequence[Path]) -> MatteOptions:
-    """The alpha channel where it is put to use, as an even selection of the photographs tells."""
+    """Choose the alpha channel if an even selection of the photographs shows that it is used, else none."""
     for image in images[:: max(1, len(images) // LOOKED_AT)]:
         try:
             alpha = read_alpha(image)
@@ -180,7 +180,7 @@ def _convert(
 
 def _write(
     known: KnownCameras,
-    identities: Int[np.ndarray, "n"],
+    identities: Int[np.ndarray, " n"],
     records: list[dict[str, Any]],
     data: Path,
     making: Path,
@@ -226,7 +226,7 @@ def _write(
 
 
 def _fingerprint(
-    known: KnownCameras, identities: Int[np.ndarray, "n"], mattes: MatteOptions, class_name: str
+    known: KnownCameras, identities: Int[np.ndarray, " n"], mattes: MatteOptions, class_name: str
 ) -> str:
     parts: list[bytes | str] = [repr((FORMAT, mattes, class_name, known.distortion))]
     parts += [array.tobytes() for array in (known.poses, known.intrinsics, identities)]
@@ -238,7 +238,7 @@ def _fingerprint(
 
 
 def _finished(folder: Path, fingerprint: str) -> PrepareReport | None:
-    """The report of a finished run with this fingerprint; a UsageError where there is something else."""
+    """Read a finished run's report with this fingerprint; raise a UsageError for any other kind of folder."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     if not _is_prepared(folder):

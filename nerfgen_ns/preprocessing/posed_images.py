@@ -22,7 +22,7 @@ OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class WorldConvention:
-    """How a collection's world lies to the class frame."""
+    """Axes and scale of a collection's world relative to the class frame."""
 
     up: Axis
     forward: Axis
@@ -31,7 +31,7 @@ class WorldConvention:
     """Units of the class frame for one of the world; None: so that what the cameras see fits in [−1, 1]³."""
 
     def to_class(self) -> Float[np.ndarray, "3 3"]:
-        """The rotation from the world to the class frame: y up, objects look to +z.
+        """Return the rotation from the world to the class frame: y up, objects look to +z.
 
         Raises:
             UsageError: up and forward are the same axis.
@@ -54,10 +54,10 @@ class KnownCameras:
     convention: WorldConvention
     images: list[Path] = field(default_factory=list)
     objects: list[str] = field(default_factory=list)
-    """Which object each shows: those of one name show one."""
+    """Which object each shows: photographs with the same name here show the same object."""
     mattes: list[Path | None] = field(default_factory=list)
     poses: Any = field(default_factory=list)
-    """n × 4 × 4, OpenGL camera-to-world; in the class frame once `in_class_frame` has been there."""
+    """n × 4 × 4, OpenGL camera-to-world; in the class frame after `in_class_frame`."""
     intrinsics: Any = field(default_factory=list)
     """n × 6: fl_x, fl_y, cx, cy, width, height in pixels of the image file."""
     distortion: list[dict[str, float]] = field(default_factory=list)
@@ -68,16 +68,16 @@ class KnownCameras:
         return len(self.images)
 
     def where(self, row: int) -> str:
-        """The place of a camera, for messages."""
+        """Return the place of a camera, for messages."""
         return self.places[row]
 
 
 Reader = Callable[[Path, bool], KnownCameras]
-"""Reads a folder, told whether it is the whole collection or one object of it."""
+"""Reads a folder; the flag says whether it is the whole collection or one object of it."""
 
 
 def reader_of(folder: Path) -> Reader | None:
-    """What reads the folder; None where it has no cameras in it."""
+    """Return the function that reads the folder; None if there are no cameras in it."""
     if (folder / "pose").is_dir() and (folder / "rgb").is_dir():
         return _read_srn
     return _read_transforms if has_posed_frames(folder) else None
@@ -130,7 +130,7 @@ def _numbers(path: Path) -> list[float]:
 
 
 def _srn_intrinsics(path: Path) -> list[float]:
-    """fl_x, fl_y, cx, cy, width, height; the last two are 0 where the file holds nothing but a matrix."""
+    """Read fl_x, fl_y, cx, cy, width, height; the last two are 0 if the file holds nothing but a matrix."""
     numbers = _numbers(path)
     if len(numbers) in (9, 16):
         row = len(numbers) // (3 if len(numbers) == 9 else 4)
@@ -162,7 +162,7 @@ def _read_transforms(folder: Path, whole: bool) -> KnownCameras:
                 f"{frame.where}: there is no matte {matte}; make it, or leave mask_path out of all frames"
             )
         known.mattes.append(matte)
-        # As the data parser has it, a frame without identity shows an object of its own. A scene of Blender's
+        # As in the data parser, a frame without identity shows an object of its own. A scene of Blender's
         # and a folder among others show one object.
         nameless = number if whole and not frame.blender else ""
         known.objects.append(f"{folder.name}/{nameless if frame.identity is None else frame.identity}")
@@ -174,7 +174,7 @@ def _read_transforms(folder: Path, whole: bool) -> KnownCameras:
 
 
 def _image_file(folder: Path, name: str, where: str) -> Path:
-    """Blender-style files name their images without a suffix."""
+    """Find the file of an image; Blender-style files name their images without a suffix."""
     for candidate in (name, *(f"{name}{suffix}" for suffix in (".png", *SUFFIXES))):
         if (folder / candidate).is_file():
             return folder / candidate
@@ -182,9 +182,9 @@ def _image_file(folder: Path, name: str, where: str) -> Path:
 
 
 def has_known_cameras(data: Path) -> bool:
-    """Whether a folder holds cameras in one of the forms, itself or in a folder for each object.
+    """Return whether a folder holds cameras in one of the forms, itself or in a folder for each object.
 
-    Photographs that lie in it directly are not a collection's: folders beside them are something else.
+    If the folder itself holds photographs, it is no such collection: folders beside them are something else.
 
     Raises:
         UsageError: the folder, or one in it, cannot be read.
@@ -204,7 +204,7 @@ def read_known_cameras(data: Path, views: int | None = None) -> KnownCameras:
     """Read a collection as it is; cameras are OpenGL, the world is still the collection's own.
 
     Args:
-        views: of each object at most so many photographs, evenly spread; None: all.
+        views: at most this many photographs of each object, evenly spread; None: all.
 
     Raises:
         UsageError: there are no cameras, a file that belongs to them is missing or unreadable, or a camera
@@ -234,7 +234,7 @@ def read_known_cameras(data: Path, views: int | None = None) -> KnownCameras:
 
 
 def in_class_frame(known: KnownCameras, convention: WorldConvention | None = None) -> KnownCameras:
-    """The collection with its cameras in the class frame, where the object has to be at the world's origin.
+    """Return the collection with its cameras in the class frame; the object must be at the world's origin.
 
     Args:
         convention: of the world, where it is not the usual one of the collection's form.
@@ -254,7 +254,7 @@ def in_class_frame(known: KnownCameras, convention: WorldConvention | None = Non
             f"{known.where(int(np.argmin(seen)))} and {int((~seen).sum()) - 1} more cameras do not see the "
             "world's origin, where the object has to be; move the world"
         )
-    # A sphere that touches the borders of the image has this radius: what is seen whole lies within.
+    # A sphere that touches the borders of the image has this radius: what is seen whole is inside it.
     half = (size / focal).min(axis=1) / 2
     visible = np.linalg.norm(known.poses[:, :3, 3], axis=1) * half / np.sqrt(1 + half**2)
     scale = convention.scale or 1 / float(np.median(visible[seen]))

@@ -1,7 +1,7 @@
 """`nerfgen prepare`: a folder of photographs becomes a prepared folder of crops, mattes and cameras.
 
-In four stages: list the photographs, capture each by itself (`prepare_shard` does a part of them and stops
-here), fit the cameras of all together, write the folder. Where the cameras are known, see `known_folder`.
+There are four stages: list the photographs, capture each by itself (`prepare_shard` does a part of them and
+stops here), fit the cameras of all together, write the folder. If the cameras are known, see `posed_folder`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,12 +38,12 @@ WORST_ERROR = 0.08
 """Photographs with a larger reprojection error than this part of the object's extent are rejected."""
 MEASURED_AT_ONCE = 4096
 MOST_REASONS = 3
-"""Why photographs are rejected, in the line that says that there are too few."""
+"""How many reasons for rejection the message about too few photographs names."""
 
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What came of one shard."""
+    """The result of one shard."""
 
     shard: Shard
     captured: int
@@ -58,7 +58,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     """Prepare a folder of photographs, or report on it where it has been prepared with the same options.
 
     Raises:
-        UsageError: the call cannot be right: no photographs, options that contradict each other, a file with
+        UsageError: the call is wrong: no photographs, options that contradict each other, a file with
             something wrong in it, an output folder that belongs to something else, other options than those
             of the shards in it.
         NerfgenError: too few photographs were accepted, or the output cannot be written.
@@ -94,7 +94,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
         rejected += [
             Rejection(
                 plan.names[found[row]],
-                "no camera explains where its landmarks lie",
+                "no camera explains where its landmarks are",
                 "check its landmarks, or use a photograph of the whole object, less from the side",
             )
             for row in np.flatnonzero(~accepted)
@@ -139,7 +139,7 @@ def _prepare_known_cameras(config: PrepareConfig) -> PrepareReport:
 
 
 def prepare_shard(config: PrepareConfig, shard: Shard) -> ShardReport:
-    """Capture one shard of the photographs, for `prepare` to go on from when all are there.
+    """Capture one shard of the photographs, for `prepare` to continue from when all are done.
 
     Raises:
         UsageError: see `prepare`; or another shard was called with other options.
@@ -166,7 +166,7 @@ def prepare_shard(config: PrepareConfig, shard: Shard) -> ShardReport:
 
 
 def _finished(folder: PreparedFolder, plan: Plan) -> PrepareReport | None:
-    """The report of a folder that holds what the plan asks for already."""
+    """Return the report of a folder that already holds what the plan asks for; None if it does not."""
     finished = folder.finished_report(plan.fingerprint)
     if finished is None:
         return None
@@ -178,7 +178,7 @@ def _finished(folder: PreparedFolder, plan: Plan) -> PrepareReport | None:
 def _capture(
     plan: Plan, places: Sequence[int], folder: PreparedFolder, shard: Shard | None, workers: int | None
 ) -> list[Capture]:
-    """The captures of the photographs at `places`: those that are there, and the others made."""
+    """Return the captures of the photographs at `places`; make those that are not there yet."""
     known = folder.captures(shard)
     store = folder.store(shard)
     tasks = []
@@ -205,7 +205,7 @@ def _fit(
     plan: Plan,
     config: PrepareConfig,
 ) -> CollectionFit:
-    """The cameras of the photographs that were captured, at the places `found`, and their class's shape."""
+    """Fit the cameras of the captured photographs, at the places `found`, and the shape of their class."""
     collection = Collection(
         landmarks=landmarks[..., :3],
         confidence=landmarks[..., 3],
@@ -222,9 +222,9 @@ def _frames(
     rows: dict[int, int],
     fit: CollectionFit,
     landmarks: Float[np.ndarray, "n m 4"],
-    extents: Float[np.ndarray, "n"],
+    extents: Float[np.ndarray, " n"],
 ) -> Iterator[tuple[str, Capture, FittedPhotograph | None]]:
-    """Key and capture of every photograph, and a frame of those that have a row of the fit in `rows`."""
+    """Yield key and capture of every photograph, and a frame of those with a row of the fit in `rows`."""
     matrices = fit.cameras.camera_to_world()
     for place, (key, capture) in enumerate(zip(plan.keys, captures, strict=True)):
         row = rows.get(place)
@@ -245,12 +245,12 @@ def _frames(
 
 
 def _known(landmarks: Float[np.ndarray, "*n m 4"]) -> Float[np.ndarray, "*n m 2"]:
-    """Pixels of the landmarks, NaN where one is missing."""
+    """Return the pixels of the landmarks, NaN where one is missing."""
     return np.where(landmarks[..., 3:] > 0, landmarks[..., :2], np.nan)
 
 
-def _extents(landmarks: Float[np.ndarray, "n m 4"], scheme: LandmarkScheme) -> Float[np.ndarray, "n"]:
-    """Size of each object in pixels."""
+def _extents(landmarks: Float[np.ndarray, "n m 4"], scheme: LandmarkScheme) -> Float[np.ndarray, " n"]:
+    """Return the size of each object in pixels."""
     parts = []
     for first in range(0, len(landmarks), MEASURED_AT_ONCE):
         parts.append(scheme.extent(_known(landmarks[first : first + MEASURED_AT_ONCE])))

@@ -60,16 +60,16 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """The name of its folder."""
+        """Return the name of its folder."""
         return f"{self.number}-of-{self.count}"
 
     def part_of(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Its part: every `count`-th item, so that neighbors, which are often alike in size, are spread."""
+        """Return every `count`-th item, so that neighbors, which often have similar sizes, are spread."""
         return items[self.number - 1 :: self.count]
 
 
 def check_agreement(stores: Path, options: dict[str, Any], shard: Shard | None) -> None:
-    """Compare the options of this call with those of the shards there are, but for the shard itself.
+    """Compare the options of this call with those of all other shards that exist.
 
     Args:
         stores: the folder of the shards' stores.
@@ -120,7 +120,7 @@ def note_finished(stores: Path, options: dict[str, Any], shard: Shard) -> None:
 
 
 def unfinished(stores: Path, count: int) -> list[str]:
-    """The shards of `count` which are not finished, as `i/n`."""
+    """Return the shards of `count` which are not finished, as `i/n`."""
     notes = (read_json(path) for path in stores.glob(f"*/{NOTE}"))
     finished = {note["shard"] for note in notes if note["finished"]}
     return [str(shard) for shard in (Shard(i + 1, count) for i in range(count)) if str(shard) not in finished]
@@ -132,9 +132,9 @@ LANDMARKS = "landmarks.npy"
 CONTENTS = (
     KEPT, "images", "mattes", LANDMARKS, "canonical_landmarks.json", TRANSFORMS, PAGE, "report.json",
 )  # fmt: skip
-"""What is moved into place, in this order: the report, which the folder is known by, comes last."""
+"""What is moved into place, in this order. The report, which marks a finished folder, comes last."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What file systems say that know no locks: then it is for people to start no two processes at once."""
+"""Errors of file systems without locks: there, people must not start two processes at once."""
 
 
 @dataclass(frozen=True)
@@ -143,18 +143,18 @@ class FittedPhotograph:
 
     source: str
     identity: int
-    """Photographs of one number show one object; the folder numbers them anew, in the order of frames."""
+    """Photographs of one number show one object; the folder numbers them again, in the order of frames."""
     camera_to_world: Float[np.ndarray, "4 4"]
     focal: float
     center: Float[np.ndarray, "2"]
     landmarks: Float[np.ndarray, "m 2"]
-    coefficients: Float[np.ndarray, "k"]
+    coefficients: Float[np.ndarray, " k"]
     reprojection_rmse: float
     extent: float
     """Size of the object in pixels, see `LandmarkScheme.extent`."""
 
     def frame(self, identity: int, name: str, size: int, capture: Capture) -> Frame:
-        """The frame in the folder; its images are called `name`."""
+        """Return the frame in the folder; its images are called `name`."""
         return Frame(
             file_path=f"images/{name}",
             mask_path=None if capture.matte is None else f"mattes/{name}",
@@ -183,11 +183,11 @@ class PreparedFolder:
         self._made = path / WORK / "made"
 
     def store(self, shard: Shard | None = None) -> CaptureStore:
-        """Where this call's captures go."""
+        """Return the store that this call's captures go to."""
         return CaptureStore(self.stores / (shard.name if shard else "whole"), self.path)
 
     def captures(self, shard: Shard | None = None) -> dict[str, Capture]:
-        """All captures there are, by key: of the finished folder and of work not yet finished.
+        """Return all captures by key: of the finished folder and of work not yet finished.
 
         With a shard, those of the other shards are left out: other processes write them, and none of their
         photographs is its own.
@@ -202,7 +202,7 @@ class PreparedFolder:
 
     @contextmanager
     def locked(self, shard: Shard | None = None) -> Iterator[None]:
-        """Keep other processes from preparing the same folder, or with a shard: from this shard alone.
+        """Run the block while no other process prepares the same folder or, given a shard, the same shard.
 
         Raises:
             UsageError: the folder holds something that is not ours.
@@ -240,8 +240,8 @@ class PreparedFolder:
             ) from error
 
     def finished_report(self, fingerprint: str) -> PrepareReport | None:
-        """The report of a finished run with this fingerprint, if that is what the folder holds."""
-        needed = [name for name in CONTENTS if name != KEPT]  # which is there to save time, and no more
+        """Return the report of a finished run with this fingerprint, if that is what the folder holds."""
+        needed = [name for name in CONTENTS if name != KEPT]  # which only saves time
         if self._made.exists() or not all((self.path / name).exists() for name in needed):
             return None
         return PrepareReport.read(self.path / "report.json", fingerprint)
@@ -249,7 +249,7 @@ class PreparedFolder:
     def note_left_out(
         self, report: PrepareReport, left_out: Sequence[Rejection], fingerprint: str
     ) -> PrepareReport:
-        """The report of a finished folder, its files written again where other things are left out by now."""
+        """Return the report of a finished folder; write it again if other things are left out by now."""
         if report.left_out != list(left_out):
             report.left_out = list(left_out)
             report.write(report.path, fingerprint)
@@ -257,7 +257,7 @@ class PreparedFolder:
         return report
 
     def gather_landmarks(self, captures: list[Capture]) -> Float[np.ndarray, "n m 4"]:
-        """See `store.gather_landmarks`; the array is gone when the folder is written."""
+        """Gather the landmarks, see `store.gather_landmarks`; the array ends when the folder is written."""
         return gather_landmarks(captures, self.stores / "landmarks.f32")
 
     def write(
@@ -271,7 +271,7 @@ class PreparedFolder:
         fingerprint: str,
         left_out: Sequence[Rejection] = (),
     ) -> PrepareReport:
-        """Make the contents aside and move them into place.
+        """Write the contents to a working folder and move them into place.
 
         Args:
             photographs: key, capture and, if it was accepted, fit of each in order; taken one by one.

@@ -70,28 +70,28 @@ class GivenLandmarks:
     """What `write_given_landmarks` wrote."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the folder; landmarks and crops are read as they are asked for."""
+        """Open the folder; landmarks and crops are read when they are needed."""
         names = json.loads((folder / NAMES).read_text(encoding="utf-8"))
         self._places = {name: place for place, name in enumerate(names)}
         self._landmarks = np.load(folder / LANDMARKS, mmap_mode="r")
         self._crops = np.load(folder / CROPS, mmap_mode="r")
 
     def of(self, name: str) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "2 3"] | None]:
-        """Landmarks with confidence, and the crop's matrix; None: the whole photograph."""
+        """Return landmarks with confidence, and the crop's matrix; None: the whole photograph."""
         place = self._places[name]
         crop = np.array(self._crops[place])
         return np.array(self._landmarks[place]), None if np.isnan(crop).any() else crop
 
     def stamp(self, name: str) -> str:
-        """Changes whenever something about the photograph does."""
+        """Return a hash that changes whenever something about the photograph does."""
         place = self._places[name]
         return hash_of([self._landmarks[place].tobytes(), self._crops[place].tobytes()])[:16]
 
 
 FORMAT = 5
-"""To be raised when captures or prepared folders made before must not be used any more."""
+"""Increase this when existing captures or prepared folders must not be used any more."""
 RUN_LENGTHS = 3
-"""zlib's strategy for PNG files: of photographs, faster and smaller than the usual one."""
+"""zlib's strategy for PNG files: for photographs, faster and smaller than the usual one."""
 NOTED_OUTSIDE = 0.3
 NOTED_SCALE = 4.0
 Find = Callable[[Path], tuple[Photograph, Landmarks, Crop]]
@@ -100,7 +100,7 @@ Find = Callable[[Path], tuple[Photograph, Landmarks, Crop]]
 
 @dataclass(frozen=True)
 class CapturePhotograph:
-    """Landmarks, crop and matte of one photograph at a time; see `capture_pool.CaptureOne`.
+    """Landmarks, crop and matte of one photograph at a time; see `workers.CaptureOne`.
 
     Small and picklable: models are made in the process that uses them, when the first photograph comes.
     """
@@ -108,7 +108,7 @@ class CapturePhotograph:
     size: int
     """Side of the crop in pixels."""
     landmark_model: str = "mediapipe"
-    """Name of the landmark model; it has no part where the landmarks are given."""
+    """Name of the landmark model; it is not used if the landmarks are given."""
     landmark_model_file: Path | None = None
     """File that the landmark model is made from, where it needs one."""
     mattes: MatteOptions = field(default_factory=MatteOptions)
@@ -118,11 +118,11 @@ class CapturePhotograph:
     aligned: bool = False
     """Whether the photographs are taken as they are, padded to a square, and not cropped to the object."""
     data: Path | None = None
-    """Folder of the photographs, which `given` calls by their places in it; None: by their names."""
+    """Folder of the photographs, which `given` names by their paths in it; None: by their file names."""
 
     @property
     def scheme(self) -> LandmarkScheme:
-        """The landmarks that the landmark model finds."""
+        """Return the scheme of the landmarks that the landmark model finds."""
         return landmark_scheme(self.landmark_model)
 
     def __call__(self, photograph: Path, files: CaptureFiles) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class CapturePhotograph:
             return {"reason": rejected.reason, "mend": rejected.mend}
 
     def stamp(self, photograph: Path) -> str:
-        """Changes whenever a file beside the photograph that its capture depends on does."""
+        """Return text that changes whenever another file that the photograph's capture depends on does."""
         parts = []
         matte = self.mattes.file_of(photograph)
         if matte is not None:
@@ -155,7 +155,7 @@ class CapturePhotograph:
 
 @lru_cache(maxsize=1)
 def _opened(options: CapturePhotograph) -> tuple[Find, MatteSource | None]:
-    """The sources of landmarks and mattes, made once in a process."""
+    """Make the sources of landmarks and mattes, once in a process."""
     if options.given is not None:
         find: Find = _Given(_open_given(options.given), options.size, options.data)
     else:
@@ -197,7 +197,7 @@ class _Found:
     def __call__(self, path: Path) -> tuple[Photograph, Landmarks, Crop]:
         photograph = read_photograph(path)
         landmarks, crop = self._look(photograph)
-        # Of an object that is small in a large photograph, the file may hold more than was read.
+        # If an object is small in a large photograph, the file may hold more detail than was read.
         if crop.scale > 1 and max(photograph.shape) == LONGEST_SIDE:
             larger = read_photograph(path, LONGEST_SIDE_LARGE)
             if larger.shape != photograph.shape:
@@ -218,7 +218,7 @@ class _Found:
         return found, crop_of_landmarks(found.points[:, :2], scheme, self.size)
 
 
-def _check_enough(confidence: Float[np.ndarray, "m"]) -> None:
+def _check_enough(confidence: Float[np.ndarray, " m"]) -> None:
     known = int((confidence > 0).sum())
     if known < FEWEST_LANDMARKS:
         raise RejectedError(
@@ -242,7 +242,7 @@ def _capture(
     notes = list(landmarks.notes)
     outside = _part_outside(crop, width, height)
     if outside > NOTED_OUTSIDE:
-        notes.append(f"{outside:.0%} of the crop lies outside the photograph and is filled from its edge")
+        notes.append(f"{outside:.0%} of the crop is outside the photograph and is filled from its edge")
     if crop.scale > NOTED_SCALE:
         notes.append(f"the object is small: enlarged {crop.scale:.1f} times")
     points, confidence = landmarks.points, landmarks.confidence
@@ -258,7 +258,7 @@ def _capture(
 
 
 def _of_file(crop: Crop, path: Path, photograph: Photograph) -> Float[np.ndarray, "2 3"]:
-    """The crop's matrix for pixels of the upright file, which may have been read smaller."""
+    """Return the crop's matrix for pixels of the upright file, which may have been read smaller."""
     size = upright_size(path) if max(photograph.shape) in (LONGEST_SIDE, LONGEST_SIDE_LARGE) else None
     if size is None:
         return crop.matrix

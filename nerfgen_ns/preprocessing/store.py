@@ -63,7 +63,7 @@ class Capture:
         return np.frombuffer(content, NUMBER).reshape(-1, COLUMNS)
 
     def whole_record(self) -> dict[str, Any]:
-        """The record with the landmarks, as `CaptureStore.append` takes it."""
+        """Return the record with the landmarks, as `CaptureStore.append` takes it."""
         if self.landmarks_at is None:
             return self.record
         rows = self.landmarks()
@@ -165,7 +165,7 @@ def _open(path: Path) -> sqlite3.Connection | None:
 
 
 def gather_landmarks(captures: list[Capture], path: Path) -> Float32[np.ndarray, "n m 4"]:
-    """The landmarks of all captures as one array that lies on disk, at `path`, and not in memory."""
+    """Write the landmarks of all captures to `path`, and return them as an array that stays on disk."""
     count = len(captures[0].landmarks())
     with replace_file(path) as temporary, temporary.open("wb") as file:
         for capture in captures:
@@ -174,7 +174,7 @@ def gather_landmarks(captures: list[Capture], path: Path) -> Float32[np.ndarray,
 
 
 def _rows(
-    landmarks: Float32[np.ndarray, "m dimensions"], confidence: Float[np.ndarray, "m"] | None
+    landmarks: Float32[np.ndarray, "m dimensions"], confidence: Float[np.ndarray, " m"] | None
 ) -> Float32[np.ndarray, "m 4"]:
     rows = np.full((len(landmarks), COLUMNS), np.nan, NUMBER)
     rows[:, : landmarks.shape[1]] = landmarks

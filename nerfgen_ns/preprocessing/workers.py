@@ -4,20 +4,22 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nerfgen_ns.errors import NerfgenError
-from nerfgen_ns.preprocessing.store import CaptureFiles
 
-CaptureOne = Callable[[Path, CaptureFiles], dict[str, Any]]
+if TYPE_CHECKING:
+    from nerfgen_ns.preprocessing.store import CaptureFiles
+
+CaptureOne = Callable[[Path, "CaptureFiles"], dict[str, Any]]
 """Writes the images of one photograph and returns its record, see `CaptureStore.append`. Can be pickled."""
-Task = tuple[str, Path, CaptureFiles]
+Task = tuple[str, Path, "CaptureFiles"]
 """Key, photograph, and where its images belong."""
 TASKS_PER_WORKER = 16
 """Fewer photographs than this are not worth the seconds that a further worker takes to start."""
@@ -29,7 +31,6 @@ SINGLE_THREADED = {
     "MKL_NUM_THREADS": "1",
     "GLOG_minloglevel": "3",
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    "PYTHONWARNINGS": "ignore",
 }
 """Environment of the workers: one thread each, and the logs of C++ libraries off."""
 
@@ -37,10 +38,10 @@ SINGLE_THREADED = {
 def capture_many(
     tasks: list[Task], capture: CaptureOne, workers: int | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Capture all, and yield keys and records as they come, in no order that can be relied on.
+    """Capture all, and yield keys and records as they come, in no fixed order.
 
     Args:
-        workers: so many processes at most; None: one for each processor; 1: none but this one.
+        workers: at most this many processes; None: one for each processor; 1: only this one.
 
     Raises:
         NerfgenError: a photograph ends the process that captures it.
@@ -58,7 +59,7 @@ def capture_many(
         try:
             yield from _in_pool(waiting, in_work, capture, workers, CHUNK)
         except BrokenProcessPool:
-            # Out of memory, or a photograph that a library dies of: one by one tells, and needs little.
+            # Out of memory, or a photograph crashes a library: one at a time shows which, and needs little.
             for task in in_work.values():
                 try:
                     yield from _in_pool(deque([task]), {}, capture, 1, 1)
@@ -81,8 +82,7 @@ def _in_pool(
             while waiting and len(futures) < 2 * workers:
                 tasks = [waiting.popleft() for _ in range(min(chunk, len(waiting)))]
                 in_work.update((task[0], task) for task in tasks)
-                with _environment(SINGLE_THREADED):  # a worker starts when there is work for it
-                    futures.add(pool.submit(_capture_chunk, capture, tasks))
+                futures.add(pool.submit(_capture_chunk, capture, tasks))
             done, futures = wait(futures, return_when=FIRST_COMPLETED)
             for future in done:
                 for key, record in future.result():
@@ -92,23 +92,17 @@ def _in_pool(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
 def _capture_chunk(capture: CaptureOne, tasks: list[Task]) -> list[tuple[str, dict[str, Any]]]:
     return [(key, capture(photograph, files)) for key, photograph, files in tasks]
 
 
 def _start_worker() -> None:
-    """Interruptions are the parent's business, the chatter of C++ nobody's; without the parent all ends."""
+    """Leave interruptions to the parent, silence libraries, use one thread, and end when the parent ends.
+
+    This module imports nothing that counts its threads: those libraries come with the first photograph.
+    """
+    os.environ.update(SINGLE_THREADED)
+    warnings.simplefilter("ignore")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -85,7 +85,7 @@ class OccupancyGrid(nn.Module):
         part = ((share - RIM) / (INTERIOR - RIM)).clamp(0.0, 1.0)
         return part * part * (3.0 - 2.0 * part)
 
-    def centers(self) -> tuple[Float[Tensor, "cells 3"], Int[Tensor, "cells"]]:
+    def centers(self) -> tuple[Float[Tensor, "cells 3"], Int[Tensor, " cells"]]:
         """Return the middles of all occupied cells, and the cells' flat numbers."""
         places = self.occupied.nonzero()
         return (places + 0.5) * (2.0 / self.resolution) - 1.0, self._flat(places)

@@ -206,7 +206,7 @@ class VolumetricRenderer(RayRenderer):
 
     def forward(
         self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
-    ) -> tuple[Composite, Float[Tensor, "samples"]]:
+    ) -> tuple[Composite, Float[Tensor, " samples"]]:
         """Render the pixels of the rays, and return the weight of every sample, packed."""
         assert ray_bundle.fars is not None
         rays = len(ray_bundle.origins)

@@ -211,8 +211,8 @@ LABELS = ("background", "paint", "windows", "wheels", "lights", "trim")
 PAINT, WINDOWS, WHEELS, LIGHTS, TRIM = range(1, 6)
 TYRE = np.array([0.07, 0.07, 0.075])
 HEAD_LIGHT, TAIL_LIGHT, PLATE = np.array([[0.88, 0.88, 0.80], [0.70, 0.05, 0.06], [0.82, 0.80, 0.66]])
-Painted = tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, "n"]]
-Where = Bool[np.ndarray, "n"]
+Painted = tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, " n"]]
+Where = Bool[np.ndarray, " n"]
 
 
 class Coat:

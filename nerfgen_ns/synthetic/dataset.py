@@ -99,7 +99,7 @@ class Head:
         """Return the signed distance to the whole head, negative inside."""
         return self.parts(points).min(axis=0)
 
-    def appearance(self, points: Points) -> tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, "n"]]:
+    def appearance(self, points: Points) -> tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, " n"]]:
         """Return albedo and label at points of the surface."""
         nearest = self.parts(points).argmin(axis=0)
         albedo = np.empty(points.shape)
@@ -159,7 +159,7 @@ class Car:
         """Return the signed distance to the whole car, negative inside."""
         return np.minimum.reduce(list(self.shape.parts(points).values()))
 
-    def appearance(self, points: Points) -> tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, "n"]]:
+    def appearance(self, points: Points) -> tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, " n"]]:
         """Return albedo and label at points of the surface."""
         parts = self.shape.parts(points)
         nearest = np.stack(list(parts.values())).argmin(axis=0)

@@ -24,8 +24,8 @@ EYE_LEVEL = 0.02
 
 
 def front(
-    distance: Callable[[Points], Distances], x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"]
-) -> Float[np.ndarray, "n"]:
+    distance: Callable[[Points], Distances], x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
     """Return z of the surface that a ray from the front hits at (x, y)."""
     origins = np.stack([x, y, np.ones_like(x)]).astype(np.float32)
     backwards = np.broadcast_to(np.array([[0.0], [0.0], [-1.0]]), origins.shape)
@@ -275,10 +275,10 @@ LABELS = ("background", "skin", "hair", "eyes", "lips and mouth", "neck and clot
 SKIN, HAIR, EYES, MOUTH, CLOTHES = range(1, 6)
 WHITE_OF_EYE = np.array([0.93, 0.91, 0.89])
 INSIDE_MOUTH = np.array([0.22, 0.06, 0.06])
-Mixed = tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, "n"]]
+Mixed = tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, " n"]]
 
 
-def _cover(albedo: Float[np.ndarray, "3 n"], where: Float[np.ndarray, "n"], color: Color) -> None:
+def _cover(albedo: Float[np.ndarray, "3 n"], where: Float[np.ndarray, " n"], color: Color) -> None:
     """Mix `color` into `albedo` by the share `where`."""
     albedo += where * (color[:, None] - albedo)
 

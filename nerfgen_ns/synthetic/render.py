@@ -39,7 +39,7 @@ class Camera:
 
     def rays(
         self, pixels: Float[np.ndarray, "n 2"]
-    ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 n"], Float[np.ndarray, "n"]]:
+    ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 n"], Float[np.ndarray, " n"]]:
         """Return the position of the camera, unit directions through `pixels`, and z-depth per ray length."""
         plane = np.empty((3, len(pixels)))
         plane[0] = (pixels[:, 0] - self.size / 2) / self.focal
@@ -51,7 +51,7 @@ class Camera:
 
     def project(
         self, points: Float[np.ndarray, "m 3"]
-    ) -> tuple[Float[np.ndarray, "m 2"], Float[np.ndarray, "m"]]:
+    ) -> tuple[Float[np.ndarray, "m 2"], Float[np.ndarray, " m"]]:
         """Return pixels and z-depths of points of the world."""
         cameras = Cameras.from_camera_to_world(
             self.camera_to_world[None], np.array([self.focal]), np.full((1, 2), self.size / 2)
@@ -127,14 +127,14 @@ class Picture:
 
 
 def trace(
-    distance: Callable[[Float[np.ndarray, "3 n"]], Float[np.ndarray, "n"]],
+    distance: Callable[[Float[np.ndarray, "3 n"]], Float[np.ndarray, " n"]],
     origins: Float[np.ndarray, "3 n"],
     directions: Float[np.ndarray, "3 n"],
-    start: Float[np.ndarray, "n"],
-    end: Float[np.ndarray, "n"],
+    start: Float[np.ndarray, " n"],
+    end: Float[np.ndarray, " n"],
     spread: float = 0.0,
     steps: int = 24,
-) -> Float[np.ndarray, "n"]:
+) -> Float[np.ndarray, " n"]:
     """Return the length along each ray to the first surface between `start` and `end`; inf for none.
 
     A ray that has not arrived after `steps` steps only grazes, and counts as a miss.
@@ -171,7 +171,7 @@ def trace(
 
 def _enter_box(
     solid: Solid, origin: Float[np.ndarray, "3"], directions: Float[np.ndarray, "3 n"], spread: float = 0.0
-) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Return the lengths at which rays enter and leave the solid's box.
 
     Where they miss it, they leave before they enter.
@@ -209,7 +209,7 @@ def _shade(
 
 def _pixel_starts(
     solid: Solid, camera: Camera
-) -> tuple[Float[np.ndarray, "pixels"], Float[np.ndarray, "pixels"]]:
+) -> tuple[Float[np.ndarray, " pixels"], Float[np.ndarray, " pixels"]]:
     """Return the lengths before which no ray of a pixel can hit, and those where its rays leave the box.
 
     The first are inf where no ray hits.
@@ -264,7 +264,7 @@ def render(solid: Solid, camera: Camera) -> Picture:
 
 def visible(
     solid: Solid, camera: Camera, points: Float[np.ndarray, "m 3"], slack: float = 0.03
-) -> Bool[np.ndarray, "m"]:
+) -> Bool[np.ndarray, " m"]:
     """Return whether points are in the image with nothing more than `slack` in front of them."""
     pixels, _ = camera.project(points)
     origin, directions, _ = camera.rays(pixels)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import ConvexHull
 
 Points = Float[np.ndarray, "3 n"]
-Distances = Float[np.ndarray, "n"]
+Distances = Float[np.ndarray, " n"]
 Triple = Sequence[float]
 
 
@@ -131,7 +131,7 @@ class Light:
     """What comes from all around."""
 
     def shade(
-        self, normals: Float[np.ndarray, "3 n"], openness: Float[np.ndarray, "n"]
+        self, normals: Float[np.ndarray, "3 n"], openness: Float[np.ndarray, " n"]
     ) -> Float[np.ndarray, "3 n"]:
         """Compute the light on surfaces with these unit normals.
 
@@ -150,7 +150,7 @@ class Background:
     """The base color, then what each wave adds at its crest."""
     waves: Float[np.ndarray, "waves 3"]
     """Wave vectors, radians per unit of direction."""
-    phases: Float[np.ndarray, "waves"]
+    phases: Float[np.ndarray, " waves"]
     """Radians."""
 
     def color(self, directions: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "3 n"]:
@@ -174,12 +174,12 @@ class Solid(Protocol):
     def landmarks(self) -> Float[np.ndarray, "m 3"]:
         """Points of the object, the same in number and meaning for the whole class."""
 
-    def distance(self, points: Float[np.ndarray, "3 n"], /) -> Float[np.ndarray, "n"]:
+    def distance(self, points: Float[np.ndarray, "3 n"], /) -> Float[np.ndarray, " n"]:
         """Return the signed distance to the surface, negative inside."""
 
     def appearance(
         self, points: Float[np.ndarray, "3 n"]
-    ) -> tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, "n"]]:
+    ) -> tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, " n"]]:
         """Return albedo in [0, 1] and label at points of the surface."""
 
 

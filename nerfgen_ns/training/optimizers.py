@@ -318,7 +318,7 @@ class RowAdam(torch.optim.SparseAdam):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._places: dict[Parameter, Int[Tensor, "table_rows"]] = {}
+        self._places: dict[Parameter, Int[Tensor, " table_rows"]] = {}
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -342,7 +342,7 @@ class RowAdam(torch.optim.SparseAdam):
         scale = group["lr"] * math.sqrt(1 - second ** state["step"]) / (1 - first ** state["step"])
         table.index_add_(0, rows, mean.div_(square.sqrt_().add_(group["eps"])), alpha=-scale)
 
-    def _places_of(self, table: Parameter, rows: Int[Tensor, "rows"]) -> Int[Tensor, "rows"]:
+    def _places_of(self, table: Parameter, rows: Int[Tensor, " rows"]) -> Int[Tensor, " rows"]:
         """Return where the moments of rows are kept; new rows get a place."""
         state = self.state[table]
         if "rows" not in state:

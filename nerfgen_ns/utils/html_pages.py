@@ -58,7 +58,7 @@ class Histogram:
         return max(bar.count for bar in self.bars)
 
 
-def histogram(values: Float[np.ndarray, "n"]) -> Histogram | None:
+def histogram(values: Float[np.ndarray, " n"]) -> Histogram | None:
     """Compute the histogram of the finite values in about `MOST_BINS` round bins or fewer; None if empty."""
     values = values[np.isfinite(values)]
     if len(values) == 0:

@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 def evenly_spaced(
     total: int, count: int, rule: Literal["ends", "ends_rounded_down", "starts", "middles"] = "ends"
-) -> Int[np.ndarray, "chosen"]:
+) -> Int[np.ndarray, " chosen"]:
     """Choose `count` of the numbers 0 … total − 1 at even distances, in order; all if there are fewer.
 
     Args:

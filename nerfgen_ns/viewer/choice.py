@@ -44,7 +44,7 @@ class NamedCode(NamedTuple):
     """A latent code and what it is called."""
 
     name: str
-    code: Float[Tensor, "latent"]
+    code: Float[Tensor, " latent"]
 
 
 End = int | NamedCode
@@ -105,7 +105,7 @@ class Choice:
             code = space().move(code, code.new_tensor(moved))
         return code[None]
 
-    def _unmoved(self, table: LatentTable, space: Callable[[], LatentSpace]) -> Float[Tensor, "latent"]:
+    def _unmoved(self, table: LatentTable, space: Callable[[], LatentSpace]) -> Float[Tensor, " latent"]:
         if self.source == "photograph":
             return table.row(self.identity)[0].detach()
         if self.source == "mean":
@@ -154,5 +154,5 @@ def name_of(end: End) -> str:
     return f"identity_{end}" if isinstance(end, int) else end.name
 
 
-def _code_of(end: End, table: LatentTable) -> Float[Tensor, "latent"]:
+def _code_of(end: End, table: LatentTable) -> Float[Tensor, " latent"]:
     return table.row(end)[0].detach() if isinstance(end, int) else end.code.to(table.codes.weight)

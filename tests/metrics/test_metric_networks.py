@@ -1,8 +1,12 @@
 """Networks of metrics: weights from a file that are really used, and none where there are none."""
 
+import hashlib
 import math
 import pickle
 import socket
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +162,29 @@ def test_a_silent_network_is_not_waited_for(monkeypatch, tmp_path):
         with pytest.raises(Unavailable, match="timed out"):
             read_weights(None, url, "--weights.lpips")
     assert socket.getdefaulttimeout() == before
+
+
+@pytest.mark.parametrize("is_the_file", [True, False])
+def test_fetched_weights_are_kept_if_their_hash_is_that_of_their_name(monkeypatch, tmp_path, is_the_file):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    torch.save({"layer": torch.ones(2)}, tmp_path / "weights")
+    content = (tmp_path / "weights").read_bytes()
+    digest = hashlib.sha256(content if is_the_file else b"another").hexdigest()[:8]
+    (tmp_path / "weights").rename(tmp_path / f"weights-{digest}.pth")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/weights-{digest}.pth"
+        if is_the_file:
+            assert torch.equal(read_weights(None, url, "--weights.lpips")["layer"], torch.ones(2))
+        else:
+            with pytest.raises(Unavailable, match=r"weights-\w+\.pth"):
+                read_weights(None, url, "--weights.lpips")
+        server.shutdown()
+    kept = list((tmp_path / "cache").rglob("*.pth"))
+    assert len(kept) == is_the_file
+    if is_the_file:
+        assert torch.equal(read_weights(None, url, "--weights.lpips")["layer"], torch.ones(2))
 
 
 def test_networks_are_loaded_once_and_not_before_they_are_asked_for(monkeypatch):

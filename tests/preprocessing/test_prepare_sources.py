@@ -193,7 +193,7 @@ def test_a_photograph_whose_landmarks_no_camera_explains_is_rejected(heads, phot
     path.write_text(json.dumps({"names": NAMES, "pairs": PAIRS, "images": value}))
     report = prepare(options(photographs, tmp_path, landmarks=path))
     ((source, reason, mend),) = [(r.source, r.reason, r.mend) for r in report.rejected]
-    assert (source, reason) == (odd, "no camera explains where its landmarks lie") and mend
+    assert (source, reason) == (odd, "no camera explains where its landmarks are") and mend
     made = frames_of(tmp_path / "out")
     assert [frame["identity"] for frame in made] == list(range(COUNT - 1))
     assert odd not in [frame["source"] for frame in made]

@@ -30,7 +30,7 @@ from nerfgen_ns.utils.images import contact_sheet, resize, to_bytes
 from nerfgen_ns.utils.spacing import evenly_spaced
 
 
-def pca_spectrum(codes: Float[Tensor, "identities latent"]) -> Float[Tensor, "directions"]:
+def pca_spectrum(codes: Float[Tensor, "identities latent"]) -> Float[Tensor, " directions"]:
     """Return the share of the rows' variance along each principal direction, strongest first.
 
     It sums to 1; empty where all rows are the same.
@@ -39,7 +39,7 @@ def pca_spectrum(codes: Float[Tensor, "identities latent"]) -> Float[Tensor, "di
     return variances / variances.sum()
 
 
-def effective_dimension(spectrum: Float[Tensor, "directions"]) -> float:
+def effective_dimension(spectrum: Float[Tensor, " directions"]) -> float:
     """Compute how many directions the variance fills: the participation ratio (Σλ)² / Σλ².
 
     Gao et al., "A theory of multineuronal dimensionality, dynamics and measurement" (2017). It is
@@ -48,7 +48,7 @@ def effective_dimension(spectrum: Float[Tensor, "directions"]) -> float:
     return float(spectrum.sum() ** 2 / (spectrum**2).sum()) if len(spectrum) else math.nan
 
 
-def directions_holding(spectrum: Float[Tensor, "directions"], share: float) -> float:
+def directions_holding(spectrum: Float[Tensor, " directions"], share: float) -> float:
     """Count the strongest directions that hold a share of the variance; NaN where there is no direction."""
     if not len(spectrum):
         return math.nan
@@ -77,13 +77,13 @@ def share_within_gaussian(codes: Float[Tensor, "identities latent"], probability
     return float((distances <= limit).double().mean())
 
 
-def morph_steps(images: Sequence[Float[Tensor, "height width 3"]]) -> Float[Tensor, "steps"]:
+def morph_steps(images: Sequence[Float[Tensor, "height width 3"]]) -> Float[Tensor, " steps"]:
     """Compute the root mean square change of color from each image of a morph to the next."""
     changes = [torch.mean((after - before) ** 2) ** 0.5 for before, after in pairwise(images)]
     return torch.stack(changes) if changes else torch.empty(0)
 
 
-def largest_step(steps: Float[Tensor, "steps"]) -> float:
+def largest_step(steps: Float[Tensor, " steps"]) -> float:
     """Divide the largest step of a morph by the mean one. This measure is ours.
 
     It is 1 for an even morph; if all change is one jump, it is the number of steps.
@@ -195,7 +195,7 @@ def table_figures(codes: Float[Tensor, "identities latent"]) -> list[Figure]:
     ]
 
 
-def spectrum_picture(spectrum: Float[Tensor, "directions"]) -> UInt8[np.ndarray, "height width 3"]:
+def spectrum_picture(spectrum: Float[Tensor, " directions"]) -> UInt8[np.ndarray, "height width 3"]:
     """Plot the variance along each principal direction, and the sum up to it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Plot

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 NOISE = 0.03
-"""Standard deviation of landmarks of which nothing is known yet, as a part of the landmarks' radius."""
+"""Standard deviation of landmarks before anything is known of it, as a part of the landmarks' radius."""
 DEPTH_NOISE = 0.15
 
 
@@ -17,8 +17,8 @@ DEPTH_NOISE = 0.15
 class PosePrior:
     """How the cameras of a collection are spread, estimated from the collection itself.
 
-    Both parts are normal: the rotation vector from the mean rotation to a camera's, and the position in the
-    camera frame of the pivot, the point of the class that moves least between the photographs.
+    Both parts are normal: the rotation vector from the mean rotation to a camera's, and the pivot's position
+    in the camera frame. The pivot is the point of the class that moves least between the photographs.
     """
 
     rotation: Float[np.ndarray, "3 3"]
@@ -44,19 +44,19 @@ class CanonicalModel:
 
     canonical: Float[np.ndarray, "m 3"]
     basis: Float[np.ndarray, "k m 3"]
-    parity: Float[np.ndarray, "k"]
+    parity: Float[np.ndarray, " k"]
     """1 for a mode that equals its mirror image, −1 for one that is its negative."""
-    noise_std: Float[np.ndarray, "m"]
+    noise_std: Float[np.ndarray, " m"]
     """Standard deviation of a landmark's coordinates, in units of the class frame."""
-    depth_noise_std: Float[np.ndarray, "m"]
+    depth_noise_std: Float[np.ndarray, " m"]
     """The same of the relative depth that a landmark model guesses."""
     independence: float = 1.0
-    """How many independent landmarks there are for each: neighbors err alike and tell less than it seems."""
+    """Number of independent landmarks for each landmark: at most 1, as neighbors have similar errors."""
     prior: PosePrior | None = None
 
     @classmethod
     def rigid(cls, canonical: Float[np.ndarray, "m 3"]) -> "CanonicalModel":
-        """A model of one shape for all, nothing being known of noise and poses."""
+        """Return a model of one shape for all, without knowledge of noise and poses."""
         num_landmarks = len(canonical)
         radius = np.sqrt(((canonical - canonical.mean(axis=0)) ** 2).sum(axis=1).mean())
         return cls(
@@ -68,11 +68,11 @@ class CanonicalModel:
         )
 
     def shapes(self, coefficients: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n m 3"]:
-        """The canonical landmarks of identities with the given coefficients."""
+        """Return the canonical landmarks of identities with the given coefficients."""
         return self.canonical + np.tensordot(coefficients, self.basis, axes=1)
 
-    def part(self, index: Int[np.ndarray, "s"]) -> "CanonicalModel":
-        """The model of some of the landmarks, which together tell as much as all of them."""
+    def part(self, index: Int[np.ndarray, " s"]) -> "CanonicalModel":
+        """Return the model of some of the landmarks, which together count as much as all of them."""
         independence = min(1.0, self.independence * len(self.canonical) / len(index))
         return CanonicalModel(
             self.canonical[index],
@@ -85,7 +85,7 @@ class CanonicalModel:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The model for `canonical_landmarks.json`: see `from_dict`."""
+        """Return the model for `canonical_landmarks.json`: see `from_dict`."""
         value: dict[str, Any] = {"landmarks": self.canonical.round(6).tolist()}
         for name in ("basis", "parity", "noise_std", "depth_noise_std"):
             value[name] = getattr(self, name).round(6).tolist()
@@ -96,7 +96,7 @@ class CanonicalModel:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> "CanonicalModel":
-        """The model of `as_dict`; `landmarks` alone, m × 3, make a rigid one.
+        """Make a model from the values of `as_dict`; `landmarks` alone, m × 3, make a rigid one.
 
         Raises:
             KeyError, TypeError, ValueError: it is not such a model.
@@ -131,16 +131,16 @@ def _finite(value: Any, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
 
 
 def mirrored(
-    shapes: Float[np.ndarray, "*n m 3"], partners: Int[np.ndarray, "m"]
+    shapes: Float[np.ndarray, "*n m 3"], partners: Int[np.ndarray, " m"]
 ) -> Float[np.ndarray, "*n m 3"]:
-    """The shapes as their mirror images have them."""
+    """Return the mirror images of the shapes."""
     return shapes[..., partners, :] * MIRROR
 
 
 DOF = 6.0
-"""Degrees of freedom of the noise: landmarks that err by many times their noise count for less and less."""
+"""Degrees of freedom of the noise: the larger an error against the noise, the less its landmark counts."""
 DEPTH_WEIGHT = 0.35
-"""Relative depth counts by this part: a landmark model errs in it for all landmarks alike."""
+"""Weight of relative depth: a landmark model makes the same error in it for all landmarks."""
 
 
 @dataclass
@@ -154,14 +154,14 @@ class Observations:
     depth: Float[np.ndarray, "n m"] | None
     """Relative depth in the same unit, growing away from the camera."""
     confidence: Float[np.ndarray, "n m"]
-    identity: Int[np.ndarray, "n"]
+    identity: Int[np.ndarray, " n"]
     """Identity of each photograph: 0, 1, 2 … without a gap."""
 
     def __len__(self) -> int:
         return len(self.image_points)
 
-    def part(self, index: Int[np.ndarray, "p"] | slice) -> "Observations":
-        """Some of the photographs, their identities numbered anew."""
+    def part(self, index: Int[np.ndarray, " p"] | slice) -> "Observations":
+        """Return some of the photographs, with their identities numbered again."""
         return Observations(
             self.image_points[index],
             None if self.depth is None else self.depth[index],
@@ -169,8 +169,8 @@ class Observations:
             np.unique(self.identity[index], return_inverse=True)[1],
         )
 
-    def select_landmarks(self, index: Int[np.ndarray, "s"]) -> "Observations":
-        """Some of the landmarks of all photographs."""
+    def select_landmarks(self, index: Int[np.ndarray, " s"]) -> "Observations":
+        """Return some of the landmarks of all photographs."""
         return Observations(
             np.ascontiguousarray(self.image_points[..., index]),
             None if self.depth is None else self.depth[:, index],
@@ -179,7 +179,7 @@ class Observations:
         )
 
     def with_focal_scale(self, factor: float) -> "Observations":
-        """The same, focal lengths being `factor` times as long."""
+        """Return the same observations for focal lengths that are `factor` times as long."""
         return Observations(
             self.image_points / factor,
             None if self.depth is None else self.depth / factor,
@@ -190,18 +190,18 @@ class Observations:
 
 @dataclass
 class Posterior:
-    """Where photographs and identities most likely are, and how sure that is."""
+    """The most likely poses and coefficients, and how sure they are."""
 
     rotation: Float[np.ndarray, "n 3 3"]
     translation: Float[np.ndarray, "n 3"]
-    log_focal_scale: Float[np.ndarray, "n"]
+    log_focal_scale: Float[np.ndarray, " n"]
     """Logarithm of the focal length over the one that the observations were divided by."""
     coefficients: Float[np.ndarray, "g k"]
     covariance: Float[np.ndarray, "n p+k p+k"] | None = None
     """Of each photograph's [rotvec, translation], its log focal scale if free, and its coefficients."""
 
-    def part(self, photographs: Int[np.ndarray, "p"], identities: Int[np.ndarray, "i"]) -> "Posterior":
-        """Some of the photographs, and the identities that they show."""
+    def part(self, photographs: Int[np.ndarray, " p"], identities: Int[np.ndarray, " i"]) -> "Posterior":
+        """Return some of the photographs, and the identities that they show."""
         return Posterior(
             self.rotation[photographs],
             self.translation[photographs],
@@ -287,7 +287,7 @@ def _residual(
     observations: Observations,
     model: CanonicalModel,
     posterior: Posterior,
-    unit: Float[np.ndarray, "n"],
+    unit: Float[np.ndarray, " n"],
 ) -> tuple[Float[np.ndarray, "n d m"], ...]:
     shapes = model.shapes(posterior.coefficients)[observations.identity]
     rotated = shapes @ posterior.rotation.transpose(0, 2, 1)

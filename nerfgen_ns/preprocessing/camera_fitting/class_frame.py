@@ -1,9 +1,9 @@
-"""Into the class frame: what no landmark tells, settled by convention and by the collection as a whole.
+"""Into the class frame: conventions and the collection as a whole settle what landmarks leave open.
 
-One frame for all: x is the normal of the plane of symmetry, y is up as the cameras see it on average, z
-points to them; mean and radius are the scheme's. And one for each mode of the basis: a shape that changes
-while it rotates looks like one whose camera rotates back. Rotation, translation and scale are
-therefore removed from the modes. Then each mode gets the rotation and translation that correlate with its
+There is one frame for all: x is the normal of the plane of symmetry, y is up as the cameras see it on
+average, z points to them; mean and radius are the scheme's. There is also one for each mode of the basis: a
+shape that changes while it rotates looks like one whose camera rotates back. Rotation, translation and scale
+are therefore removed from the modes. Then each mode gets the rotation and translation that correlate with its
 coefficient in the collection: shapes and camera poses are independent of each other.
 """
 
@@ -26,13 +26,13 @@ ROTATION_OF_MODE = 0.5
 """A mode's turn is expected to be this part of its own size, seen as an angle from the landmarks' mean."""
 TRANSLATION_OF_MODE = 0.1
 MIN_ROTATION_STD, MIN_TRANSLATION_STD = 0.02, 0.02
-"""Collections are not believed to be spread less than this: radians, and parts of the landmarks' radius."""
+"""Collections are assumed to spread at least this much: radians, and parts of the landmarks' radius."""
 
 
 def into_class_frame(
-    model: CanonicalModel, posterior: Posterior, identity: Int[np.ndarray, "n"], scheme: LandmarkScheme
+    model: CanonicalModel, posterior: Posterior, identity: Int[np.ndarray, " n"], scheme: LandmarkScheme
 ) -> tuple[CanonicalModel, Posterior]:
-    """The same model and cameras in the class frame, the prior of the poses estimated there.
+    """Return the same model and cameras in the class frame, with the prior of the poses estimated there.
 
     The landmarks stay where they were seen, to first order in the coefficients: the next steps make it exact.
     """
@@ -47,9 +47,9 @@ def into_class_frame(
 
 
 def _whiten(
-    model: CanonicalModel, posterior: Posterior, identity: Int[np.ndarray, "n"], scheme: LandmarkScheme
+    model: CanonicalModel, posterior: Posterior, identity: Int[np.ndarray, " n"], scheme: LandmarkScheme
 ) -> tuple[CanonicalModel, Posterior]:
-    """The basis in which coefficients have zero mean and unit covariance, largest modes first."""
+    """Change to the basis in which coefficients have zero mean and unit covariance, largest modes first."""
     num_modes = len(model.basis)
     if not num_modes:
         return model, posterior
@@ -122,9 +122,9 @@ def _apply_conventions(
 
 
 def _remove_rigid_motion(
-    model: CanonicalModel, posterior: Posterior, identity: Int[np.ndarray, "n"], scheme: LandmarkScheme
+    model: CanonicalModel, posterior: Posterior, identity: Int[np.ndarray, " n"], scheme: LandmarkScheme
 ) -> tuple[CanonicalModel, Posterior]:
-    """The basis without turns, shifts and scale, which go over to the cameras; steady landmarks decide."""
+    """Remove turns, shifts and scale from the basis, and adapt the cameras; steady landmarks decide."""
     num_modes, num_landmarks = model.basis.shape[:2]
     points = model.canonical - scheme.center
     num_pose = np.stack(
@@ -135,7 +135,7 @@ def _remove_rigid_motion(
     weight = np.repeat((model.noise_std**2 + (model.basis**2).sum(axis=(0, 2)) / 3) ** -2.0, 3)
     weight /= weight.max()
     weighted = num_pose * weight
-    # Landmarks in one plane leave a motion open: the least one is taken.
+    # Landmarks in one plane leave a motion open: the smallest one is taken.
     components = np.linalg.lstsq(
         weighted @ num_pose.T, weighted @ model.basis.reshape(num_modes, -1).T, rcond=1e-9
     )[0]
@@ -145,12 +145,12 @@ def _remove_rigid_motion(
 
 
 def _add_correlated_motion(
-    model: CanonicalModel, posterior: Posterior, identity: Int[np.ndarray, "n"], scheme: LandmarkScheme
+    model: CanonicalModel, posterior: Posterior, identity: Int[np.ndarray, " n"], scheme: LandmarkScheme
 ) -> tuple[CanonicalModel, Posterior]:
-    """The basis with the turns and shifts that coefficients and poses have in common in the collection.
+    """Add to the basis the turns and shifts that correlate with the coefficients in the collection.
 
-    A linear regression of the poses on the coefficients, weighted by the prior of the poses; turns and shifts
-    are themselves expected to be small against the mode.
+    This is a linear regression of the poses on the coefficients, weighted by the prior of the poses. Turns
+    and shifts are themselves expected to be small relative to the mode.
     """
     prior = model.prior
     assert prior is not None
@@ -182,7 +182,7 @@ def _add_correlated_motion(
     normal[np.diag_indices(6 * num_modes)] += expected.ravel() ** -2
     free = np.ones((num_modes, 6), bool)
     if scheme.mirror_partners is not None:
-        # Modes that equal their mirror image nod, and move up and down and to and fro; the others turn aside.
+        # Modes that equal their mirror image nod, and move up, down, forward and back; the others turn aside.
         free = (model.parity[:, None] > 0) == np.array([1, 0, 0, 0, 1, 1], bool)
     index = np.flatnonzero(free)
     motion = np.zeros(6 * num_modes)
@@ -205,7 +205,7 @@ def _compensate(
     translations: Float[np.ndarray, "n 3"],
     center: Float[np.ndarray, "3"],
 ) -> Posterior:
-    """Cameras that see things turned about the center, and shifted, as they were seen before."""
+    """Return cameras that see things turned about the center, and shifted, as they were seen before."""
     rotation = posterior.rotation @ Rotation.from_rotvec(rotvecs).as_matrix()
     translation = posterior.translation + (posterior.rotation - rotation) @ center
     translation += (rotation @ translations[..., None])[..., 0]
@@ -213,7 +213,7 @@ def _compensate(
 
 
 def estimate_prior(posterior: Posterior, before: PosePrior | None, scheme: LandmarkScheme) -> PosePrior:
-    """Mean and spread of the poses, those of the mirror images included where there are any."""
+    """Estimate mean and spread of the poses, including those of the mirror images if there are any."""
     mirror = scheme.mirror_partners is not None
     mean_rotation = Rotation.from_matrix(posterior.rotation).mean()
     if mirror:
@@ -225,7 +225,7 @@ def estimate_prior(posterior: Posterior, before: PosePrior | None, scheme: Landm
     axes = [1, 2] if mirror else [0, 1, 2]
     precision = np.eye(3) if before is None or not before.pivot_precision.any() else before.pivot_precision
     pivot, pivot_position = np.zeros(3), np.zeros(3)
-    # Translation + rotation · pivot − pivot position is to vanish: linear in both.
+    # Translation + rotation · pivot − pivot position should be zero: linear in both.
     for _ in range(3):
         design = np.concatenate(
             [rotation[:, :, axes], -np.tile(np.eye(3)[:, axes], (n, 1, 1))], axis=2
@@ -260,9 +260,9 @@ def _pivot_uncertainty(
     covariance: Float[np.ndarray, "n 6 6"],
     precision: Float[np.ndarray, "3 3"],
 ) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
-    """Quadratic and linear part, in the pivot, of what the poses' uncertainty adds to its displacement.
+    """Return what the poses' uncertainty adds to the pivot's displacement: its quadratic and linear part.
 
-    Poses err about the landmarks' middle, which would otherwise be taken for the pivot.
+    Pose errors turn about the landmarks' middle, which would otherwise be taken for the pivot.
     """
     cross = np.array([np.cross(axis, np.eye(3)).T for axis in np.eye(3)])  # cross[k] @ v = e_k × v
     rotated = np.einsum("kia,nab->nkib", cross, rotation)

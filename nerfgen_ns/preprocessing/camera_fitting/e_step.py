@@ -1,8 +1,9 @@
-"""Poses, coefficients and their uncertainty, the canonical model being known.
+"""Poses, coefficients and their uncertainty, given the canonical model.
 
-For each identity, the most likely coefficients and cameras of its photographs under Student's t noise of the
-landmarks, unit normal coefficients and the prior of poses; by Levenberg and Marquardt's method on all
-identities of a chunk side by side. The poses are eliminated first, which leaves k unknowns an identity.
+For each identity, the E-step finds the most likely coefficients and the cameras of its photographs. The noise
+of the landmarks is Student's t, coefficients are unit normal, and poses have a prior. Levenberg and
+Marquardt's method works on all identities of a chunk side by side. The poses are eliminated first, which
+leaves k unknowns an identity.
 """
 
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ def posterior_cost(
     posterior: Posterior,
     residual: Float[np.ndarray, "n d m"],
     focal_precision: float | None,
-) -> Float[np.ndarray, "g"]:
+) -> Float[np.ndarray, " g"]:
     """Return −2 log of the posterior density of each identity, up to a constant.
 
     cost = Σ confidence · independence · (ν + 2) log(1 + |r|²/(ν σ²)) + ‖coefficients‖² + the prior's
@@ -65,10 +66,10 @@ def find_posterior(
     steps: int,
     focal_precision: float | None = None,
 ) -> tuple[Posterior, Linearized]:
-    """The most likely poses and coefficients of a chunk of photographs, from a start.
+    """Find the most likely poses and coefficients of a chunk of photographs, from a start.
 
     Args:
-        steps: at most so many; it stops when nothing moves any more.
+        steps: at most this many; it stops when nothing moves any more.
         focal_precision: prior precision of the log focal length; None: focal lengths are fixed.
 
     Returns:
@@ -124,7 +125,7 @@ def with_covariance(
     linearized: Linearized,
     focal_precision: float | None = None,
 ) -> Posterior:
-    """The posterior with its covariance, by Laplace's approximation at the linearization."""
+    """Return the posterior with its covariance, by Laplace's approximation at the linearization."""
     num_pose = 6 if focal_precision is None else 7
     system = _normal_equations(linearized, observations, model, posterior, focal_precision or 0.0, num_pose)
     undamped = np.zeros(len(posterior.coefficients))
@@ -146,7 +147,7 @@ def _normal_equations(
     normal = weighted @ jacobian.transpose(0, 2, 1)
     gradient = (weighted @ linearized.residual.reshape(n, -1, 1))[..., 0]
     diagonal = np.arange(num_pose)
-    # The smallest of priors, so that photographs with too few landmarks still have an answer.
+    # A very weak prior, so that photographs with too few landmarks still have an answer.
     normal[:, diagonal, diagonal] += 1e-6 * normal[:, diagonal, diagonal] + 1e-6
     if num_pose == 7:
         normal[:, 6, 6] += focal_precision
@@ -166,7 +167,7 @@ def _normal_equations(
 def pivot_jacobian(
     rotation: Float[np.ndarray, "n 3 3"], pivot: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, "n 3 6"]:
-    """Jacobian of the pivot's position in the camera frame by each camera's pose delta: [−[Rp]× | I]."""
+    """Return the Jacobian of the pivot's position in the camera frame by the pose delta: [−[Rp]× | I]."""
     rotated_pivot = rotation @ pivot
     moves = np.zeros((len(rotation), 3, 6))
     moves[:, :, 3:] = np.eye(3)
@@ -178,8 +179,8 @@ def pivot_jacobian(
 def _solve(
     system: tuple[Float[np.ndarray, "n q q"], Float[np.ndarray, "n q"]],
     posterior: Posterior,
-    identity: Int[np.ndarray, "n"],
-    damping: Float[np.ndarray, "g"],
+    identity: Int[np.ndarray, " n"],
+    damping: Float[np.ndarray, " g"],
     num_pose: int,
 ) -> tuple[Float[np.ndarray, "n p"], Float[np.ndarray, "g k"], Float[np.ndarray, "n q q"]]:
     """Solve the normal equations by the Schur complement, and invert them.
@@ -225,8 +226,8 @@ def _solve(
 
 
 def _sum_by_identity(
-    values: Float[np.ndarray, "n *d"], identity: Int[np.ndarray, "n"], count: int
-) -> Float[np.ndarray, "g *d"]:
+    values: Float[np.ndarray, " n *d"], identity: Int[np.ndarray, " n"], count: int
+) -> Float[np.ndarray, " g *d"]:
     if len(values) == count:
         return values[np.argsort(identity)] if (np.diff(identity) < 0).any() else values.copy()
     total = np.zeros((count, *values.shape[1:]))
@@ -238,8 +239,8 @@ CHUNK_SIZE = 64
 """Photographs worked on at a time: their arrays then stay in the processor's cache."""
 
 
-def chunks(identity: Int[np.ndarray, "n"], size: int = CHUNK_SIZE) -> Iterator[Int[np.ndarray, "p"]]:
-    """Places of about `size` photographs at a time, those of one identity together."""
+def chunks(identity: Int[np.ndarray, " n"], size: int = CHUNK_SIZE) -> Iterator[Int[np.ndarray, " p"]]:
+    """Yield places of about `size` photographs at a time, those of one identity together."""
     order = np.argsort(identity, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(identity[order])) + 1, len(order))
     first = 0
@@ -255,19 +256,19 @@ class Statistics:
 
     normal: Float[np.ndarray, "m 9 e"]
     gradient: Float[np.ndarray, "m k+1 3"]
-    squared_residuals: Float[np.ndarray, "m"]
-    squared_depth_residuals: Float[np.ndarray, "m"]
-    seen: Float[np.ndarray, "m"]
+    squared_residuals: Float[np.ndarray, " m"]
+    squared_depth_residuals: Float[np.ndarray, " m"]
+    seen: Float[np.ndarray, " m"]
     map_normal: Float[np.ndarray, "9 9"]
     map_gradient: Float[np.ndarray, "9"]
-    """Normal equations of a linear map of a rigid shape, in response to which the poses move."""
+    """Normal equations of a linear map of a rigid shape, to which the poses respond."""
     whitened: list[Float[np.ndarray, "p 2m"]]
 
     @classmethod
     def of(
         cls, linearized: Linearized, observations: Observations, posterior: Posterior, model: CanonicalModel
     ) -> "Statistics":
-        """The statistics of a chunk, whose posterior has its covariance."""
+        """Compute the statistics of a chunk, whose posterior has its covariance."""
         assert posterior.covariance is not None
         n, _, num_coordinates, num_landmarks = linearized.jacobian.shape
         num_modes = len(model.basis)
@@ -280,7 +281,7 @@ class Statistics:
         weighted = point_jacobian * weight[:, :, None]
         curvature = (weighted[:, :, :, None] * point_jacobian[:, :, None]).sum(axis=1)
         normal = curvature.reshape(n, 9, num_landmarks).transpose(2, 1, 0) @ second.reshape(n, -1)
-        # E[residual · coefficient]: what of it comes of their common uncertainty is not the model's.
+        # E[residual · coefficient]: the part due to their common uncertainty is not the model's.
         spread = covariance @ linearized.jacobian.reshape(n, -1, num_coordinates * num_landmarks)
         share = residual[:, None] * coefficients[:, :, None, None]
         if num_modes:
@@ -320,7 +321,7 @@ class Statistics:
 
     @classmethod
     def sum(cls, parts: "list[Statistics]") -> "Statistics":
-        """The statistics of all photographs, from those of the chunks."""
+        """Add up the statistics of all photographs from those of the chunks."""
         first, *others = parts
         total = cls(*(value.copy() for value in vars(first).values()))
         for part in others:
@@ -336,7 +337,7 @@ def e_step(
     focal_precision: float | None,
     steps: int = 1,
 ) -> tuple[Posterior, Statistics]:
-    """The posterior after some steps from where it was, and the statistics there."""
+    """Take some steps from the posterior; return the posterior after them and the statistics there."""
     size = model.basis.shape[0] + (6 if focal_precision is None else 7)
     result = Posterior(
         posterior.rotation.copy(),
@@ -360,7 +361,7 @@ def e_step(
 
 
 def statistics_at(observations: Observations, model: CanonicalModel, posterior: Posterior) -> Statistics:
-    """The statistics where the posterior, which has its covariance, is now."""
+    """Compute the statistics at the posterior, which has its covariance."""
     assert posterior.covariance is not None
     free_focal = posterior.covariance.shape[1] == 7 + len(model.basis)
     parts = []
@@ -372,7 +373,7 @@ def statistics_at(observations: Observations, model: CanonicalModel, posterior: 
 
 
 def independence(statistics: Statistics) -> float:
-    """The residuals' effective number of dimensions over their number: (tr C)² / tr C², over r."""
+    """Compute the residuals' effective number of dimensions over their number: (tr C)² / tr C², over r."""
     whitened = np.concatenate(statistics.whitened)
     n, size = len(whitened), 2 * np.count_nonzero(statistics.seen) - 6  # a pose takes six of them
     products = (whitened @ whitened.T) ** 2

@@ -1,7 +1,7 @@
 """The canonical model of a class from some photographs.
 
-A rigid start from the landmarks alone, then focal lengths where they are not fixed, then a basis that grows
-for as long as landmarks that it was not fitted to become easier to foretell.
+A rigid shape comes first, from the landmarks alone, then focal lengths if they are not fixed. Then a basis
+grows as long as it predicts landmarks that it was not fitted to better than before.
 """
 
 from dataclasses import replace
@@ -40,9 +40,9 @@ MIN_SPREAD_RATIO = 0.9
 """Modes are not kept if the cameras' turns are spread by less than this part of what they were."""
 RIGID_ROUNDS, FOCAL_ROUNDS, GROWTH_ROUNDS, SPREAD_ROUNDS, LAST_ROUNDS, CALIBRATION_ROUNDS = 10, 6, 5, 4, 12, 3
 AMBIGUOUS_LOG_NOISE = 0.02
-"""Rigid shapes mirrored in depth whose log noise differs by less are not told apart by it."""
+"""If the log noise of shapes mirrored in depth differs by less, it does not decide between them."""
 FOCAL_BOUNDS = (-0.7, 0.7)
-"""Logarithms of the factors between which a shared focal length is looked for."""
+"""Logarithms of the factors between which a shared focal length is searched for."""
 LOG_FOCAL_STD = 0.1
 """Standard deviation of a collection's log focal lengths before anything is known of it."""
 MIN_LOG_FOCAL_STD = 0.02
@@ -51,9 +51,9 @@ MIN_LOG_FOCAL_STD = 0.02
 def estimate_model(
     observations: Observations, scheme: LandmarkScheme, focal_mode: FocalMode = "fixed"
 ) -> tuple[CanonicalModel, float, float]:
-    """The canonical model of some photographs, the factor of their focal lengths, and its spread (log).
+    """Estimate the canonical model of some photographs, the factor of their focal lengths and its log spread.
 
-    Of many landmarks a selection is enough to find cameras and basis; the others follow from these.
+    If there are many landmarks, a selection is enough to find cameras and basis; the others follow.
     """
     index = scheme.selection(MAX_LANDMARKS)
     selected, part = observations.select_landmarks(index), scheme.part(index)
@@ -63,7 +63,7 @@ def estimate_model(
         selected, model, posterior, factor = _fit_focal_scale(selected, model, posterior, part)
     model, posterior = _fit_basis(selected, model, posterior, part)
     if focal_mode != "fixed" and len(model.basis):
-        # One shape for all is too little to tell perspective from the shapes' variety.
+        # One shape for all is not enough to separate perspective from the variety of shapes.
         selected, model, posterior, change = _fit_focal_scale(selected, model, posterior, part)
         factor *= change
     if focal_mode == "per-image":
@@ -83,10 +83,10 @@ def estimate_model(
 def _fit_basis(
     observations: Observations, model: CanonicalModel, posterior: Posterior, scheme: LandmarkScheme
 ) -> tuple[CanonicalModel, Posterior]:
-    """The model with as many modes as foretell the landmarks that they were not fitted to.
+    """Add modes to the model as long as they predict the landmarks that they were not fitted to better.
 
-    Where landmarks err with the pose, as those of a landmark model do, modes would explain the poses instead
-    of the shapes: what the spread of the poses loses to them tells it.
+    If the errors of landmarks depend on the pose, as those of a landmark model do, modes would explain the
+    poses instead of the shapes. A decrease in the spread of the poses shows this, and ends the growth too.
     """
     generator = np.random.default_rng(0)
     held_out = generator.random(observations.confidence.shape) < HELD_OUT_SHARE
@@ -120,7 +120,7 @@ def _calibrate(
     scheme: LandmarkScheme,
     focal_precision: float | None,
 ) -> tuple[CanonicalModel, Posterior]:
-    """The model no surer of itself than its residuals, which err alike, allow, and the prior under it."""
+    """Limit the model's certainty to what its correlated residuals allow; estimate the prior under it."""
     _, statistics = e_step(observations, model, posterior, focal_precision)
     model = replace(model, independence=independence(statistics))
     for _ in range(CALIBRATION_ROUNDS):
@@ -130,7 +130,7 @@ def _calibrate(
 
 
 def _fit_rigid(observations: Observations, scheme: LandmarkScheme) -> tuple[CanonicalModel, Posterior]:
-    """One shape for all photographs, and their cameras."""
+    """Fit one shape for all photographs, and their cameras."""
     points, rotation, translation = factorize(observations, scheme.radius)
     starts = [(points, rotation, translation)]
     if observations.depth is None:
@@ -148,13 +148,13 @@ def _fit_rigid(observations: Observations, scheme: LandmarkScheme) -> tuple[Cano
     # Near things look larger: of the two mirrored in depth, the right one explains that.
     noise = [np.log(model.noise_std).mean() for model, _ in answers]
     if np.ptp(noise) < AMBIGUOUS_LOG_NOISE:
-        # What is seen of a thing is its outside, which bulges toward the cameras.
+        # Photographs show the outside of a thing, which bulges toward the cameras.
         return max(answers, key=lambda answer: _bulge(answer[0]))
     return answers[int(np.argmin(noise))]
 
 
 def _bulge(model: CanonicalModel) -> float:
-    """How much nearer to the cameras the middle of the landmarks is than their rim, in class units."""
+    """Compute how much nearer to the cameras the landmarks' middle is than their rim, in class units."""
     points = model.canonical - model.canonical.mean(axis=0)
     aside = (points[:, :2] ** 2).sum(axis=1)
     return -float((points[:, 2] * (aside - aside.mean())).mean() / (aside.std() + 1e-12))
@@ -163,7 +163,7 @@ def _bulge(model: CanonicalModel) -> float:
 def _with_residual_noise(
     observations: Observations, model: CanonicalModel, posterior: Posterior
 ) -> CanonicalModel:
-    """The model with noise that makes nothing an outlier yet: a rough start tells too little of them."""
+    """Set the noise so that nothing is an outlier yet: a rough start says too little about outliers."""
     residual = linearize(observations, model, posterior, free_focal=False).residual
     squared = (residual**2 * observations.confidence[:, None]).sum(axis=0)
     seen = np.maximum(observations.confidence.sum(axis=0), 1e-9)
@@ -175,14 +175,14 @@ def _with_residual_noise(
 def _fit_focal_scale(
     observations: Observations, model: CanonicalModel, posterior: Posterior, scheme: LandmarkScheme
 ) -> tuple[Observations, CanonicalModel, Posterior, float]:
-    """All under the focal lengths that explain the landmarks best, and by what factor these are longer."""
+    """Fit all to the focal lengths that explain the landmarks best; return also the factor of these."""
 
     def log_noise(log_focal_scale: float) -> float:
         factor = float(np.exp(log_focal_scale))
         changed, there = _refit_with_focal_scale(
             observations.with_focal_scale(factor), model, posterior, scheme, factor
         )
-        # Noise is in class units: times the focal length over the distance it is what photographs show of it.
+        # Noise is in class units; times the focal length over the distance, it is in those of photographs.
         return float(
             np.log(changed.noise_std).mean() - np.log(-there.translation[:, 2]).mean() + log_focal_scale
         )
@@ -200,21 +200,21 @@ def _refit_with_focal_scale(
     scheme: LandmarkScheme,
     factor: float,
 ) -> tuple[CanonicalModel, Posterior]:
-    """The model under focal lengths `factor` times as long: things are as many times further away."""
+    """Fit the model again for focal lengths `factor` times as long: things are as many times further away."""
     translation = posterior.translation * [1.0, 1.0, factor]
     start = replace(posterior, translation=translation)
     return run_em(observations, replace(model, prior=None), start, scheme, FOCAL_ROUNDS)
 
 
 def _log_focal_std(posterior: Posterior) -> float:
-    """How far the focal lengths of single photographs are from their common one (log)."""
+    """Compute how far the focal lengths of single photographs are from their common one (log)."""
     assert posterior.covariance is not None
     squared = (posterior.log_focal_scale**2 + posterior.covariance[:, 6, 6]).mean()
     return float(np.clip(np.sqrt(squared), MIN_LOG_FOCAL_STD, LOG_FOCAL_STD))
 
 
 def _max_modes(observations: Observations) -> int:
-    """No more modes than there are coordinates in a photograph, or photographs, to tell them from poses."""
+    """Return how many modes the coordinates of a photograph, and the identities, can separate from poses."""
     landmarks = int(np.median((observations.confidence > 0).sum(axis=1)))
     identities = int(observations.identity.max()) + 1
     return int(np.clip(min((2 * landmarks - 6) // 6, identities // 8), 0, MAX_MODES))

@@ -32,13 +32,13 @@ class Collection:
     landmarks: Float[np.ndarray, "n m 3"]
     """Pixels, and relative depth in pixels (growing away from the camera); NaN where it is unknown."""
     confidence: Float[np.ndarray, "n m"]
-    """0 where a landmark is missing, which may then be NaN; 1 where it is as sure as they come."""
-    focal: Float[np.ndarray, "n"]
-    """Focal length in pixels: a first guess, or the truth, by the mode."""
+    """0 where a landmark is missing, which may then be NaN; 1 where it is fully sure."""
+    focal: Float[np.ndarray, " n"]
+    """Focal length in pixels: a first guess or the true one, depending on the mode."""
     center: Float[np.ndarray, "n 2"]
     """Principal point in pixels."""
-    identity: Int[np.ndarray, "n"] | None = None
-    """Photographs of one number share one shape; None: each is one of its own."""
+    identity: Int[np.ndarray, " n"] | None = None
+    """Photographs of one number share one shape; None: each has its own."""
 
     def __len__(self) -> int:
         return len(self.landmarks)
@@ -51,21 +51,21 @@ class CollectionFit:
     cameras: Cameras
     model: CanonicalModel
     coefficients: Float[np.ndarray, "n k"]
-    error: Float[np.ndarray, "n"]
+    error: Float[np.ndarray, " n"]
     """Root mean square distance of landmarks from their reprojection in pixels; NaN without any landmark."""
 
     @property
     def canonical(self) -> Float[np.ndarray, "m 3"]:
-        """The canonical landmarks."""
+        """Return the canonical landmarks."""
         return self.model.canonical
 
     @property
     def basis(self) -> Float[np.ndarray, "k m 3"]:
-        """The modes of the shape basis."""
+        """Return the modes of the shape basis."""
         return self.model.basis
 
     def shapes(self, index: slice) -> Float[np.ndarray, "p m 3"]:
-        """Canonical landmarks of some photographs' identities."""
+        """Return the canonical landmarks of some photographs' identities."""
         return self.model.shapes(self.coefficients[index])
 
 
@@ -105,8 +105,8 @@ def fit_collection(
 
 def _fit_all(
     collection: Collection,
-    identity: Int[np.ndarray, "n"],
-    focal: Float[np.ndarray, "n"],
+    identity: Int[np.ndarray, " n"],
+    focal: Float[np.ndarray, " n"],
     model: CanonicalModel,
     scheme: LandmarkScheme,
     focal_precision: float | None,
@@ -120,7 +120,7 @@ def _fit_all(
     selected = model.part(index)
     for rows in chunks(identity):
         part = _observations(collection, focal, identity, rows, scheme.has_depth)
-        # Where some are missing, none of the others is spared.
+        # If some landmarks are missing, all others are used.
         whole = len(index) == scheme.count or not (part.confidence > 0).all()
         found = (
             _fit_chunk(part, model, focal_precision)
@@ -140,7 +140,7 @@ def _fit_all(
 
 
 def _fit_chunk(observations: Observations, model: CanonicalModel, focal_precision: float | None) -> Posterior:
-    """The better of two starts: the canonical landmarks' affine map, and the collection's mean rotation."""
+    """Fit from the better of two starts: the landmarks' affine map, and the collection's mean rotation."""
     identities = int(observations.identity.max()) + 1
     usual = np.eye(3) if model.prior is None else model.prior.rotation
     answers, costs = [], []
@@ -168,9 +168,9 @@ def _fit_chunk(observations: Observations, model: CanonicalModel, focal_precisio
 
 def _observations(
     collection: Collection,
-    focal: Float[np.ndarray, "n"],
-    identity: Int[np.ndarray, "n"],
-    rows: Int[np.ndarray, "p"],
+    focal: Float[np.ndarray, " n"],
+    identity: Int[np.ndarray, " n"],
+    rows: Int[np.ndarray, " p"],
     has_depth: bool,
 ) -> Observations:
     landmarks = np.asarray(collection.landmarks[rows], dtype=np.float64)
@@ -193,9 +193,9 @@ def _observations(
     )
 
 
-def _selection(collection: Collection, identity: Int[np.ndarray, "n"]) -> Int[np.ndarray, "p"]:
-    """An even selection of photographs with four landmarks or more, those of one identity together."""
-    usable: Bool[np.ndarray, "n"] = np.concatenate(
+def _selection(collection: Collection, identity: Int[np.ndarray, " n"]) -> Int[np.ndarray, " p"]:
+    """Select photographs with four landmarks or more evenly, those of one identity together."""
+    usable: Bool[np.ndarray, " n"] = np.concatenate(
         [
             (collection.confidence[first : first + 4096] > 0).sum(axis=1) >= 4
             for first in range(0, len(identity), 4096)
@@ -209,7 +209,7 @@ def _selection(collection: Collection, identity: Int[np.ndarray, "n"]) -> Int[np
     return np.flatnonzero(usable & np.isin(identity, chosen))
 
 
-def _check(collection: Collection, scheme: LandmarkScheme) -> Int[np.ndarray, "n"]:
+def _check(collection: Collection, scheme: LandmarkScheme) -> Int[np.ndarray, " n"]:
     n = len(collection)
     expected = {
         "landmarks": (n, scheme.count, 3),
@@ -232,21 +232,21 @@ def _check(collection: Collection, scheme: LandmarkScheme) -> Int[np.ndarray, "n
 
 
 CROP_ROUNDS = 2
-"""Focal lengths go with the scale of the crops, which is rough at first: of few landmarks, the wrong ones can
-make a class that is inside out, whose size is right all the same."""
+"""Focal lengths depend on the scale of the crops, which is rough at first. With few landmarks, wrong focal
+lengths can make a class that is inside out, but its size is still right."""
 
 
 def crops_of_file_landmarks(
     found: FileLandmarks,
     size: int,
     focal: float,
-    identity: Int[np.ndarray, "n"] | None = None,
+    identity: Int[np.ndarray, " n"] | None = None,
     given: CanonicalModel | None = None,
 ) -> list[Crop | None]:
-    """The crop of each photograph, centered on the origin of the class frame, upright and of one scale.
+    """Compute each photograph's crop, centered on the origin of the class frame, upright and of one scale.
 
-    The cameras are fitted in crops that every photograph's landmarks call for by themselves, then in those
-    that these cameras call for.
+    The cameras are fitted first in crops from each photograph's landmarks alone, then in crops from these
+    cameras.
 
     Args:
         size: pixels on a side of the crops.
@@ -255,7 +255,7 @@ def crops_of_file_landmarks(
         given: the class that exists already, if it does.
 
     Returns:
-        None of the photographs that have too few landmarks for a camera, or cannot be read.
+        The crops; None for photographs that have too few landmarks for a camera, or cannot be read.
     """
     usable = np.flatnonzero(found.usable & np.isfinite(found.sizes).all(axis=1))
     crops: list[Crop | None] = [None] * len(found.landmarks)

@@ -1,9 +1,9 @@
-"""A rigid shape and its cameras from nothing but landmarks seen: the start of everything else.
+"""A rigid shape and its cameras from observed landmarks alone: the start of everything else.
 
 Under weak perspective the landmarks of all photographs, one row for each coordinate, are a matrix of rank
 three: Tomasi and Kanade, "Shape and motion from image streams under orthography", 1992. Its factors are known
-but for a 3×3 matrix, which the cameras' axes, square to each other and equally long, determine but for a
-mirroring in depth.
+except for a 3×3 matrix. The cameras' axes are perpendicular and equally long, which determines the matrix
+except for a mirroring in depth.
 """
 
 import numpy as np
@@ -13,22 +13,22 @@ from scipy.spatial.transform import Rotation
 from nerfgen_ns.preprocessing.camera_fitting.canonical_model import Observations
 
 MIN_KNOWN_SHARE = 0.5
-"""Photographs that show fewer of the landmarks than this take no part, as long as enough others do."""
+"""Photographs that show a smaller part of the landmarks are left out if there are enough others."""
 FILLING_ROUNDS = 60
 OUTLIER_ROUNDS = 4
 OUTLIER_RATIO = 6.0
-"""Coordinates further from the rank-three approximation than so many times their median are left out."""
+"""Coordinates further from the rank-three approximation than this times the median are left out."""
 MIN_EXTENT_RATIO = 0.02
-"""The thinnest of the three extents that the cameras' axes may leave a shape with, against the thickest."""
+"""Lower limit of the ratio of a shape's thinnest extent to its thickest."""
 
 
 def factorize(
     observations: Observations, radius: float
 ) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "n 3 3"], Float[np.ndarray, "n 3"]]:
-    """Points (their mean at the origin, rms distance from it `radius`), rotations and translations.
+    """Compute points (mean at the origin, rms distance from it `radius`), rotations and translations.
 
-    Where the observations have depth, it counts as a third coordinate; otherwise whether the shape is seen
-    from outside or is its own hollow mold, mirrored in depth, is left to chance: see `mirrored_in_depth`.
+    If the observations have depth, it counts as a third coordinate. Otherwise it is left to chance whether
+    the shape is mirrored in depth: see `reverse_depth`.
     """
     known = observations.confidence > 0
     good = known.mean(axis=1) >= MIN_KNOWN_SHARE
@@ -46,7 +46,7 @@ def factorize(
     metric = _metric(motion)
     values, vectors = np.linalg.eigh(metric)
     values = np.maximum(values, MIN_EXTENT_RATIO**2 * values.max())
-    # motion · root has orthogonal rows of one length; points go the other way.
+    # motion · root has orthogonal rows of one length; points get the inverse.
     root = vectors * np.sqrt(values)
     points = points @ np.linalg.inv(root).T
     points = points - points.mean(axis=0)
@@ -59,7 +59,7 @@ def factorize(
 def reverse_depth(
     points: Float[np.ndarray, "m 3"], rotation: Float[np.ndarray, "n 3 3"]
 ) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "n 3 3"]]:
-    """The other shape and cameras that weak perspective cannot tell from these."""
+    """Return the other shape and cameras that weak perspective cannot distinguish from these."""
     mean = Rotation.from_matrix(rotation).mean().as_matrix()
     flip = np.diag([1.0, 1.0, -1.0])
     other = mean.T @ flip @ mean
@@ -69,9 +69,9 @@ def reverse_depth(
 def affine_poses(
     observations: Observations, points: Float[np.ndarray, "m 3"]
 ) -> tuple[Float[np.ndarray, "n 3 3"], Float[np.ndarray, "n 3"]]:
-    """Rotation and translation of each camera by the affine map of the points onto what it sees.
+    """Compute rotation and translation of each camera by the affine map of the points onto what it sees.
 
-    Photographs with too few landmarks for one have the rotation of the others' mean.
+    Photographs with too few landmarks for such a map get the mean rotation of the others.
     """
     weight = np.minimum(observations.confidence, 1.0)
     share = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
@@ -95,7 +95,7 @@ def affine_poses(
 def poses_of_rotation(
     observations: Observations, points: Float[np.ndarray, "m 3"], rotation: Float[np.ndarray, "3 3"]
 ) -> tuple[Float[np.ndarray, "n 3 3"], Float[np.ndarray, "n 3"]]:
-    """Cameras of one rotation for all, each at the place and distance that suits its landmarks."""
+    """Return cameras with one rotation for all, each at the place and distance that fit its landmarks."""
     rotations = np.tile(rotation, (len(observations), 1, 1))
     return rotations, _translation(observations, points, rotations)
 
@@ -122,7 +122,7 @@ def _zeroed(values: Float[np.ndarray, "n d m"], known: Bool[np.ndarray, "n m"]) 
     return np.where(known[:, None], values, 0.0)
 
 
-def _spread(rows: Float[np.ndarray, "n d m"], known: Bool[np.ndarray, "n m"]) -> Float[np.ndarray, "n"]:
+def _spread(rows: Float[np.ndarray, "n d m"], known: Bool[np.ndarray, "n m"]) -> Float[np.ndarray, " n"]:
     count = np.maximum(known.sum(axis=1), 1)
     flat = _zeroed(rows[:, :2], known)
     mean = flat.sum(axis=2) / count[:, None]
@@ -133,7 +133,7 @@ def _spread(rows: Float[np.ndarray, "n d m"], known: Bool[np.ndarray, "n m"]) ->
 def _without_outliers(
     measured: Float[np.ndarray, "r m"], known: Bool[np.ndarray, "r m"]
 ) -> Float[np.ndarray, "r m"]:
-    """The matrix with missing entries, and those far from its rank-three approximation, filled in by that."""
+    """Replace missing entries, and those far from the matrix's rank-three approximation, by it."""
     filled = _filled(measured, known)
     for _ in range(OUTLIER_ROUNDS):
         centered = filled - filled.mean(axis=1, keepdims=True)
@@ -147,7 +147,7 @@ def _without_outliers(
 
 
 def _filled(measured: Float[np.ndarray, "r m"], known: Bool[np.ndarray, "r m"]) -> Float[np.ndarray, "r m"]:
-    """The matrix with its missing entries as its own best approximation of rank three has them."""
+    """Fill in the missing entries of the matrix from its own best approximation of rank three."""
     mean = np.where(known, measured, 0.0).sum(axis=1, keepdims=True) / np.maximum(
         known.sum(axis=1, keepdims=True), 1
     )
@@ -163,7 +163,7 @@ def _filled(measured: Float[np.ndarray, "r m"], known: Bool[np.ndarray, "r m"]) 
 
 
 def _metric(motion: Float[np.ndarray, "n 2 3"]) -> Float[np.ndarray, "3 3"]:
-    """The symmetric G with aᵀGa = bᵀGb and aᵀGb = 0 for the rows a, b of each camera."""
+    """Find the symmetric G with aᵀGa = bᵀGb and aᵀGb = 0 for the rows a, b of each camera."""
     i, j = np.triu_indices(3)
 
     def form(a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 6"]:
@@ -173,7 +173,7 @@ def _metric(motion: Float[np.ndarray, "n 2 3"]) -> Float[np.ndarray, "3 3"]:
     square, length = form(first, first) - form(second, second), form(first, first) + form(second, second)
     rows = np.concatenate([square, 2 * form(first, second), length - length.mean(axis=0)])
     mean = length.mean(axis=0)
-    # The lengths are to be two on average, and about equal.
+    # The lengths should be two on average, and about equal.
     answer = np.linalg.lstsq(
         np.concatenate([rows, np.sqrt(len(rows)) * 10 * mean[None]]),
         np.append(np.zeros(len(rows)), np.sqrt(len(rows)) * 20),
@@ -187,7 +187,7 @@ def _metric(motion: Float[np.ndarray, "n 2 3"]) -> Float[np.ndarray, "3 3"]:
 def _choose_depth_sign(
     points: Float[np.ndarray, "m 3"], measured: Float[np.ndarray, "n 3 m"], known: Bool[np.ndarray, "n m"]
 ) -> Float[np.ndarray, "m 3"]:
-    """The points, or their mirror image if that fits the measured depth better."""
+    """Return the points, or their mirror image if that fits the measured depth better."""
     fits = []
     for sign in (1.0, -1.0):
         shape = points * [1.0, 1.0, sign]

@@ -20,13 +20,13 @@ COMPLETION_ROUNDS = 6
 POOLED_SHARE = 0.5
 MAX_LINEAR_CHANGE = 0.2
 MIN_NOISE = 1e-5
-"""Noise is not believed to be smaller than this part of the landmarks' radius."""
+"""Noise is assumed to be at least this part of the landmarks' radius."""
 
 
 def m_step(
-    model: CanonicalModel, statistics: Statistics, partners: Int[np.ndarray, "m"] | None
+    model: CanonicalModel, statistics: Statistics, partners: Int[np.ndarray, " m"] | None
 ) -> CanonicalModel:
-    """The canonical landmarks, basis and noise that the statistics speak for."""
+    """Compute the canonical landmarks, basis and noise that fit the statistics best."""
     num_modes, num_landmarks = model.basis.shape[:2]
     size = 3 * (num_modes + 1)
     normal = statistics.normal.reshape(num_landmarks, 3, 3, num_modes + 1, num_modes + 1)
@@ -42,7 +42,7 @@ def m_step(
         normal = normal + sign[:, None] * sign * normal[partners]
         gradient = gradient + sign * gradient[partners]
         squared, squared_depth, seen = (part + part[partners] for part in (squared, squared_depth, seen))
-    # A mode's values at the landmarks are taken to be normal themselves: the rarely seen stay near zero.
+    # A mode's values at the landmarks have a normal prior: those of rarely seen ones stay near zero.
     rows = np.arange(size)
     ridge = np.full((num_landmarks, size), 1e-9) * np.trace(normal, axis1=1, axis2=2)[:, None] + 1e-9
     if num_modes:
@@ -65,22 +65,22 @@ def m_step(
     )
 
 
-def _pooled(squares: Float[np.ndarray, "m"], seen: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
-    """Noise of each landmark, half its own and half that of all: the steadiest are not trusted blindly."""
+def _pooled(squares: Float[np.ndarray, " m"], seen: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+    """Compute each landmark's noise, half its own and half that of all: none is trusted blindly."""
     usual = squares.sum() / max(seen.sum(), 1e-9)
     own = np.where(seen > 0, squares / np.maximum(seen, 1e-9), usual)
     return np.sqrt(POOLED_SHARE * usual + (1 - POOLED_SHARE) * own)
 
 
 def apply_linear_map(
-    model: CanonicalModel, statistics: Statistics, partners: Int[np.ndarray, "m"] | None
+    model: CanonicalModel, statistics: Statistics, partners: Int[np.ndarray, " m"] | None
 ) -> CanonicalModel:
-    """All shapes under the linear map that the statistics speak for, once poses have answered it.
+    """Apply to all shapes the linear map that fits the statistics best if the poses respond to it.
 
-    Depth of the shapes against the cameras' turns, the bas-relief ambiguity, is what alternation between the
-    two is slowest to find.
+    Alternation between the shapes' depth and the cameras' turns is slowest to resolve their ambiguity, the
+    bas-relief ambiguity. This map resolves it faster.
     """
-    free = np.arange(9) if partners is None else np.array([0, 4, 5, 7, 8])  # what keeps a mirror image one
+    free = np.arange(9) if partners is None else np.array([0, 4, 5, 7, 8])  # keeps the mirror symmetry
     normal = statistics.map_normal[np.ix_(free, free)]
     normal = normal + 1e-3 * np.trace(normal) / len(free) * np.eye(len(free))
     change = np.zeros(9)
@@ -95,10 +95,10 @@ def add_modes(
     model: CanonicalModel,
     observations: Observations,
     posterior: Posterior,
-    partners: Int[np.ndarray, "m"] | None,
+    partners: Int[np.ndarray, " m"] | None,
     num_modes: int,
 ) -> tuple[CanonicalModel, Posterior]:
-    """The model with `count` modes more: those along which what is left unexplained varies most."""
+    """Add `num_modes` modes to the model: those along which the unexplained rest varies most."""
     shifts = np.zeros((len(observations), *model.canonical.shape))
     for rows in chunks(observations.identity):
         part = observations.part(rows)
@@ -144,7 +144,7 @@ def run_em(
     num_rounds: int,
     focal_precision: float | None = None,
 ) -> tuple[CanonicalModel, Posterior]:
-    """Some rounds of expectation and maximization, each brought back into the class frame."""
+    """Run some rounds of expectation and maximization, each brought back into the class frame."""
     for _ in range(num_rounds):
         posterior, statistics = e_step(observations, model, posterior, focal_precision)
         if not len(model.basis):
@@ -160,10 +160,10 @@ def extend_to_all_landmarks(
     observations: Observations,
     model: CanonicalModel,
     posterior: Posterior,
-    index: Int[np.ndarray, "s"],
+    index: Int[np.ndarray, " s"],
     scheme: LandmarkScheme,
 ) -> CanonicalModel:
-    """The model of all landmarks, given that of some, at places `which`, and the posterior under it."""
+    """Extend the model of some landmarks, at places `index`, to all, given the posterior under it."""
     num_modes, mean = len(model.basis), model.canonical.mean(axis=0)
     whole = CanonicalModel(
         canonical=np.tile(mean, (scheme.count, 1)),
@@ -186,7 +186,7 @@ def held_out_error(
     model: CanonicalModel,
     posterior: Posterior,
 ) -> float:
-    """Mean distance, in class units, of landmarks that nothing was fitted to."""
+    """Compute the mean error, in class units, of landmarks that nothing was fitted to."""
     held = Observations(
         observations.image_points,
         None,

@@ -36,19 +36,19 @@ class LandmarkEntries:
     """Where in the file each image comes first, for messages."""
     count: int
     """Number of landmarks M."""
-    image: Int[np.ndarray, "e"]
+    image: Int[np.ndarray, " e"]
     """Place among `images`."""
-    landmark: Int[np.ndarray, "e"]
+    landmark: Int[np.ndarray, " e"]
     points: Float[np.ndarray, "e 2"]
-    confidence: Float[np.ndarray, "e"]
+    confidence: Float[np.ndarray, " e"]
     names: tuple[str, ...] | None
-    lines: Int[np.ndarray, "e"] | None = None
+    lines: Int[np.ndarray, " e"] | None = None
     """Line of each point in a CSV file."""
     extras: dict[str, Any] = field(default_factory=dict)
     """What a JSON file says of the class: `pairs`, `center`, `radius`."""
 
     def where(self, entry: int) -> str:
-        """The entry's place in the file, for messages."""
+        """Return the entry's place in the file, for messages."""
         landmark = int(self.landmark[entry])
         name = self.names[landmark] if self.names else f"landmark {landmark}"
         row = "" if self.lines is None else f"row {self.lines[entry]}: "
@@ -56,10 +56,10 @@ class LandmarkEntries:
 
 
 def read_csv_entries(path: Path) -> LandmarkEntries:
-    """Entries of a CSV file with the columns image, landmark, x, y and perhaps confidence.
+    """Read the entries of a CSV file with the columns image, landmark, x, y and perhaps confidence.
 
-    A landmark is a number, counted from 0 or from 1, or a name. Where x and y are empty it is missing, as it
-    is where it has no row.
+    A landmark is a number, counted from 0 or from 1, or a name. It is missing if x and y are empty, or if it
+    has no row.
 
     Raises:
         UsageError: the file is unreadable, or a row cannot be understood.
@@ -106,8 +106,8 @@ def read_csv_entries(path: Path) -> LandmarkEntries:
     )
 
 
-def _order(path: Path, labels: dict[str, int]) -> tuple[tuple[str, ...] | None, Int[np.ndarray, "m"]]:
-    """Names of the landmarks, None where they are numbers, and the place of each label among all.
+def _order(path: Path, labels: dict[str, int]) -> tuple[tuple[str, ...] | None, Int[np.ndarray, " m"]]:
+    """Return the landmarks' names, None if they are numbers, and the place of each label among all.
 
     Args:
         labels: the row in which each comes first.
@@ -132,7 +132,7 @@ def _order(path: Path, labels: dict[str, int]) -> tuple[tuple[str, ...] | None, 
 
 
 def read_json_entries(path: Path) -> LandmarkEntries:
-    """Entries of a JSON file, an object with `images`: to each image name its M points, or an object.
+    """Read the entries of a JSON file: its `images` map each image name to its M points, or to an object.
 
     A point is [x, y], or null where it is missing. The object has `landmarks`, the points, and may have
     `confidence`, M numbers. Beside `images` there may be `names` (M of them), `pairs` (left-right pairs of
@@ -220,11 +220,11 @@ def _load(path: Path) -> Any:
         text = Path(path).read_text(encoding="utf-8-sig")
         return json.loads(text, object_pairs_hook=no_duplicates)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: not a readable JSON file ({error}); mend what it names") from error
+        raise UsageError(f"{path}: not a readable JSON file ({error}); fix what it names") from error
 
 
 def duplicates(entries: LandmarkEntries) -> Iterator[tuple[int, int]]:
-    """Pairs of entries for one landmark of one image: the first and the one after it."""
+    """Yield pairs of entries for one landmark of one image: the first and the one after it."""
     key = entries.image * max(1, entries.count) + entries.landmark
     order = np.argsort(key, kind="stable")
     for place in np.flatnonzero(np.diff(key[order]) == 0):
@@ -232,11 +232,11 @@ def duplicates(entries: LandmarkEntries) -> Iterator[tuple[int, int]]:
 
 
 NEAR_EDGE = 1.0
-"""Landmarks may lie this many pixels beyond the photograph: half a pixel is a matter of convention."""
+"""Landmarks may be this many pixels beyond the photograph: half a pixel is a matter of convention."""
 SYSTEMATIC = 0.02
-"""So large a part of the points outside their photographs is no slip of the pen."""
+"""If more than this part of the points is outside the photographs, it is no single slip."""
 FEWEST_TO_TELL, NEARLY_ALL = 3, 0.9
-"""So large a part of so many photographs, or more, whose objects lie on their side is none either."""
+"""If objects are on their side in this part of this many photographs or more, it is no single slip."""
 
 
 @dataclass
@@ -254,21 +254,21 @@ class FileLandmarks:
     """Width and height of each photograph as it is read; NaN where the file is no image."""
 
     @property
-    def usable(self) -> Bool[np.ndarray, "n"]:
-        """Which photographs have landmarks enough for a camera."""
+    def usable(self) -> Bool[np.ndarray, " n"]:
+        """Return which photographs have enough landmarks for a camera."""
         return (self.confidence > 0).sum(axis=1) >= FEWEST_LANDMARKS
 
 
 def read_landmark_file(path: Path, photographs: Sequence[Path], folder: Path | None = None) -> FileLandmarks:
-    """Landmarks of the photographs from a CSV or JSON file, whose forms `read_csv_entries` and
-    `read_json_entries` describe.
+    """Read the landmarks of the photographs from a CSV or JSON file.
 
-    Coordinates are pixels of the upright photograph, (0, 0) being its upper left corner and pixel centers
-    lying at +0.5. Left and right partners come from the names where the file gives no pairs: `eye_left` and
-    `eye_right`. Five landmarks with the names `FIVE_NAMES` get the place of a face in the class frame.
+    `read_csv_entries` and `read_json_entries` describe its form. Coordinates are pixels of the upright
+    photograph: (0, 0) is its upper left corner, and pixel centers are at +0.5. Left and right partners come
+    from the names if the file gives no pairs: `eye_left` and `eye_right`. Five landmarks with the names
+    `FIVE_NAMES` get the place of a face in the class frame.
 
     Args:
-        folder: where the photographs are; None: the file calls them by their files' names alone.
+        folder: where the photographs are; None: the file names them by their files' names alone.
 
     Raises:
         UsageError: the file is unreadable or wrong: counts that differ, NaN, x and y swapped, points outside
@@ -290,7 +290,7 @@ def read_landmark_file(path: Path, photographs: Sequence[Path], folder: Path | N
     landmarks[entries.image, entries.landmark] = entries.points
     confidence[entries.image, entries.landmark] = entries.confidence
     _check_upright(entries, scheme, landmarks)
-    # One more row at the end, which nothing was written to, is that of photographs without landmarks.
+    # One more row at the end, which has no landmarks, is for photographs that the file does not name.
     rows = {name: row for row, name in enumerate(entries.images)}
     chosen = [rows.get(name, -1) for name in names]
     landmarks = np.concatenate([landmarks, np.full((1, scheme.count, 2), np.nan)])[chosen]
@@ -344,7 +344,7 @@ def _check_values(entries: LandmarkEntries) -> None:
     bad = np.flatnonzero(~((entries.confidence >= 0) & (entries.confidence <= 1)))
     if len(bad) > 0:
         raise UsageError(
-            f"{entries.where(bad[0])}: confidence {entries.confidence[bad[0]]} does not lie in [0, 1]"
+            f"{entries.where(bad[0])}: confidence {entries.confidence[bad[0]]} is not in [0, 1]"
             f"{_and_more(bad)}; give one that does"
         )
     for first, again in duplicates(entries):
@@ -362,12 +362,12 @@ def _check_places(entries: LandmarkEntries, seen: Mapping[str, tuple[int, int] |
     swapped = _outside(entries.points[:, ::-1], size)
     if len(outside) > SYSTEMATIC * len(size) and not swapped.any():
         raise UsageError(
-            f"{entries.where(first)}: lies outside the photograph like {len(outside) - 1} more points, and "
-            "none would if x and y changed places; swap the two"
+            f"{entries.where(first)}: is outside the photograph like {len(outside) - 1} more points, and "
+            "none would be if x and y changed places; swap the two"
         )
     (x, y), (width, height) = entries.points[first], size[first].astype(int)
     raise UsageError(
-        f"{entries.where(first)}: ({x:g}, {y:g}) lies outside the photograph, which has {width}×{height} "
+        f"{entries.where(first)}: ({x:g}, {y:g}) is outside the photograph, which has {width}×{height} "
         f"pixels{_and_more(outside)}; leave out landmarks that are not seen, and count pixels of the upright "
         "photograph"
     )
@@ -376,7 +376,7 @@ def _check_places(entries: LandmarkEntries, seen: Mapping[str, tuple[int, int] |
 def _check_upright(
     entries: LandmarkEntries, scheme: LandmarkScheme, landmarks: Float[np.ndarray, "images m 2"]
 ) -> None:
-    """Refuse a collection in which left and right lie above each other nearly everywhere."""
+    """Refuse a collection in which left and right are above each other nearly everywhere."""
     if scheme.mirror_partners is None:
         return
     apart = np.abs(landmarks - landmarks[:, scheme.mirror_partners])
@@ -387,12 +387,12 @@ def _check_upright(
         return
     first = np.flatnonzero(entries.image == lying[0])[0]
     raise UsageError(
-        f"{entries.where(first)}: left and right lie above each other, here and in {len(lying) - 1} more of "
+        f"{entries.where(first)}: left and right are above each other, here and in {len(lying) - 1} more of "
         f"{paired.sum()} photographs; swap x and y if they changed places, or turn the photographs upright"
     )
 
 
-def _outside(points: Float[np.ndarray, "e 2"], size: Float[np.ndarray, "e 2"]) -> Bool[np.ndarray, "e"]:
+def _outside(points: Float[np.ndarray, "e 2"], size: Float[np.ndarray, "e 2"]) -> Bool[np.ndarray, " e"]:
     return ((points < -NEAR_EDGE) | (points > size + NEAR_EDGE)).any(axis=1)
 
 

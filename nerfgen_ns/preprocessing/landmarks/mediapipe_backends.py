@@ -2,7 +2,7 @@
 
 `mp.solutions` carries its models in the wheel. The Tasks API takes them from files, and is all that 0.10.30
 and later have. Nothing here imports MediaPipe before a function is called. Its libraries write to standard
-error from C++; that is closed to them while they work, and problems arrive as exceptions.
+error from C++; this is closed while they work, and problems arrive as exceptions.
 """
 
 import atexit
@@ -24,7 +24,7 @@ Photograph = UInt8[np.ndarray, "height width 3"]
 
 
 class Detection(NamedTuple):
-    """What a face detector tells of one face, in pixels."""
+    """What a face detector finds of one face, in pixels."""
 
     score: float
     """How sure the detector is, in (0, 1)."""
@@ -40,7 +40,7 @@ class Face(NamedTuple):
     """A face and its landmarks."""
 
     landmarks: Float[np.ndarray, "468 3"]
-    """Of the face mesh: pixels, and relative depth in pixels too, smaller being nearer."""
+    """Of the face mesh: pixels, and relative depth in pixels too; smaller is nearer."""
     detection: Detection
     """The detection that the landmarks start from."""
 
@@ -71,7 +71,7 @@ SCALARS = np.dtype([("head", "V2"), *((name, [("tag", "u1"), ("value", "<f4")]) 
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Send what C++ libraries write to file descriptor 2 to nowhere."""
+    """Run the block and discard what C++ libraries write to file descriptor 2."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -86,7 +86,7 @@ def quiet_stderr() -> Iterator[None]:
 
 
 def bundled_face_mesh(most_faces: int) -> FindFaces:
-    """The face mesh of `mp.solutions`, with the detections that it starts from.
+    """Open the face mesh of `mp.solutions`, with the detections that it starts from.
 
     Raises:
         NerfgenError: MediaPipe is missing, or has no models in it.
@@ -95,7 +95,7 @@ def bundled_face_mesh(most_faces: int) -> FindFaces:
     from mediapipe.python.solution_base import SolutionBase
 
     with quiet_stderr():
-        # What `FaceMesh` does, which keeps the graph's detections to itself.
+        # As `FaceMesh` does, but `FaceMesh` does not return the graph's detections.
         mesh = _undecoded(SolutionBase)(
             binary_graph_path=FACE_MESH_GRAPH,
             side_inputs={"num_faces": most_faces, "with_attention": True, "use_prev_landmarks": False},
@@ -116,7 +116,7 @@ def bundled_face_mesh(most_faces: int) -> FindFaces:
 
 
 def bundled_face_detector() -> FaceDetector:
-    """The full-range face detector of `mp.solutions`, for faces that are small in the photograph.
+    """Open the full-range face detector of `mp.solutions`, for faces that are small in the photograph.
 
     Raises:
         NerfgenError: MediaPipe is missing, or has no models in it.
@@ -137,7 +137,7 @@ def bundled_face_detector() -> FaceDetector:
 
 
 def face_landmarker(model_file: Path, most_faces: int) -> FindFaces:
-    """The Tasks API's FaceLandmarker with the model bundle `model_file`.
+    """Open the Tasks API's FaceLandmarker with the model bundle `model_file`.
 
     Raises:
         UsageError: the file is missing or no such bundle.
@@ -161,7 +161,7 @@ def face_landmarker(model_file: Path, most_faces: int) -> FindFaces:
 
 
 def face_detector(model_file: Path) -> FaceDetector:
-    """The Tasks API's FaceDetector with the detector in a FaceLandmarker's bundle, which has a short range.
+    """Open the Tasks API's FaceDetector with the short-range detector in a FaceLandmarker's bundle.
 
     Raises:
         UsageError: the file is missing or no such bundle.
@@ -195,7 +195,7 @@ def face_detector(model_file: Path) -> FaceDetector:
 
 
 def bundled_selfie_segmentation() -> FindMatte:
-    """The selfie segmentation of `mp.solutions`.
+    """Open the selfie segmentation of `mp.solutions`.
 
     Raises:
         NerfgenError: MediaPipe is missing, or has no models in it.
@@ -213,9 +213,9 @@ def bundled_selfie_segmentation() -> FindMatte:
 
 
 def image_segmenter(model_file: Path) -> FindMatte:
-    """The Tasks API's ImageSegmenter with the model `model_file`.
+    """Open the Tasks API's ImageSegmenter with the model `model_file`.
 
-    A model of one category gives the matte itself. Of several, the first has to be the background, and the
+    A model of one category gives the matte itself. With several, the first has to be the background, and the
     matte is everything else.
 
     Raises:
@@ -240,7 +240,7 @@ def image_segmenter(model_file: Path) -> FindMatte:
     def find(photograph: Photograph) -> Float[np.ndarray, "height width"]:
         with quiet_stderr():
             found = segmenter.segment(as_image(photograph)).confidence_masks
-            # The view lies in memory of MediaPipe's, which is gone when `found` is.
+            # The view is in MediaPipe's memory, which is freed with `found`.
             first = np.array(found[0].numpy_view()).reshape(photograph.shape[:2])
         return first if len(found) == 1 else 1 - first
 
@@ -248,10 +248,10 @@ def image_segmenter(model_file: Path) -> FindMatte:
 
 
 def decode_landmarks(face: Any) -> Float[np.ndarray, "points 3"]:
-    """Coordinates of a `NormalizedLandmarkList`, given as a message or as the bytes of one.
+    """Decode the coordinates of a `NormalizedLandmarkList`, given as a message or as the bytes of one.
 
-    Protobuf in pure Python, which is what nerfstudio's old version of it comes to, takes as long to decode a
-    face as the networks take to find it. Where every landmark is three floats, numpy reads them in place.
+    Protobuf in pure Python, which nerfstudio's old version of it is, takes as long to decode a face as the
+    networks take to find it. If every landmark is three floats, numpy reads them in place.
     """
     if isinstance(face, bytes):
         if len(face) % SCALARS.itemsize == 0:
@@ -267,7 +267,7 @@ def decode_landmarks(face: Any) -> Float[np.ndarray, "points 3"]:
 
 
 def _undecoded(solution: Any) -> Any:
-    """The solution with its lists of messages left as bytes, where MediaPipe is made as we know it."""
+    """Return the solution with its lists of messages left as bytes, if MediaPipe is built as we know it."""
     try:
         from mediapipe.python._framework_bindings import _packet_getter
 
@@ -291,7 +291,7 @@ def _in_pixels(points: Float[np.ndarray, "points 3"], photograph: Photograph) ->
 
 
 def _detection(found: Any, photograph: Photograph) -> Detection:
-    """A `Detection` of MediaPipe's, given as a message or as the bytes of one."""
+    """Convert a detection of MediaPipe's, given as a message or as the bytes of one, to a `Detection`."""
     if isinstance(found, bytes):
         from mediapipe.framework.formats.detection_pb2 import Detection as Message
 
@@ -307,7 +307,7 @@ def _detection(found: Any, photograph: Photograph) -> Detection:
 
 
 def _matched(landmarks: list[Float[np.ndarray, "468 3"]], detections: list[Detection]) -> list[Face]:
-    """Each face with the detection whose nose is nearest to its own; the surest first."""
+    """Pair each face with the detection whose nose is nearest to its own; return the surest first."""
     faces = []
     for points in landmarks:
         near = min(
@@ -324,7 +324,7 @@ def _mediapipe() -> Any:
     try:
         with quiet_stderr():
             import mediapipe
-    # A half-installed MediaPipe fails with whatever the library under it that is missing makes of it.
+    # A half-installed MediaPipe fails with any exception, depending on the library that is missing.
     except Exception as error:
         raise NerfgenError(
             f"mediapipe: cannot be imported ({error}); pip install 'mediapipe>=0.10.9,<0.10.30'"
@@ -347,7 +347,7 @@ def _solutions(option: str, name: str) -> Any:
 def _task(
     make: Callable[[Any, Any], Any], model_file: Path, option: str, name: str
 ) -> tuple[Any, Callable[[Photograph], Any]]:
-    """A task of the Tasks API, and what makes its image of an array."""
+    """Make a task of the Tasks API, and the function that makes its image from an array."""
     if not Path(model_file).is_file():
         raise UsageError(f"{option} {model_file}: no such file; give the path of MediaPipe's {name}")
     mediapipe = _mediapipe()
@@ -376,9 +376,9 @@ def _task(
 
 
 def _close(task: Any) -> None:
-    """End a task before the interpreter does, whose destructor would complain of modules that are gone.
+    """Close a task before the interpreter ends; its destructor would complain about modules that are gone.
 
-    From MediaPipe 1 on, closing needs a thread, which at this time may be refused: no matter then.
+    From MediaPipe 1 on, closing needs a thread, which may be refused at this time; this does no harm.
     """
     with suppress(RuntimeError), quiet_stderr():
         task.close()

@@ -1,6 +1,6 @@
 """MediaPipe's models: where the faces of a photograph are, their landmarks, and a matte.
 
-By whichever interface of MediaPipe's works here.
+They use whichever of MediaPipe's interfaces works here.
 """
 
 import itertools
@@ -44,7 +44,7 @@ SAME_PLACE = 0.5
 
 
 def view(photograph: Photograph, crop: Crop) -> UInt8[np.ndarray, "size size 3"]:
-    """The crop of a photograph for a network to look at: as `crop_photograph`, coarser and much faster."""
+    """Resample the crop of a photograph for a network: like `crop_photograph`, coarser and much faster."""
     import cv2
 
     height, width = photograph.shape[:2]
@@ -65,7 +65,7 @@ def view(photograph: Photograph, crop: Crop) -> UInt8[np.ndarray, "size size 3"]
 
 
 def narrowest_face(photograph: Photograph) -> float:
-    """The width in pixels of the narrowest face that is worth a search."""
+    """Return the width in pixels of the narrowest face that is worth a search."""
     height, width = photograph.shape[:2]
     return max(FEWEST_PIXELS, NARROWEST * float(np.sqrt(width * height)))
 
@@ -73,7 +73,7 @@ def narrowest_face(photograph: Photograph) -> float:
 def faces_at_once(
     photograph: Photograph, detector: FaceDetector, border: float = 0.0, turned: float = 0.0
 ) -> list[Detection]:
-    """The faces that one look at the whole photograph finds, the surest first.
+    """Find faces in one look at the whole photograph; return the surest first.
 
     Args:
         border: width of a border around it, as a part of its longer side; with one, faces that fill the
@@ -88,7 +88,7 @@ def faces_at_once(
 def smaller_faces(
     photograph: Photograph, detector: FaceDetector, narrowest: float, turned: float = 0.0
 ) -> list[Detection]:
-    """The faces that windows smaller than the photograph find, the surest first.
+    """Find faces in windows smaller than the photograph; return the surest first.
 
     Args:
         narrowest: width in pixels of the narrowest face to find.
@@ -106,7 +106,7 @@ def smaller_faces(
 
 
 def without_repetitions(detections: list[Detection]) -> list[Detection]:
-    """Detections of different faces, the surest of each, the surest first."""
+    """Keep the surest detection of each face; return the surest first."""
     kept: list[Detection] = []
     for one in sorted(detections, key=lambda detection: -detection.score):
         if not any(same_face(one, other) for other in kept):
@@ -115,13 +115,13 @@ def without_repetitions(detections: list[Detection]) -> list[Detection]:
 
 
 def same_face(one: Detection, other: Detection) -> bool:
-    """Whether two detections are of one face."""
+    """Return whether two detections are of one face."""
     apart = float(np.linalg.norm(one.middle - other.middle))
     return apart < SAME_PLACE * max(one.width, other.width)
 
 
 def moved(detection: Detection, crop: Crop) -> Detection:
-    """A detection in pixels of a crop, in pixels of its photograph."""
+    """Convert a detection from pixels of a crop to pixels of its photograph."""
     return Detection(
         detection.score,
         crop.to_photograph(detection.keypoints),
@@ -136,7 +136,7 @@ def _in_window(photograph: Photograph, detector: FaceDetector, window: Crop) -> 
 
 
 def _middles(length: int, side: float) -> list[float]:
-    """Middles along an axis of windows of this side that cover it, evenly spread."""
+    """Return the middles along an axis of windows of this side that cover it, evenly spread."""
     if side >= length:
         return [length / 2]
     count = 1 + int(np.ceil((length - side) / ((1 - OVERLAP) * side)))
@@ -144,7 +144,7 @@ def _middles(length: int, side: float) -> list[float]:
 
 
 def _window(across: float, down: float, side: float, turned: float) -> Crop:
-    """The square window of this side around a pixel, turned by so many degrees clockwise."""
+    """Return the square window of this side around a pixel, turned clockwise by `turned` degrees."""
     angle = np.radians(turned)
     up = np.array([np.sin(angle), -np.cos(angle)])
     return upright_crop(np.array([across, down]), up, WINDOW_PIXELS / side, WINDOW_PIXELS)
@@ -154,10 +154,10 @@ LOOK_PIXELS = 256
 AROUND_DETECTION = 1.75
 """Side of the crop around a detection, in widths of its box."""
 AROUND_FACE = 3.8
-"""Side of the crop around landmarks, in root mean square distances of them from their mean."""
+"""Side of the crop around landmarks, in root mean square distances of the landmarks from their mean."""
 UNSURE = 30.0
 TURNED = 0.5
-"""What counts how much in `doubt`: a detector that is not sure at all, and a degree between two looks."""
+"""Weights in `doubt`: of a detector that is not sure at all, and of a degree between two looks."""
 KEYPOINT_PARTNERS = [1, 0, 2, 3, 5, 4]
 
 
@@ -171,12 +171,12 @@ class Look:
 
     @property
     def score(self) -> float:
-        """How sure the detector is, in (0, 1)."""
+        """Return how sure the detector is, in (0, 1)."""
         return self.detection.score
 
 
 def crop_of_detection(detection: Detection, turned: float = 0.0) -> Crop:
-    """The upright crop around a detection.
+    """Return the upright crop around a detection.
 
     Args:
         turned: degrees by which the crop is turned further, clockwise.
@@ -186,7 +186,7 @@ def crop_of_detection(detection: Detection, turned: float = 0.0) -> Crop:
 
 
 def crop_of_landmarks(landmarks: Float[np.ndarray, "468 3"], larger: float = 1.0) -> Crop:
-    """The upright crop around the landmarks of a face.
+    """Return the upright crop around the landmarks of a face.
 
     Args:
         larger: a factor of its side.
@@ -197,7 +197,7 @@ def crop_of_landmarks(landmarks: Float[np.ndarray, "468 3"], larger: float = 1.0
 
 
 def look_at(find: FindFaces, photograph: Photograph, crop: Crop, mirrored: bool = False) -> Look | None:
-    """Landmarks of the face in the middle of a crop; None where there is none.
+    """Find the landmarks of the face in the middle of a crop; return None if there is none.
 
     Args:
         mirrored: whether the networks get the mirror image. Its landmarks are mirrored back.
@@ -216,19 +216,19 @@ def look_at(find: FindFaces, photograph: Photograph, crop: Crop, mirrored: bool 
 
 
 def doubt(one: Look, other: Look) -> float:
-    """How little two looks at a face can be trusted; a clear one comes to about 6."""
+    """Compute how little two looks at a face can be trusted; a clear face gives about 6."""
     unsure = (1 - one.score) + (1 - other.score)
     return UNSURE * unsure + TURNED * turn_between(one.landmarks, other.landmarks)
 
 
 def roll(landmarks: Float[np.ndarray, "468 3"]) -> float:
-    """Degrees by which a head is turned in the image plane, clockwise, in (−180, 180]."""
+    """Compute the degrees by which a head is turned in the image plane, clockwise, in (−180, 180]."""
     right = _right(landmarks)
     return float(np.degrees(np.arctan2(right[1], right[0])))
 
 
 def turn_between(one: Float[np.ndarray, "m 3"], other: Float[np.ndarray, "m 3"]) -> float:
-    """Angle in degrees of the rotation that takes landmarks with depth nearest to others (Kabsch)."""
+    """Compute the angle in degrees of the rotation that best aligns landmarks with others (Kabsch)."""
     first, second = one - one.mean(axis=0), other - other.mean(axis=0)
     left, _, right = np.linalg.svd(first.T @ second)
     flip = np.sign(np.linalg.det(left @ right))
@@ -237,7 +237,7 @@ def turn_between(one: Float[np.ndarray, "m 3"], other: Float[np.ndarray, "m 3"])
 
 
 def _off(face: Face, middle: Float[np.ndarray, "2"]) -> float:
-    """How far a face is from the middle, in its widths."""
+    """Compute how far a face is from the middle, in its widths."""
     landmarks = face.landmarks[:, :2]
     return float(np.linalg.norm(landmarks.mean(axis=0) - middle) / face_width(landmarks))
 
@@ -250,7 +250,7 @@ def _crop(
 
 
 def _right(landmarks: Float[np.ndarray, "468 3"]) -> Float[np.ndarray, "2"]:
-    """The direction of the subject's left in the image, upright to the line from chin to forehead."""
+    """Return the image direction of the subject's left, from the face's sides, chin and forehead."""
     up = landmarks[FOREHEAD, :2] - landmarks[CHIN, :2]
     across = landmarks[FACE_SIDES[1], :2] - landmarks[FACE_SIDES[0], :2]
     right = np.array([-up[1], up[0]]) / np.linalg.norm(up) + across / np.linalg.norm(across)
@@ -271,40 +271,40 @@ SELFIE_SEGMENTER_VARIABLE = "NERFGEN_SELFIE_SEGMENTER_MODEL"
 MOST_FACES = 5
 """More faces than this are not counted."""
 MOST_IN_VIEW = 3
-"""Faces that a look at one of them gets landmarks of: the others in its crop."""
+"""How many faces in one crop get landmarks: the face looked at, and others beside it."""
 SMALLER_FACES = 4.0
-"""Beside a face, others are searched for that are up to so many times narrower."""
+"""Beside a face, others are searched for that are up to this many times narrower."""
 BORDER = 0.5
 TURNS = (90.0, -90.0, 180.0)
 """Degrees by which a photograph is turned where no upright face is found."""
 UPRIGHT_SCORE = 0.84
-"""A face of which the detector is less sure than this may be upside down: turned ones are compared."""
+"""If the detector is less sure of a face than this, it may be upside down: turned ones are compared."""
 SURER = 0.1
-"""By so much surer the detector has to be of a turned face than of an upright one."""
+"""How much surer the detector must be of a turned face than of an upright one."""
 TURNED_SCORE = 0.75
-"""A turned face of which the detector is less sure is none."""
+"""If the detector is less sure of a turned face than this, it is no face."""
 FACE_SCORE = 0.55
-"""A detection of which the detector is less sure, once it is upright, is no face."""
+"""If the detector is less sure of an upright detection than this, it is no face."""
 SIDEWAYS = 45.0
 """Degrees: heads that are turned by more than this get a note."""
 CENTRAL = 0.25
-"""How much being in the middle counts beside being large."""
+"""Weight of a face's distance from the middle against its size."""
 DOUBTFUL = 8.5
-"""Faces with more `doubt` than this get a note. Of 800 portraits 5 % have more; of 2,000 covered, darkened or
-blurred faces whose camera was turned by more than 8°, all."""
+"""Faces with more `doubt` than this get a note. 5 % of 800 portraits have more. So do all those
+of 2,000 covered, darkened or blurred faces whose camera was turned by more than 8°."""
 
 
 def model_file(given: Path | None, variable: str) -> Path | None:
-    """The model file that is given, or else named by the environment `variable`; None: the bundled model."""
+    """Return the given model file, or else that of the environment `variable`; None: the bundled model."""
     return given or (Path(os.environ[variable]) if os.environ.get(variable) else None)
 
 
 class LandmarkModel:
     """Face mesh landmarks of one photograph at a time.
 
-    A detector finds the faces. The chosen one is looked at twice, in an upright crop and in a mirrored one,
-    and the two answers are averaged: that takes the model's left-right bias out and a part of its noise. How
-    much they differ, and how sure the detector is, tells whether they can be trusted.
+    A detector finds the faces. The chosen one is looked at twice, in an upright crop and in a mirrored one.
+    The two answers are averaged, which removes the model's left-right bias and a part of its noise. How much
+    they differ, and how sure the detector is, shows whether they can be trusted.
     """
 
     def __init__(self, model: Path | None = None) -> None:
@@ -321,9 +321,9 @@ class LandmarkModel:
     def __call__(
         self, photograph: UInt8[np.ndarray, "height width 3"]
     ) -> tuple[Float[np.ndarray, "468 3"], list[str]]:
-        """Landmarks in pixels, and notes for a person to read.
+        """Find the landmarks, in pixels, and notes for a person to read.
 
-        The third coordinate is the model's guess of relative depth, in pixels too, smaller being nearer.
+        The third coordinate is the model's guess of relative depth, in pixels too; smaller is nearer.
 
         Raises:
             RejectedError: no face was found, or none whose landmarks can be trusted at all.
@@ -348,9 +348,9 @@ class LandmarkModel:
         return np.mean([look.landmarks for look in looks], axis=0), notes
 
     def _faces(self, photograph: Photograph) -> list[Look]:
-        """Looks at the faces of a photograph, the largest and most central first.
+        """Return looks at the faces of a photograph, the largest and most central first.
 
-        Each step takes longer than the one before and comes only where those before find nothing.
+        Each step takes longer than the one before, and runs only if those before find nothing.
 
         Raises:
             RejectedError: no face was found.
@@ -375,7 +375,7 @@ class LandmarkModel:
             others = smaller_faces(photograph, self._detector, max(narrowest, width / SMALLER_FACES))
             if others:
                 together = self._confirmed(photograph, without_repetitions(detections + others))
-                # Of two detections of one place the surer one is kept, and may show no face on a closer look.
+                # Of two detections of one place the surer one is kept; a closer look at it may find no face.
                 faces = together if len(together) >= len(faces) else faces
             return faces
         raise RejectedError(
@@ -384,7 +384,7 @@ class LandmarkModel:
         )
 
     def _confirmed(self, photograph: Photograph, detections: list[Detection]) -> list[Look]:
-        """Looks at the detections that show a face, the largest and most central first."""
+        """Return looks at the detections that show a face, the largest and most central first."""
         height, width = photograph.shape[:2]
         middle, diagonal = np.array([width, height]) / 2, np.hypot(width, height)
 
@@ -403,7 +403,7 @@ class LandmarkModel:
         return looks
 
     def _first_look(self, photograph: Photograph, detection: Detection) -> Look | None:
-        """The look at a detection, turned as the detector is surest that the face is upright."""
+        """Look at a detection, in the turn in which the detector is surest that the face is upright."""
         look = look_at(self._find, photograph, crop_of_detection(detection))
         if look is not None and look.score >= UPRIGHT_SCORE:
             return look
@@ -414,7 +414,7 @@ class LandmarkModel:
         return look if look is not None and look.score >= FACE_SCORE else None
 
     def _looks(self, photograph: Photograph, first: Look) -> list[Look]:
-        """Two looks at one face, a plain and a mirrored one.
+        """Return two looks at one face, a plain and a mirrored one.
 
         Raises:
             RejectedError: only the first look shows a face.
@@ -444,5 +444,5 @@ class MatteModel:
         self._matte = image_segmenter(model) if model else bundled_selfie_segmentation()
 
     def __call__(self, photograph: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
-        """Matte in [0, 1]."""
+        """Compute the matte in [0, 1]."""
         return np.clip(self._matte(np.ascontiguousarray(photograph)), 0.0, 1.0)

@@ -15,14 +15,14 @@ from nerfgen_ns.preprocessing.photographs import RejectedError
 from nerfgen_ns.utils.spacing import evenly_spaced
 
 FEWEST_LANDMARKS = 4
-"""A pose has six unknowns and a landmark tells two of them; with three there are several answers."""
+"""A pose has six unknowns and a landmark gives two of them; with three there are several answers."""
 DEFAULT_RADIUS = 0.35
-"""Landmarks so spread take up about three quarters of a crop's side: see `LandmarkScheme.extent`."""
+"""Landmarks with this spread fill about three quarters of a crop's side: see `LandmarkScheme.extent`."""
 
 
 @dataclass(frozen=True, eq=False)
 class LandmarkScheme:
-    """The landmarks of one class: how many, which mirror each other, and where they lie in the class frame.
+    """The landmarks of one class: how many, which mirror each other, and where they are in the class frame.
 
     Raises:
         ValueError: the fields contradict each other.
@@ -30,11 +30,11 @@ class LandmarkScheme:
 
     count: int
     """Number of landmarks M."""
-    mirror_partners: Int[np.ndarray, "m"] | None = None
-    """For each landmark the one on the other side of the plane of symmetry, or itself where it lies in the
-    plane; an involution. None where no left-right pairs are known."""
+    mirror_partners: Int[np.ndarray, " m"] | None = None
+    """For each landmark the one on the other side of the plane of symmetry, or itself if it is in the plane;
+    an involution. None where no left-right pairs are known."""
     center: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
-    """Where the mean of the canonical landmarks lies in the class frame."""
+    """Where the mean of the canonical landmarks is in the class frame."""
     radius: float = DEFAULT_RADIUS
     """Root mean square distance of the canonical landmarks from their mean, in units of the class frame."""
     has_depth: bool = False
@@ -57,14 +57,14 @@ class LandmarkScheme:
                 raise ValueError("a landmark's mirror partner has another partner")
         if np.shape(self.center) != (3,) or np.abs(self.center).max() > 1 or not 0 < self.radius <= 1:
             raise ValueError(
-                "the landmarks' center and radius have to lie in the class frame, within [−1, 1]³"
+                "the landmarks' center and radius have to be in the class frame, within [−1, 1]³"
             )
 
     def extent(self, landmarks: Float[np.ndarray, "*n m 2"]) -> Float[np.ndarray, "*n"]:
-        """Size of the object in each photograph, in the unit of `landmarks`: what errors are divided by.
+        """Compute the size of the object in each photograph, in the unit of `landmarks`, to divide errors by.
 
-        The distance of `width_landmarks` or else, over the landmarks that are not NaN, the diameter of the
-        disc that has their root mean square distance from the mean. NaN where fewer than two are known.
+        It is the distance between `width_landmarks`. Without them, it is the diameter of the disc with the
+        same root mean square distance from its mean as the known landmarks. NaN if fewer than two are known.
         """
         if self.width_landmarks is not None:
             one, other = self.width_landmarks
@@ -77,8 +77,8 @@ class LandmarkScheme:
         # A disc's root mean square distance from its center is its radius over √2.
         return 2 * np.sqrt(2 * spread)
 
-    def selection(self, most: int) -> Int[np.ndarray, "s"]:
-        """Places of about `most` landmarks, evenly spread over their numbers, mirror partners together."""
+    def selection(self, most: int) -> Int[np.ndarray, " s"]:
+        """Select about `most` landmarks, evenly spread over their numbers, mirror partners together."""
         if self.count <= most:
             return np.arange(self.count)
         # Each one taken brings its partner along.
@@ -86,8 +86,8 @@ class LandmarkScheme:
         some = evenly_spaced(self.count, wanted)
         return np.unique(some if self.mirror_partners is None else [some, self.mirror_partners[some]])
 
-    def part(self, which: Int[np.ndarray, "s"]) -> "LandmarkScheme":
-        """The scheme of some of the landmarks, of which none is parted from its mirror partner."""
+    def part(self, which: Int[np.ndarray, " s"]) -> "LandmarkScheme":
+        """Return the scheme of some of the landmarks; mirror partners must stay together."""
         partners = self.mirror_partners
         return replace(
             self,
@@ -98,11 +98,11 @@ class LandmarkScheme:
         )
 
 
-def partners_of_pairs(pairs: Iterable[Sequence[int]], count: int) -> Int[np.ndarray, "m"] | None:
-    """Mirror partners from left-right pairs; landmarks in no pair are their own. None without any pair.
+def partners_of_pairs(pairs: Iterable[Sequence[int]], count: int) -> Int[np.ndarray, " m"] | None:
+    """Return mirror partners by left-right pairs; unpaired landmarks are their own. None without pairs.
 
     Raises:
-        ValueError: a pair is none, names a landmark that does not exist, or one that is in another pair.
+        ValueError: a pair is not one, names a landmark that does not exist, or one that is in another pair.
     """
     partners = np.arange(count)
     paired: set[int] = set()
@@ -117,9 +117,10 @@ def partners_of_pairs(pairs: Iterable[Sequence[int]], count: int) -> Int[np.ndar
 
 
 def pairs_of_names(names: Sequence[str]) -> list[tuple[int, int]]:
-    """Left-right pairs by name: `eye_left` and `eye_right`, `left eye` and `right eye`, `Eye L` and `Eye R`.
+    """Find left-right pairs by name.
 
-    A name without a counterpart of the other side is in no pair.
+    Examples are `eye_left` and `eye_right`, `left eye` and `right eye`, `Eye L` and `Eye R`. A name without a
+    counterpart of the other side is in no pair.
     """
     places = {name.lower(): place for place, name in enumerate(names)}
     pairs = []
@@ -134,7 +135,7 @@ def pairs_of_names(names: Sequence[str]) -> list[tuple[int, int]]:
 
 LANDMARK_COUNT = 468
 LANDMARK_CENTER = np.array([0.0, -0.116, 0.252])
-"""Mean of the canonical landmarks: so placed, the head with hair and neck is centered at the origin."""
+"""Mean of the canonical landmarks: here, the head with hair and neck is centered at the origin."""
 LANDMARK_RADIUS = 0.19
 """Root mean square distance of the canonical landmarks from their mean: 1 unit is about 28 cm."""
 FOREHEAD, CHIN = 10, 152
@@ -142,7 +143,7 @@ FACE_SIDES = (234, 454)
 NOSE = 1
 
 # Left and right partners, found by matching the landmarks of photographs with those of their mirror images.
-# Landmarks that are not listed lie in the plane of symmetry and are their own partners.
+# Landmarks that are not listed are in the plane of symmetry and are their own partners.
 _PAIRS = """
 3:248 7:249 20:250 21:251 22:252 23:253 24:254 25:255 26:256 27:257 28:258 29:259 30:260 31:261 32:262
 33:263 34:264 35:265 36:266 37:267 38:268 39:269 40:270 41:271 42:272 43:273 44:274 45:275 46:276 47:277
@@ -164,8 +165,8 @@ _PAIRS = """
 """
 
 
-def mirror_partners() -> Int[np.ndarray, "m"]:
-    """For each landmark the index of the one on the other side of the face; an involution."""
+def mirror_partners() -> Int[np.ndarray, " m"]:
+    """Return for each landmark the index of the one on the other side of the face; an involution."""
     partners = np.arange(LANDMARK_COUNT)
     for pair in _PAIRS.split():
         left, right = map(int, pair.split(":"))
@@ -174,7 +175,7 @@ def mirror_partners() -> Int[np.ndarray, "m"]:
 
 
 def face_width(landmarks: Float[np.ndarray, "*n m 2"]) -> Float[np.ndarray, "*n"]:
-    """Distance between the two sides of the face at the height of the ears, in the unit of `landmarks`."""
+    """Compute the face's width at the height of the ears, in the unit of `landmarks`."""
     return np.linalg.norm(landmarks[..., FACE_SIDES[0], :] - landmarks[..., FACE_SIDES[1], :], axis=-1)
 
 
@@ -189,7 +190,7 @@ FACE_MESH = LandmarkScheme(
 """The landmarks of MediaPipe's face mesh."""
 FIVE_NAMES = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 FIVE_CENTER = np.array([0.0, -0.12, 0.257])
-"""Mean of the five landmarks where the face mesh lies as `FACE_MESH` says, measured on 100 portraits."""
+"""Mean of the five landmarks where the face mesh is as `FACE_MESH` says, measured on 100 portraits."""
 FIVE_RADIUS = 0.153
 LANDMARK_MODELS = "nerfgen.landmark_models"
 MATTE_MODELS = "nerfgen.matte_models"
@@ -200,9 +201,9 @@ class Landmarks(NamedTuple):
     """What a landmark model finds in a photograph."""
 
     points: Float[np.ndarray, "m dimensions"]
-    """Pixels, (0, 0) being the upper left corner; where the model's scheme has depth, a third coordinate is
-    the relative depth in pixels, smaller being nearer. NaN where a landmark was not found."""
-    confidence: Float[np.ndarray, "m"] | None = None
+    """Pixels; (0, 0) is the upper left corner. If the model's scheme has depth, a third coordinate is the
+    relative depth in pixels; smaller is nearer. NaN where a landmark was not found."""
+    confidence: Float[np.ndarray, " m"] | None = None
     """In [0, 1]; None: 1 for each that was found."""
     notes: Sequence[str] = ()
     """Remarks on the photograph for a person to read."""
@@ -216,16 +217,16 @@ class LandmarkModel(Protocol):
     """The landmarks it finds. An attribute of the class, so that it is known before a model is made."""
 
     def __call__(self, photograph: Photograph) -> Landmarks:
-        """Landmarks of an upright photograph; a RejectedError where it does not show the object."""
+        """Find the landmarks of an upright photograph; raise a RejectedError if the object is not in it."""
         ...
 
 
 @runtime_checkable
 class MatteModel(Protocol):
-    """Tells the object of a photograph from its background."""
+    """Separates the object of a photograph from its background."""
 
     def __call__(self, photograph: Photograph) -> Float[np.ndarray, "height width"]:
-        """Matte in [0, 1] of a photograph, or of a part of one."""
+        """Compute the matte in [0, 1] of a photograph, or of a part of one."""
         ...
 
 
@@ -240,7 +241,7 @@ class MediaPipeLandmarks:
         self._face_mesh = FaceMesh(model)
 
     def __call__(self, photograph: Photograph) -> Landmarks:
-        """Landmarks of the largest and most central face.
+        """Find the landmarks of the largest and most central face.
 
         Raises:
             RejectedError: no face was found.
@@ -250,12 +251,12 @@ class MediaPipeLandmarks:
 
 
 def model_names(group: str) -> list[str]:
-    """Names of the models that the installed packages offer in an entry point group."""
+    """Return the names of the models that the installed packages offer in an entry point group."""
     return sorted({entry.name for entry in entry_points(group=group)})
 
 
 def landmark_scheme(name: str) -> LandmarkScheme:
-    """The landmarks that the landmark model `name` finds; the model is not made.
+    """Return the scheme of the landmark model `name`; the model is not made.
 
     Raises:
         UsageError: there is no such model.
@@ -274,13 +275,13 @@ def open_landmark_model(name: str, file: Path | None = None) -> LandmarkModel:
 
     Raises:
         UsageError: there is no such model.
-        NerfgenError: it cannot be loaded or made, or finds something that landmarks cannot be.
+        NerfgenError: it cannot be loaded or made, or finds something that cannot be landmarks.
     """
     return _CheckedLandmarkModel(name, landmark_scheme(name), _make(LANDMARK_MODELS, name, file))
 
 
 class _CheckedLandmarkModel:
-    """A landmark model whose answers keep what its scheme promises; their confidence is always an array."""
+    """A landmark model whose results are checked against its scheme; their confidence is always an array."""
 
     def __init__(self, name: str, scheme: LandmarkScheme, model: Callable[[Photograph], Any]) -> None:
         self.scheme = scheme
@@ -300,7 +301,7 @@ class _CheckedLandmarkModel:
         known = np.isfinite(points).all(axis=1)
         confidence = known if found.confidence is None else np.where(known, found.confidence, 0.0)
         if not ((confidence >= 0) & (confidence <= 1)).all():
-            raise NerfgenError(f"{self._what}: its confidence does not lie in [0, 1]")
+            raise NerfgenError(f"{self._what}: its confidence is not in [0, 1]")
         return Landmarks(np.where(known[:, None], points, np.nan), confidence.astype(np.float64), found.notes)
 
 
@@ -311,7 +312,7 @@ def open_matte_model(name: str, file: Path | None = None) -> MatteModel:
 
     Raises:
         UsageError: there is no such model.
-        NerfgenError: it cannot be loaded or made, or returns something that a matte cannot be.
+        NerfgenError: it cannot be loaded or made, or returns something that cannot be a matte.
     """
     model = _make(MATTE_MODELS, name, file)
 

@@ -1,1 +1,1 @@
-"""What a person is told of a prepared folder."""
+"""Reports and warnings about a prepared folder."""

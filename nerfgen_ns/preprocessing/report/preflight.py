@@ -1,7 +1,7 @@
-"""Warnings before training: what can be told from a prepared folder about whether its class can be learned.
+"""Warnings before training: what a prepared folder shows about whether its class can be learned.
 
-First what they need of every crop's pixels: thumbnails, near duplicates, mattes. Then the checks: each is a
-function of arrays, one entry a photograph, and gives a `Concern` or None.
+The first part reads what the checks need from every crop's pixels: thumbnails, near duplicates, mattes. The
+checks follow. Each is a function of arrays, one entry a photograph, and gives a `Concern` or None.
 """
 
 import os
@@ -32,14 +32,14 @@ STEPS = 40.0
 PLAIN = 8.0
 """Thumbnails whose values spread by less, of 255, show nothing to compare."""
 DIMENSIONS = 64
-"""Thumbnails are looked up by so many of their principal components."""
+"""Number of principal components by which thumbnails are looked up."""
 MOST_FOR_COMPONENTS = 2000
 ROWS, COLUMNS = 1024, 8192
-"""So many are compared at once, so that the products stay in the processor's cache."""
+"""How many are compared at once, so that the products stay in the processor's cache."""
 
 
 def thumbnail(image: Image.Image) -> UInt8[np.ndarray, "side side"]:
-    """The structure in the middle of an image: gray values, less their surroundings, over the contrast."""
+    """Compute the structure in an image's middle: gray values less their surroundings, over the contrast."""
     from scipy.ndimage import gaussian_filter
 
     middle = 2 * THUMBNAIL
@@ -55,11 +55,11 @@ def thumbnail(image: Image.Image) -> UInt8[np.ndarray, "side side"]:
 
 def same_photograph(
     thumbnails: UInt8[np.ndarray, "n side side"], mirrored: bool = False
-) -> Int[np.ndarray, "n"]:
-    """For each photograph another that is the same one, or with `mirrored` its mirror image; −1: none.
+) -> Int[np.ndarray, " n"]:
+    """Find for each photograph another that is the same or, with `mirrored`, its mirror image; −1: none.
 
-    All are compared with all by their principal components, in which distances are never larger than between
-    the thumbnails, and each with the nearest one in full: 100,000 take two minutes of one core.
+    All are compared with all by their principal components, where distances are never larger than between
+    the thumbnails. Each is then compared with its nearest one in full. 100,000 take two minutes on one core.
     """
     partner = np.full(len(thumbnails), -1)
     compared = np.flatnonzero(~_plain(thumbnails))
@@ -85,9 +85,9 @@ def same_photograph(
 def _nearest(
     queries: Float32[np.ndarray, "rows dimensions"],
     points: Float32[np.ndarray, "n dimensions"],
-    rows: Int[np.ndarray, "rows"],
-) -> Int[np.ndarray, "rows"]:
-    """Of each query the nearest point but that of its own row."""
+    rows: Int[np.ndarray, " rows"],
+) -> Int[np.ndarray, " rows"]:
+    """Find for each query the nearest point, except that of its own row."""
     best = np.full(len(queries), np.inf, np.float32)
     nearest = np.zeros(len(queries), np.int64)
     for start in range(0, len(points), COLUMNS):
@@ -105,7 +105,7 @@ def _nearest(
 
 def _components(
     thumbnails: UInt8[np.ndarray, "n side side"],
-    mean: Float32[np.ndarray, "pixels"],
+    mean: Float32[np.ndarray, " pixels"],
     components: Float32[np.ndarray, "pixels dimensions"],
 ) -> Float32[np.ndarray, "n dimensions"]:
     parts = range(0, len(thumbnails), COLUMNS)
@@ -118,7 +118,7 @@ def _flipped(thumbnails: UInt8[np.ndarray, "n side side"]) -> UInt8[np.ndarray, 
     return thumbnails[:, :, ::-1]
 
 
-def _plain(thumbnails: UInt8[np.ndarray, "n side side"]) -> Bool[np.ndarray, "n"]:
+def _plain(thumbnails: UInt8[np.ndarray, "n side side"]) -> Bool[np.ndarray, " n"]:
     return np.array([thumbnail.std() < PLAIN for thumbnail in thumbnails], dtype=bool)
 
 
@@ -134,13 +134,13 @@ WORTH_A_PROGRESS_BAR = 2000
 
 @dataclass(frozen=True)
 class CropStatistics:
-    """Of the n crops of a prepared folder."""
+    """Statistics of the n crops of a prepared folder."""
 
     thumbnails: UInt8[np.ndarray, "n side side"]
-    """See `near_duplicates.thumbnail`."""
-    matte_mean: Float[np.ndarray, "n"]
+    """See `thumbnail`."""
+    matte_mean: Float[np.ndarray, " n"]
     """Mean of each matte; NaN where there is none."""
-    matte_border: Float[np.ndarray, "n"]
+    matte_border: Float[np.ndarray, " n"]
     """Mean of its outermost pixels; NaN where there is none."""
 
 
@@ -179,7 +179,7 @@ def _progress(count: int) -> AbstractContextManager[Callable[[], None]]:
 
 
 def open_image(path: Path) -> Image.Image:
-    """An image of a prepared folder, its pixels read.
+    """Open an image of a prepared folder and read its pixels.
 
     Raises:
         UsageError: it is missing or no image.
@@ -194,10 +194,10 @@ def open_image(path: Path) -> Image.Image:
 
 FEW_PHOTOGRAPHS = 100
 LYING = 45.0
-"""Degrees: objects are turned upright by more than this where photographs, or coordinates, are amiss."""
+"""Degrees: if objects are turned upright by more than this, photographs or coordinates are wrong."""
 FRONTAL_SPREAD = 4.0
-"""Yaw, in degrees: where two thirds of the photographs lie closer to their middle than this, they show one
-side only. Portraits of people who face the camera come to 6, which is enough."""
+"""Yaw, in degrees: if two thirds of the photographs are closer to their middle than this, they show one side
+only. Portraits of people who face the camera reach 6, which is enough."""
 MANY_REJECTED = 0.3
 LARGE_ERROR = 0.04
 """Of the object's extent: a larger median reprojection error means wrong landmarks or focal lengths."""
@@ -208,7 +208,7 @@ FULL_BORDER = 0.9
 SHORTEST_FOCAL, LONGEST_FOCAL = 0.5, 20.0
 """Focal lengths of ordinary lenses, as multiples of the image's longer side: 90° and 3° of view."""
 FOCAL_FACTOR = 3.0
-"""A focal length that is so many times the median, or as small a part of it, is an estimate gone wrong."""
+"""A focal length above the median times this, or below the median over this, is a wrong estimate."""
 
 
 @dataclass(frozen=True)
@@ -228,16 +228,16 @@ class Concern:
 def preflight(
     overview: Overview,
     statistics: CropStatistics,
-    same: Int[np.ndarray, "n"],
-    mirrored: Int[np.ndarray, "n"],
+    same: Int[np.ndarray, " n"],
+    mirrored: Int[np.ndarray, " n"],
     reasons: Sequence[str] = (),
     median_of_extent: float | None = None,
 ) -> list[Concern]:
-    """All concerns about a prepared folder; what stops the class from being learned at all comes first.
+    """Return all concerns about a prepared folder; what prevents learning the class at all comes first.
 
     Args:
-        same, mirrored: for each photograph its near-duplicate; −1: none (see `near_duplicates`).
-        reasons: why each of the rejected photographs was.
+        same, mirrored: for each photograph its near-duplicate; −1: none (see `same_photograph`).
+        reasons: why each of the rejected photographs was rejected.
         median_of_extent: median reprojection error, as a part of the object's extent.
     """
     found = [
@@ -254,7 +254,7 @@ def preflight(
 
 
 def too_few(count: int) -> Concern | None:
-    """The shape of a class comes from many objects."""
+    """Check that there are enough photographs: the shape of a class comes from many objects."""
     if count >= FEW_PHOTOGRAPHS:
         return None
     return Concern(
@@ -264,8 +264,8 @@ def too_few(count: int) -> Concern | None:
     )
 
 
-def nearly_all_frontal(yaw: Float[np.ndarray, "n"]) -> Concern | None:
-    """Depth is learned from objects seen from different sides.
+def nearly_all_frontal(yaw: Float[np.ndarray, " n"]) -> Concern | None:
+    """Check the spread of yaw: depth is learned from objects seen from different sides.
 
     Args:
         yaw: degrees; ±180° are the same.
@@ -285,8 +285,8 @@ def nearly_all_frontal(yaw: Float[np.ndarray, "n"]) -> Concern | None:
     )
 
 
-def lying(turn: Float[np.ndarray, "n"]) -> Concern | None:
-    """Objects that lie on their side are a sign of coordinates that are not what they are taken for.
+def lying(turn: Float[np.ndarray, " n"]) -> Concern | None:
+    """Check whether most objects are on their side, which is a sign of wrong coordinates.
 
     Args:
         turn: degrees by which each photograph had to be turned.
@@ -297,14 +297,14 @@ def lying(turn: Float[np.ndarray, "n"]) -> Concern | None:
     return Concern(
         "lying on their side",
         f"{_photographs(aside.sum())} show the object lying on its side: what is given as its left and right "
-        "lies above each other.",
+        "is above each other.",
         "If the landmarks come from a file, see whether x and y are swapped; otherwise turn the photographs.",
         _places(aside),
     )
 
 
 def many_rejected(accepted: int, reasons: Sequence[str]) -> Concern | None:
-    """Losing a large part of the photographs points at one common fault."""
+    """Check the share of rejected photographs: a large one points at one common fault."""
     if len(reasons) <= MANY_REJECTED * (accepted + len(reasons)):
         return None
     common = max(set(reasons), key=reasons.count)
@@ -316,8 +316,8 @@ def many_rejected(accepted: int, reasons: Sequence[str]) -> Concern | None:
     )
 
 
-def large_error(error: Float[np.ndarray, "n"], median_of_extent: float | None) -> Concern | None:
-    """Cameras that do not explain the landmarks are wrong ones.
+def large_error(error: Float[np.ndarray, " n"], median_of_extent: float | None) -> Concern | None:
+    """Check the reprojection error: cameras that do not explain the landmarks are wrong.
 
     Args:
         error: reprojection error of each photograph, in any unit; NaN where there is none.
@@ -334,8 +334,8 @@ def large_error(error: Float[np.ndarray, "n"], median_of_extent: float | None) -
     )
 
 
-def extreme_focal(focal: Float[np.ndarray, "n"]) -> Concern | None:
-    """Focal lengths, as multiples of the image's longer side, that no lens or no other photograph has."""
+def extreme_focal(focal: Float[np.ndarray, " n"]) -> Concern | None:
+    """Find focal lengths, as multiples of the image's longer side, unlike those of lenses or the others."""
     if len(focal) == 0:
         return None
     middle = np.median(focal)
@@ -346,14 +346,14 @@ def extreme_focal(focal: Float[np.ndarray, "n"]) -> Concern | None:
     return Concern(
         "extreme focal length",
         f"{_photographs(odd.sum())} with a focal length between {focal[odd].min():.3g} and "
-        f"{focal[odd].max():.3g} image sides, the median of all being {middle:.3g}.",
+        f"{focal[odd].max():.3g} image sides; the median of all is {middle:.3g}.",
         "Give the focal length, or let all photographs share one.",
         _places(odd),
     )
 
 
-def useless_mattes(mean: Float[np.ndarray, "n"], border: Float[np.ndarray, "n"]) -> list[Concern]:
-    """Mattes that hold nothing, and mattes that hold everything.
+def useless_mattes(mean: Float[np.ndarray, " n"], border: Float[np.ndarray, " n"]) -> list[Concern]:
+    """Find mattes that hold nothing, and mattes that hold everything.
 
     Args:
         mean: of each whole matte; NaN where a photograph has none.
@@ -373,12 +373,12 @@ def useless_mattes(mean: Float[np.ndarray, "n"], border: Float[np.ndarray, "n"])
 
 
 def duplicates(
-    same: Int[np.ndarray, "n"], mirrored: Int[np.ndarray, "n"], identity: Int[np.ndarray, "n"]
+    same: Int[np.ndarray, " n"], mirrored: Int[np.ndarray, " n"], identity: Int[np.ndarray, " n"]
 ) -> list[Concern]:
-    """Photographs that are in the collection twice, or once more as their mirror image.
+    """Find photographs that are in the collection twice, or once more as their mirror image.
 
     Args:
-        same, mirrored: for each photograph its near-duplicate; −1: none (see `near_duplicates`).
+        same, mirrored: for each photograph its near-duplicate; −1: none (see `same_photograph`).
         identity: photographs of one object may look the same.
     """
     twice = (same >= 0) & (identity != identity[same])
@@ -389,7 +389,7 @@ def duplicates(
             Concern(
                 "near-duplicates",
                 f"{_photographs(twice.sum())} look the same as another: they count double, "
-                "and tell nothing about another object.",
+                "and show no further object.",
                 "Remove one of each pair.",
                 _places(twice),
             )
@@ -398,7 +398,7 @@ def duplicates(
         concerns.append(
             Concern(
                 "mirrored duplicates",
-                f"{_photographs(flipped.sum())} are the mirror image of another: taken for another object, "
+                f"{_photographs(flipped.sum())} are the mirror image of another: used as a further object, "
                 "it makes every object look symmetric.",
                 "Remove the mirrored one of each pair.",
                 _places(flipped),
@@ -407,7 +407,7 @@ def duplicates(
     return concerns
 
 
-def _places(which: Bool[np.ndarray, "n"]) -> tuple[int, ...]:
+def _places(which: Bool[np.ndarray, " n"]) -> tuple[int, ...]:
     return tuple(np.flatnonzero(which).tolist())
 
 

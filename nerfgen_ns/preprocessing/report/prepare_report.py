@@ -1,4 +1,4 @@
-"""What came of a call of `nerfgen prepare`, as a person is told: in lines, `report.json` and `report.html`.
+"""The result of `nerfgen prepare` for a person: lines of text, `report.json` and `report.html`.
 
 The page shows a prepared folder before training, in one file that needs no network.
 """
@@ -35,7 +35,7 @@ from nerfgen_ns.utils.spacing import evenly_spaced
 PICTURE_SIDE, MATTE_SIDE = 192, 96
 PICTURE_QUALITY, MATTE_QUALITY = 65, 40
 MOST_POINTS = 120
-"""Of more landmarks, an even selection is drawn."""
+"""If there are more landmarks, an even selection is drawn."""
 TINT = (62, 78, 190)
 TINT_STRENGTH = 0.6
 
@@ -50,12 +50,12 @@ class ClassShape:
 
     @classmethod
     def of(cls, value: dict[str, Any]) -> "ClassShape":
-        """Read from the contents of canonical_landmarks.json."""
+        """Read the shape from the contents of canonical_landmarks.json."""
         mean = np.array(value["landmarks"], dtype=np.float64).reshape(-1, 3)
         return cls(mean, np.array(value.get("basis") or [], dtype=np.float64).reshape(-1, *mean.shape))
 
     def points_of(self, frame: Frame) -> Float[np.ndarray, "m 3"]:
-        """The landmarks of a photograph's own shape."""
+        """Return the landmarks of a photograph's own shape."""
         coefficients = frame.coefficients
         if coefficients is None or len(coefficients) == 0:
             return self.mean
@@ -72,9 +72,9 @@ class Overlay:
 
 
 def select_pictured(
-    error: Float[np.ndarray, "n"], concerned: Sequence[int], most: int
-) -> Int[np.ndarray, "pictured"]:
-    """Places of at most `most` photographs: the worst, some that raise concerns, and an even selection.
+    error: Float[np.ndarray, " n"], concerned: Sequence[int], most: int
+) -> Int[np.ndarray, " pictured"]:
+    """Select places of at most `most` photographs: the worst, some with concerns, and an even selection.
 
     Args:
         error: reprojection error; NaN, where there is none, is not among the worst.
@@ -96,7 +96,7 @@ def _evenly(places: Sequence[int], most: int) -> list[int]:
 def overlay(
     frame: Frame, landmarks: Float[np.ndarray, "m d"] | None, shape: ClassShape | None
 ) -> Overlay | None:
-    """Landmarks and where the frame's camera projects the canonical ones; None without landmarks.
+    """Draw landmarks and the frame's projections of the canonical ones; return None without landmarks.
 
     Args:
         landmarks: in pixels, x and y first; NaN where one is missing.
@@ -113,7 +113,7 @@ def overlay(
 
 
 def _path(strokes: Float[np.ndarray, "strokes points 2"]) -> str:
-    """Strokes from point to point; one of a single point is a dot, as wide as the pen."""
+    """Draw strokes from point to point; a stroke of one point is a dot, as wide as the pen."""
     parts = []
     for stroke in strokes[np.isfinite(strokes).all(axis=(1, 2))]:
         x, y = stroke[0]
@@ -123,14 +123,14 @@ def _path(strokes: Float[np.ndarray, "strokes points 2"]) -> str:
 
 
 def picture(path: Path) -> str:
-    """A small copy of an image as a data URI."""
+    """Return a small copy of an image as a data URI."""
     image = open_image(path).convert("RGB")
     image.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
     return _data_uri(image, PICTURE_QUALITY)
 
 
 def matte_tint(path: Path) -> str:
-    """What a matte leaves out, as an image of one color whose opacity tells how much it does."""
+    """Return what a matte leaves out, as an image of one color whose opacity shows how much."""
     matte = open_image(path).convert("L")
     matte.thumbnail((MATTE_SIDE, MATTE_SIDE), Image.Resampling.BOX)
     tint = Image.new("RGBA", matte.size, TINT)
@@ -146,7 +146,7 @@ PAGE = "report.html"
 MOST_PICTURED = 240
 """More photographs than this make the page slow and large."""
 MOST_REASONS, MOST_NAMES = 40, 60
-"""So many kinds of rejection are listed, and so many names under each; report.json has them all."""
+"""How many kinds of rejection are listed, and how many names for each; report.json has them all."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Chart:
-    """A histogram and what it is of."""
+    """A histogram and what it shows."""
 
     key: str
     title: str
@@ -192,12 +192,12 @@ class RejectedGroup:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a look at all crops of a prepared folder tells."""
+    """What all crops of a prepared folder show."""
 
     overview: Overview
-    same: Int[np.ndarray, "n"]
+    same: Int[np.ndarray, " n"]
     """For each photograph its near-duplicate; −1: none."""
-    mirrored: Int[np.ndarray, "n"]
+    mirrored: Int[np.ndarray, " n"]
     """For each photograph one that is nearly its mirror image; −1: none."""
     concerns: list[Concern]
 
@@ -205,10 +205,10 @@ class Inspection:
 def inspect_folder(
     folder: Path, reasons: Sequence[str] = (), median_error: float | None = None
 ) -> Inspection:
-    """Look at a prepared folder before training.
+    """Inspect a prepared folder before training.
 
     Args:
-        reasons: why each of the rejected photographs was.
+        reasons: why each of the rejected photographs was rejected.
         median_error: median reprojection error, as a part of the object's extent.
 
     Raises:
@@ -227,11 +227,11 @@ def inspect_folder(
 def write_report_page(folder: Path, inspection: Inspection | None = None) -> Path:
     """Write `report.html` into a prepared folder, from what is in the folder.
 
-    A folder that `nerfgen prepare` did not make will do: without landmarks, mattes or a report, the page has
-    nothing of them.
+    The folder may come from another program than `nerfgen prepare`. Landmarks, mattes or a report that it
+    lacks are left out of the page.
 
     Args:
-        inspection: where it has been made already.
+        inspection: of the folder, if it has been made already.
 
     Raises:
         UsageError: the folder is not a prepared one, or a file of it is missing or damaged.
@@ -283,7 +283,7 @@ def _charts(overview: Overview) -> list[Chart]:
 
 
 def _rejected_groups(rejected: list[dict[str, str]]) -> list[RejectedGroup]:
-    """The rejected, or what was left out, by reason, the most common first."""
+    """Group the rejected, or what was left out, by reason, the most common first."""
     common = Counter((entry["reason"], entry["mend"]) for entry in rejected).most_common(MOST_REASONS)
     names: dict[tuple[str, str], list[str]] = {kind: [] for kind, _ in common}
     for entry in rejected:
@@ -292,7 +292,7 @@ def _rejected_groups(rejected: list[dict[str, str]]) -> list[RejectedGroup]:
 
 
 def _cards(folder: Path, inspection: Inspection, notes: dict[str, list[str]]) -> list[Card]:
-    """The pictured photographs, the worst first."""
+    """Return the cards of the pictured photographs, the worst first."""
     overview, concerns = inspection.overview, inspection.concerns
     concerned = [place for concern in concerns for place in concern.photographs]
     concerned += [place for place, source in enumerate(overview.source) if source in notes]
@@ -333,7 +333,7 @@ def _cards(folder: Path, inspection: Inspection, notes: dict[str, list[str]]) ->
             notes=remarks,
         )
 
-    # Most of a card's time goes into reading and writing images, which threads do side by side.
+    # Most of a card's time goes into reading and writing images, which threads do in parallel.
     places, frames = zip(*stream_frames(folder, pictured), strict=True)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         cards = list(threads.map(card, places, frames))
@@ -345,7 +345,7 @@ def _number(value: float) -> float | None:
 
 
 MOST_REASONS_SHOWN, MOST_NAMES_SHOWN, MOST_NOTES_SHOWN = 12, 5, 5
-"""So many are printed; report.json and report.html have more."""
+"""How many of each are printed; report.json and report.html have more."""
 
 
 @dataclass(frozen=True)
@@ -362,7 +362,7 @@ class Rejection:
 
 @dataclass
 class PrepareReport:
-    """What came of the photographs; `report.json` holds the same."""
+    """The result for the photographs; `report.json` holds the same."""
 
     path: Path
     """The report file."""
@@ -380,22 +380,22 @@ class PrepareReport:
     concerns: list[Concern] = field(default_factory=list)
     """What a person should know before training."""
     left_out: list[Rejection] = field(default_factory=list)
-    """The files and folders beside the photographs that were not taken for any."""
+    """The files and folders beside the photographs that were not treated as photographs."""
 
     @property
     def page(self) -> Path:
-        """The report to look at."""
+        """Return the path of the report to look at."""
         return self.path.with_name(PAGE)
 
     def write(self, path: Path, fingerprint: str) -> None:
-        """Write it to `path`, with what tells of which photographs and options it is."""
+        """Write it to `path`, with the fingerprint of its photographs and options."""
         value = {**asdict(self), "fingerprint": fingerprint}
         value.pop("path")
         write_json(path, value)
 
     @classmethod
     def read(cls, path: Path, fingerprint: str) -> "PrepareReport | None":
-        """The report at `path` if it has this fingerprint."""
+        """Read the report at `path`; return None if it does not have this fingerprint."""
         try:
             value = read_json(path)
             if value.pop("fingerprint") != fingerprint:
@@ -411,7 +411,7 @@ class PrepareReport:
 
 
 def summary(report: PrepareReport) -> list[str]:
-    """Say in a few lines, with rich's markup, what came of the photographs."""
+    """Say in a few lines, with rich's markup, what happened to the photographs."""
     from rich.markup import escape
 
     objects = f" of {report.identities} objects" if report.identities < report.accepted else ""
@@ -439,7 +439,7 @@ def lines_of_unused(rejected: Sequence[Rejection], left_out: Sequence[Rejection]
 
 
 def by_reason(entries: Sequence[Rejection]) -> list[str]:
-    """A line with names for each reason, the most common first; of many reasons or names only some."""
+    """Return a line with names for each reason, the most common first; not all if there are many."""
     named: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         named.setdefault((entry.reason, entry.mend), []).append(_on_one_line(entry.source))
@@ -455,10 +455,10 @@ def by_reason(entries: Sequence[Rejection]) -> list[str]:
 
 
 def _on_one_line(name: str) -> str:
-    """A name without characters that a terminal would obey."""
+    """Replace the characters of a name that a terminal would treat as commands."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
 
 
 def printable(name: str) -> str:
-    """A file name that may hold bytes which are no UTF-8, as text that can be written as such."""
+    """Return a file name, which may hold bytes that are not UTF-8, as text that can be written as UTF-8."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

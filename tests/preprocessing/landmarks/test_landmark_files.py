@@ -138,12 +138,12 @@ SWAPPED = [
         (replaced(3, ",mouth_left,35,75"), "row 5 names no image"),
         (replaced(3, "z.png,mouth_left,35,75"), "row 5: no photograph is named 'z.png'"),
         (replaced(3, "a,nose,35,75"), "row 5: 'a.png', nose: is given in row 4 already"),
-        (replaced(3, "a,mouth_left,35,175"), r"row 5: .* \(35, 175\) lies outside .* 80×120"),
-        (replaced(3, "a,mouth_left,-35,75"), r"row 5: .* lies outside"),
+        (replaced(3, "a,mouth_left,35,175"), r"row 5: .* \(35, 175\) is outside .* 80×120"),
+        (replaced(3, "a,mouth_left,-35,75"), r"row 5: .* is outside"),
         (rows(names=[0, 1, 2, 3, 7]), "landmark 4 is in no row"),
         (rows(names=[0, 1, 2, -1, 4]), "row 5: landmark '-1' is no number from 0"),
         (rows(points=POINTS[:, :3], names=range(3)), "3 landmarks do not make a camera"),
-        (SWAPPED, "none would if x and y changed places; swap the two"),
+        (SWAPPED, "none would be if x and y changed places; swap the two"),
     ],
 )
 def test_a_wrong_csv_file_is_named_with_the_row(tmp_path, photographs, lines, complaint):
@@ -157,7 +157,7 @@ def test_objects_that_nearly_all_lie_on_their_side_are_refused_with_the_row(tmp_
     upright = [f"{name}.png,{line[2:]}" for name in "abc" for line in rows() if line.startswith("a,")]
     fields = [line.split(",") for line in upright]
     swapped = [f"{image},{name},{y},{x}" for image, name, x, y in fields]
-    with pytest.raises(UsageError, match=r"row 2: 'a.png', left_eye: left and right lie .* 2 more of 3"):
+    with pytest.raises(UsageError, match=r"row 2: 'a.png', left_eye: left and right are .* 2 more of 3"):
         read_landmark_file(csv_file(tmp_path, swapped), photographs)
     mixed = csv_file(tmp_path, [*swapped[:10], *upright[10:]])
     assert read_landmark_file(mixed, photographs).usable.all()
