@@ -19,7 +19,7 @@ from nerfgen_ns.preprocessing.plan import Plan, PrepareConfig
 from nerfgen_ns.preprocessing.posed_folder import prepare_known_cameras
 from nerfgen_ns.preprocessing.posed_images import has_known_cameras
 from nerfgen_ns.preprocessing.prepared_folder import (
-    FittedPhotograph,
+    PlacedPhotograph,
     PreparedFolder,
     Shard,
     announce,
@@ -223,14 +223,14 @@ def _frames(
     fit: CollectionFit,
     landmarks: Float[np.ndarray, "n m 4"],
     extents: Float[np.ndarray, " n"],
-) -> Iterator[tuple[str, Capture, FittedPhotograph | None]]:
+) -> Iterator[tuple[str, Capture, PlacedPhotograph | None]]:
     """Yield key and capture of every photograph, and a frame of those with a row of the fit in `rows`."""
     matrices = fit.cameras.camera_to_world()
     for place, (key, capture) in enumerate(zip(plan.keys, captures, strict=True)):
         row = rows.get(place)
         frame = None
         if row is not None:
-            frame = FittedPhotograph(
+            frame = PlacedPhotograph(
                 source=plan.names[place],
                 identity=place if plan.identity is None else int(plan.identity[place]),
                 camera_to_world=matrices[row],

@@ -138,7 +138,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)
-class FittedPhotograph:
+class PlacedPhotograph:
     """What the fit found for one accepted photograph."""
 
     source: str
@@ -264,7 +264,7 @@ class PreparedFolder:
         self,
         class_name: str,
         size: int,
-        photographs: Iterable[tuple[str, Capture, FittedPhotograph | None]],
+        photographs: Iterable[tuple[str, Capture, PlacedPhotograph | None]],
         count: int,
         rejected: list[Rejection],
         canonical_landmarks: dict[str, Any],

@@ -37,7 +37,7 @@ NEARER = 0.85
 """The first camera's distance from the object, as a share of the photographs'."""
 
 
-class View(NamedTuple):
+class ViewerCamera(NamedTuple):
     """A camera that looks at the origin, y up."""
 
     position: Float[np.ndarray, "3"]
@@ -46,7 +46,7 @@ class View(NamedTuple):
     """From top to bottom, radians."""
 
 
-def usual_view(photographs: Cameras) -> View:
+def usual_view(photographs: Cameras) -> ViewerCamera:
     """Return a view from the front, with the object as large as in its photographs, but a little nearer.
 
     It is nearer because the viewer draws the photographs at their cameras: they would be in front of it.
@@ -55,10 +55,10 @@ def usual_view(photographs: Cameras) -> View:
     yaw = YAW_ALL_AROUND if all_around else 0.0
     camera = turned_cameras(photographs.to("cpu"), np.array([[yaw, pitch]]), size=2)
     half = 1.0 / (NEARER * float(camera.fy[0]))
-    return View(NEARER * camera.camera_to_worlds[0, :, 3].numpy(), 2.0 * math.atan(half))
+    return ViewerCamera(NEARER * camera.camera_to_worlds[0, :, 3].numpy(), 2.0 * math.atan(half))
 
 
-def place_camera(client: ClientHandle, view: View, scale: float) -> None:
+def place_camera(client: ClientHandle, view: ViewerCamera, scale: float) -> None:
     """Put a browser's camera at a view.
 
     Args:

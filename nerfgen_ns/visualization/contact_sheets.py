@@ -16,7 +16,7 @@ from nerfgen_ns.latents.latent_space import way
 from nerfgen_ns.model.class_view import ClassView
 from nerfgen_ns.utils.images import PAPER, contact_sheet, depth_picture, enlarge, resize, to_bytes
 
-Frame = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "height width 3"]
 TURNS = (-35.0, 0.0, 35.0)
 TURNS_AROUND = (-140.0, -50.0, 40.0, 130.0)
 """Yaw in degrees of the turned views of a contact sheet; of a class that is seen from all around. Depth and
@@ -25,7 +25,7 @@ normals are shown of the middle one, or the one after the middle."""
 
 def turning(
     view: ClassView, codes: Float[Tensor, "objects latent"], size: int, frames: int = 48
-) -> Iterator[Frame]:
+) -> Iterator[Picture]:
     """Yield frames of objects side by side, with their normals below, from a camera that swings sideways.
 
     Around a class that is seen from all around the camera makes a full turn.
@@ -44,7 +44,7 @@ def turning(
 
 def turntable(
     view: ClassView, codes: Float[Tensor, "objects latent"], size: int, frames: int = 32
-) -> Iterator[Frame]:
+) -> Iterator[Picture]:
     """Yield frames of objects in a nearly square grid, with the camera of `turning`; colors alone.
 
     For the arguments see `turning`.
@@ -63,7 +63,7 @@ def turntable(
 
 def morph(
     view: ClassView, codes: Float[Tensor, "objects latent"], size: int, frames: int = 48
-) -> Iterator[Frame]:
+) -> Iterator[Picture]:
     """Yield frames of one object that becomes each identity in turn and ends as the first.
 
     Its normals are shown below.
@@ -102,7 +102,7 @@ def identity_sheet(
     identities: Sequence[int],
     size: int,
     progress: Callable[[int, int], None] | None = None,
-) -> Frame:
+) -> Picture:
     """Draw a sheet with one column for each identity.
 
     It shows photograph and reconstruction, matte and accumulation, turned views, depth and normals. There is
@@ -120,7 +120,7 @@ def identity_sheet(
     all_around, pitch = usual_angles(view.cameras)
     yaws = TURNS_AROUND if all_around else TURNS
     cameras = turned_cameras(view.cameras, np.array([[yaw, pitch] for yaw in yaws]), size)
-    sheet: dict[str, list[Frame]] = {}
+    sheet: dict[str, list[Picture]] = {}
     for done, identity in enumerate(identities, start=1):
         own = rows.index(identity)
         camera = photographs.cameras[own : own + 1]
@@ -156,7 +156,7 @@ def turning_sheet(
     yaws: Sequence[float] | None = None,
     columns: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Frame:
+) -> Picture:
     """Draw objects turned to several sides, and their normals from the front, without photographs.
 
     Args:
@@ -172,7 +172,7 @@ def turning_sheet(
     yaws = yaws or (range(0, 360, 60) if all_around else range(-30, 31, 15))
     cameras = turned_cameras(view.cameras, np.array([[yaw, pitch] for yaw in (*yaws, 0.0)]), size)
     columns = columns or len(codes)
-    sheets: list[dict[str, list[Frame]]] = []
+    sheets: list[dict[str, list[Picture]]] = []
     for place, code in enumerate(codes.split(1)):
         if place % columns == 0:
             sheets.append({})
@@ -190,7 +190,7 @@ def turning_sheet(
     return _one_below_the_other([contact_sheet(sheet) for sheet in sheets])
 
 
-def _one_below_the_other(sheets: list[Frame]) -> Frame:
+def _one_below_the_other(sheets: list[Picture]) -> Picture:
     height, width = sum(sheet.shape[0] for sheet in sheets), sheets[0].shape[1]
     page = np.full((height, width, 3), PAPER, dtype=np.uint8)
     top = 0

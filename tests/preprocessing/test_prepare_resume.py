@@ -12,7 +12,7 @@ import pytest
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing import prepared_folder as folders
 from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare
-from nerfgen_ns.preprocessing.prepared_folder import FittedPhotograph, PreparedFolder
+from nerfgen_ns.preprocessing.prepared_folder import PlacedPhotograph, PreparedFolder
 from nerfgen_ns.utils import console as progress
 from tests.helpers.prepared_contents import COUNT, contents
 
@@ -143,7 +143,7 @@ def test_names_of_images_have_digits_enough_to_sort(call, tmp_path, count, names
     pose = np.eye(4)
     pose[2, 3] = 3.0
     zeros = np.zeros(2), np.zeros((2, 2)), np.zeros(0)
-    fitted = FittedPhotograph("0.png", 0, pose, 60.0, *zeros, 0.1, 10.0)
+    fitted = PlacedPhotograph("0.png", 0, pose, 60.0, *zeros, 0.1, 10.0)
     canonical = {"landmarks": [[0.0, 0.0, 0.0]] * 2}
     with folder.locked():
         folder.write("faces", 32, [(key, capture, fitted)], count, [], canonical, "fingerprint")
