@@ -146,7 +146,7 @@ class BudgetDecayScheduler(Scheduler):
 SMALLEST_SIDE = 8
 """Matrices with a shorter side, the heads of the networks, have few directions to balance: Adam has them."""
 PADDED_SIDE = 64
-"""Sides are padded to a multiple of this for the orthogonalisation."""
+"""Sides are padded to a multiple of this for the orthogonalization."""
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration that moves singular values to 1, chosen to be steep at 0 (Jordan et al.)."""
 
@@ -166,8 +166,8 @@ class Muon(torch.optim.Adam):
         params: parameters of dense layers.
         lr: learning rate of both.
         momentum: share of the old momentum that a step keeps.
-        iterations: of the orthogonalisation; singular values end within about 0.7 … 1.2.
-        shrinkage: of the matrices alone, each step keeps 1 − `lr`·`shrinkage` (decoupled weight decay). A
+        ns_steps: Newton-Schulz steps of the orthogonalization; singular values end within about 0.7 … 1.2.
+        weight_decay: of the matrices alone; a step keeps 1 − `lr`·`weight_decay` of them (decoupled). A
             matrix whose singular values all grow bends surfaces that no photograph shows; this prevents it.
         eps: Adam's.
     """
@@ -177,13 +177,14 @@ class Muon(torch.optim.Adam):
         params: Iterable[Parameter],
         lr: float = 1e-2,
         momentum: float = 0.95,
-        iterations: int = 4,
-        shrinkage: float = 0.1,
+        ns_steps: int = 4,
+        weight_decay: float = 0.1,
         eps: float = 1e-15,
     ) -> None:
         super().__init__(params, lr=lr, betas=(0.9, 0.99), eps=eps, fused=True)
         for group in self.param_groups:
-            group |= {"momentum": momentum, "iterations": iterations, "shrinkage": shrinkage}
+            # Under "weight_decay" Adam would look for its own.
+            group |= {"momentum": momentum, "ns_steps": ns_steps, "matrix_weight_decay": weight_decay}
         # A gradient scaler leaves unscaling, and skipping infinite gradients, to optimizers that declare it,
         # as torch's fused Adam does; the matrices' steps cannot do it.
         self._step_supports_amp_scaling = False
@@ -213,9 +214,9 @@ class Muon(torch.optim.Adam):
         gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         directions = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))
-        updates = orthogonalise_all(directions, group["iterations"])
+        updates = orthogonalize_all(directions, group["ns_steps"])
         torch._foreach_mul_(updates, [-0.2 * max(matrix.shape) ** 0.5 * group["lr"] for matrix in matrices])
-        torch._foreach_mul_(matrices, 1 - group["lr"] * group["shrinkage"])
+        torch._foreach_mul_(matrices, 1 - group["lr"] * group["matrix_weight_decay"])
         torch._foreach_add_(matrices, updates)  # type: ignore[arg-type]
         for matrix in matrices:
             matrix.grad = None
@@ -229,8 +230,8 @@ class Muon(torch.optim.Adam):
         return state["momentum"]
 
 
-def orthogonalise_all(matrices: list[Tensor], iterations: int) -> list[Tensor]:
-    """Apply `orthogonalise` to matrices of any shapes.
+def orthogonalize_all(matrices: list[Tensor], ns_steps: int) -> list[Tensor]:
+    """Apply `orthogonalize` to matrices of any shapes.
 
     Matrices of about one size are padded with zeros to one shape and go through the iteration together. It
     does not change the zeros, and a call for each shape would cost more than the zeros do.
@@ -245,14 +246,14 @@ def orthogonalise_all(matrices: list[Tensor], iterations: int) -> list[Tensor]:
         padded = matrices[0].new_zeros(len(places), *shape)
         for row, matrix in zip(padded, wide, strict=True):
             row[: matrix.shape[0], : matrix.shape[1]] = matrix
-        for place, matrix, result in zip(places, wide, orthogonalise(padded, iterations), strict=True):
+        for place, matrix, result in zip(places, wide, orthogonalize(padded, ns_steps), strict=True):
             result = result[: matrix.shape[0], : matrix.shape[1]]
             results[place] = result.T if matrices[place].shape[0] > matrices[place].shape[1] else result
     return results
 
 
-def orthogonalise(
-    matrices: Float[Tensor, "n rows columns"], iterations: int
+def orthogonalize(
+    matrices: Float[Tensor, "n rows columns"], ns_steps: int
 ) -> Float[Tensor, "n rows columns"]:
     """Approximate the nearest matrices with orthonormal rows, by Newton and Schulz's iteration.
 
@@ -262,7 +263,7 @@ def orthogonalise(
     norms = torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True)
     result = matrices / norms.clamp(min=1e-30)
     first, third, fifth = QUINTIC
-    for _ in range(iterations):
+    for _ in range(ns_steps):
         gram = result @ result.transpose(1, 2)
         polynomial = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
         result = torch.baddbmm(result, polynomial, result, beta=first)
@@ -287,9 +288,9 @@ class MuonConfig(OptimizerConfig):
     """Learning rate of both."""
     momentum: float = 0.95
     """Share of the old momentum that a step of Muon keeps."""
-    iterations: int = 4
-    """Iterations of Muon's orthogonalisation."""
-    shrinkage: float = 0.1
+    ns_steps: int = 4
+    """Newton-Schulz steps of Muon's orthogonalization."""
+    weight_decay: float = 0.1
     """Decoupled weight decay of the hidden layers' matrices, as a multiple of the learning rate."""
     eps: float = 1e-15
     """Adam's smallest denominator."""

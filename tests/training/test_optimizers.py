@@ -1,4 +1,4 @@
-"""Muon: what its orthogonalisation gives, what it leaves to Adam, and that it learns and resumes."""
+"""Muon: what its orthogonalization gives, what it leaves to Adam, and that it learns and resumes."""
 
 import copy
 
@@ -6,23 +6,23 @@ import pytest
 import torch
 from torch import nn
 
-from nerfgen_ns.training.optimizers import Muon, orthogonalise
+from nerfgen_ns.training.optimizers import Muon, orthogonalize
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (16, 40)])
-def test_orthogonalisation_draws_all_singular_values_near_one(shape: tuple[int, int]) -> None:
+def test_orthogonalization_draws_all_singular_values_near_one(shape: tuple[int, int]) -> None:
     matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
     matrices[0] *= 1e-6
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
-    result = orthogonalise(matrices, iterations=6)
+    result = orthogonalize(matrices, ns_steps=6)
     assert torch.linalg.svdvals(result).min() > 0.3
     assert torch.linalg.svdvals(result).max() < 1.3
     aligned = torch.einsum("nri,nrc,nic->ni", left, result, right)
     assert (aligned > 0.3).all(), "each singular pair keeps its direction"
 
 
-def test_orthogonalisation_of_zero_is_zero() -> None:
-    assert torch.equal(orthogonalise(torch.zeros(2, 8, 9), 4), torch.zeros(2, 8, 9))
+def test_orthogonalization_of_zero_is_zero() -> None:
+    assert torch.equal(orthogonalize(torch.zeros(2, 8, 9), 4), torch.zeros(2, 8, 9))
 
 
 def test_vectors_and_heads_step_as_adam_steps_them() -> None:
@@ -55,7 +55,7 @@ def test_a_step_changes_a_matrix_by_a_fifth_of_the_learning_rate(shape: tuple[in
 def test_matrices_shrink_and_vectors_do_not() -> None:
     matrix, vector = nn.Parameter(torch.ones(16, 16)), nn.Parameter(torch.ones(16))
     matrix.grad, vector.grad = torch.zeros(16, 16), torch.zeros(16)
-    Muon([matrix, vector], lr=0.1, shrinkage=0.5).step()
+    Muon([matrix, vector], lr=0.1, weight_decay=0.5).step()
     torch.testing.assert_close(matrix.detach(), torch.full((16, 16), 0.95))
     torch.testing.assert_close(vector.detach(), torch.ones(16))
 
