@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from nerfgen_ns.dataset_format.transforms import read_transforms, rows_of_frames, transforms_path
-from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.utils.files import digest_of, read_json, replace_file, write_json
+from nerfgen_ns.errors import UsageError
+from nerfgen_ns.utils.files import digest_of, read_json, read_whole, replace_file, write_json
 from nerfgen_ns.utils.spacing import evenly_spaced
 
 if TYPE_CHECKING:
@@ -276,7 +275,7 @@ def read_record(folder: Path) -> DataRecord:
     if not path.is_file():
         raise UsageError(f"{path}: not there, and without it a run cannot be opened; copy the run as a whole")
     landmarks = folder / CANONICAL_LANDMARKS
-    try:
+    with read_whole(path, "copy the whole run folder again, or train again"):
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         text = json.loads(arrays.pop("text").tobytes().decode())
@@ -291,10 +290,6 @@ def read_record(folder: Path) -> DataRecord:
             mattes=text["mattes"] and [root / name for name in text["mattes"]],
             canonical_landmarks=read_json(landmarks) if landmarks.is_file() else None,
         )
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise NerfgenError(
-            f"{path}: is damaged ({error}); copy the whole run folder again, or train again"
-        ) from error
 
 
 def record_of(text: Mapping[str, Any], arrays: Mapping[str, np.ndarray], **places: Any) -> DataRecord:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nerfgen_ns.errors import check_options
 from nerfgen_ns.fields.conditional_mlp import conditional_mlp, dense, dense_layer, product_dtype
-from nerfgen_ns.fields.encoding import PositionalEncoding
+from nerfgen_ns.fields.encoding import LARGEST, SMALLEST, PositionalEncoding
 
 
 @dataclass
@@ -35,7 +35,7 @@ class BackgroundFieldConfig(InstantiateConfig):
         Raises:
             UsageError: one does not; the message names its option, which begins with `option`.
         """
-        check_options(self, option, {"hidden_dim": 1, "num_layers": 2, "num_frequencies": 0})
+        check_options(self, option, SMALLEST, LARGEST)
 
 
 class BackgroundField(nn.Module):

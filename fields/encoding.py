@@ -6,6 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+SMALLEST = {"hidden_dim": 1, "num_layers": 2, "num_frequencies": 0}
+LARGEST = {"hidden_dim": 16384, "num_layers": 128, "num_frequencies": 64}
+"""Sizes of a network on encoded positions, the smallest and the largest."""
+
 
 class PositionalEncoding(nn.Module):
     """γ(x) = (x, sin(2⁰πx), cos(2⁰πx), …, sin(2ᴸ⁻¹πx), cos(2ᴸ⁻¹πx)), for x in [−1, 1]³.

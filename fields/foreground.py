@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nerfgen_ns.errors import UsageError, check_options
 from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp, dense, dense_layer, product_dtype
-from nerfgen_ns.fields.encoding import PositionalEncoding
+from nerfgen_ns.fields.encoding import LARGEST, SMALLEST, PositionalEncoding
 
 
 @dataclass
@@ -35,7 +35,7 @@ class ForegroundFieldConfig(InstantiateConfig):
         Raises:
             UsageError: one does not; the message names its option, which begins with `option`.
         """
-        check_options(self, option, {"hidden_dim": 1, "num_layers": 2, "num_frequencies": 0})
+        check_options(self, option, SMALLEST, LARGEST)
         if not 1 <= self.skip_connection < self.num_layers:
             raise UsageError(
                 f"{option}.skip-connection {self.skip_connection}: give 1 to {self.num_layers - 1}, for "

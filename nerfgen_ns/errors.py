@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,20 +30,26 @@ def check_at_least(option: str, value: float, least: float) -> None:
         raise UsageError(f"{option} {value}: give {least} or more")
 
 
-def check_options(config: object, prefix: str, lowest: Mapping[str, float]) -> None:
+def check_options(
+    config: object, prefix: str, lowest: Mapping[str, float], highest: Mapping[str, float] | None = None
+) -> None:
     """Do nothing if the numbers of a config are large enough; those that are None are skipped.
 
     Args:
         config: holds the numbers.
         prefix: what its options begin with on the command line, for messages.
         lowest: the smallest value of each field.
+        highest: the largest value of some fields: beyond it a file asks for more memory than there is.
 
     Raises:
-        UsageError: one is smaller; the line names its option.
+        UsageError: one is smaller or larger; the line names its option.
     """
     for name, least in lowest.items():
         if (value := getattr(config, name)) is not None:
-            check_at_least(f"{prefix}.{name.replace('_', '-')}", value, least)
+            option, most = f"{prefix}.{name.replace('_', '-')}", (highest or {}).get(name, math.inf)
+            check_at_least(option, value, least)
+            if not value <= most:
+                raise UsageError(f"{option} {value}: give {most} or less")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
@@ -261,8 +262,8 @@ def check_path(value: object, path: Path, frame: str, key: str, allow_outside: b
     Raises:
         UsageError: it is not a name, or leads out of the folder.
     """
-    if not isinstance(value, str):
-        raise UsageError(f'{path}: {frame}"{key}" is {value!r} and no file name')
+    if not isinstance(value, str) or "\0" in value:
+        raise UsageError(f'{path}: {frame}"{key}" is {reprlib.repr(value)} and no file name')
     if allow_outside:
         return
     parts = [part for part in value.split("/") if part not in ("", ".")]
@@ -274,9 +275,12 @@ def check_path(value: object, path: Path, frame: str, key: str, allow_outside: b
 
 
 def _number(value: Any, where: str, key: str) -> float:
-    if not isinstance(value, (int, float)):
-        raise UsageError(f'{where}: "{key}" is {value!r} and no number')
-    return float(value)
+    try:
+        if isinstance(value, (int, float)):
+            return float(value)
+    except OverflowError:
+        pass
+    raise UsageError(f'{where}: "{key}" is {reprlib.repr(value)} and no number')
 
 
 def _array(value: Any, where: str, key: str) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import UnionType
@@ -62,7 +63,12 @@ class NerfgenModelConfig(ModelConfig):
             UsageError: there is one; the line names its option and the smallest value that works.
         """
         option = "--pipeline.model"
-        check_options(self, option, {"latent_dim": 1, "latent_init_std": 0.0, "eval_num_rays_per_chunk": 1})
+        check_options(
+            self,
+            option,
+            {"latent_dim": 1, "latent_init_std": 0.0, "eval_num_rays_per_chunk": 1},
+            {"latent_dim": 1 << 16},
+        )
         self.foreground.check(f"{option}.foreground")
         self.background.check(f"{option}.background")
         self.sampler.check(f"{option}.sampler")
@@ -104,12 +110,14 @@ def set_options(config: Any, options: Mapping[str, Any]) -> None:
             raise ValueError(f"there is no option {name}")
         own = getattr(config, name)
         if is_dataclass(own):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{name} holds no options")
             set_options(own, value)
             continue
         if isinstance(value, list):
             value = tuple(value)
         if not _fits(value, hints[name]):
-            raise ValueError(f"{name} is {value!r}")
+            raise ValueError(f"{name} is {reprlib.repr(value)}")
         setattr(config, name, value)
 
 

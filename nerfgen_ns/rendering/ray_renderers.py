@@ -54,7 +54,8 @@ class SamplerConfig:
     def check(self, option: str) -> None:
         """Raise a UsageError that names the option, which begins with `option`, of a number too small."""
         lowest = {"num_samples": 1, "num_eval_samples": 1, "grid_resolution": 4}
-        check_options(self, option, {**lowest, "occupancy_decay": 0.0, "unoccupied_density": 0.0})
+        highest = {"num_samples": 1 << 16, "num_eval_samples": 1 << 16, "grid_resolution": 512}
+        check_options(self, option, {**lowest, "occupancy_decay": 0.0, "unoccupied_density": 0.0}, highest)
 
 
 class RayRenderer(nn.Module):

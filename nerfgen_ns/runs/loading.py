@@ -9,11 +9,12 @@ import torch
 import yaml
 
 from nerfgen_ns.datamanagers.data_record import read_record
-from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.errors import UsageError
 from nerfgen_ns.model.config import NerfgenModelConfig, set_options
 from nerfgen_ns.runs.pack import SUFFIX, read_pack
-from nerfgen_ns.runs.run import Run, make_run
+from nerfgen_ns.runs.run import Run, check_sizes, make_run
 from nerfgen_ns.training.checkpoints import FOLDER, MODEL_IN_CHECKPOINT, newest_checkpoint
+from nerfgen_ns.utils.files import read_whole
 
 TRAINER_CONFIGS = (
     "nerfgen_ns.training.trainer.NerfgenTrainerConfig",
@@ -41,21 +42,30 @@ def load_run(load_config: Path) -> Run:
     config = NerfgenModelConfig()
     try:
         parser = values["pipeline"]["datamanager"]["dataparser"]
-        method_name, factor = str(values["method_name"]), float(parser["downscale_factor"] or 1)
+        method_name, factor = values["method_name"], float(parser["downscale_factor"] or 1)
         eval_fraction = float(parser["eval_fraction"])
+        if not isinstance(method_name, str):
+            raise ValueError("method_name is no name")
         set_options(config, values["pipeline"]["model"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UsageError(
             f"{load_config}: made by another version of nerfgen ({error}); train again"
         ) from error
-    checkpoint = read_checkpoint(load_config)
-    record = read_record(load_config.resolve().parent)
-    run = make_run(config, method_name, checkpoint["step"], record, factor, eval_fraction)
-    tensors = checkpoint["pipeline"]
-    prefix = len(MODEL_IN_CHECKPOINT)
-    run.model.load_state_dict(
-        {name[prefix:]: tensor for name, tensor in tensors.items() if name.startswith(MODEL_IN_CHECKPOINT)}
-    )
+    with read_whole(load_config, "copy the whole run folder again, or train again"):
+        checkpoint = read_checkpoint(load_config)
+        prefix = len(MODEL_IN_CHECKPOINT)
+        tensors = {
+            name[prefix:]: tensor
+            for name, tensor in checkpoint["pipeline"].items()
+            if name.startswith(MODEL_IN_CHECKPOINT)
+        }
+        try:
+            check_sizes(config, tensors)
+        except ValueError as error:
+            raise UsageError(f"{load_config}: {error}; use the config.yml beside the checkpoint") from error
+        record = read_record(load_config.resolve().parent)
+        run = make_run(config, method_name, int(checkpoint["step"]), record, factor, eval_fraction)
+        run.model.load_state_dict(tensors)
     return run
 
 
@@ -63,14 +73,15 @@ def read_checkpoint(load_config: Path) -> dict[str, Any]:
     """Read a run's newest checkpoint; see `newest_checkpoint` for what it raises."""
     # Mapped: only the parts of the latent table that are used are read; it may be large.
     path = newest_checkpoint(load_config.parent / FOLDER)
-    try:
+    with read_whole(path, "copy the checkpoint again, or train again"):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise NerfgenError(f"{path}: the checkpoint is damaged ({error}); train again") from error
 
 
 class PlainLoader(yaml.SafeLoader):
     """Reads a configuration as plain values: objects as dicts of their fields, classes as their names."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Leave merge keys alone: no configuration has any, and a few of them unfold to gigabytes."""
 
 
 def _fields(loader: PlainLoader, suffix: str, node: yaml.Node) -> Any:
@@ -104,7 +115,7 @@ def read_config(load_config: Path) -> dict[str, Any]:
     loader = PlainLoader("")
     try:
         return loader.construct_document(node)
-    except (yaml.YAMLError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise UsageError(f"{load_config}: not a readable configuration; {EXPECTED}") from error
     finally:
         loader.dispose()
@@ -114,7 +125,7 @@ def read_config_nodes(load_config: Path) -> yaml.MappingNode:
     """Read the config.yml of a run as YAML's nodes; see `read_config`."""
     try:
         node = yaml.compose(load_config.read_text(encoding="utf-8"), PlainLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, RecursionError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or "not a readable configuration"
         raise UsageError(f"{load_config}: {reason}; {EXPECTED}") from error
     kinds = [f"{PYTHON}object:{kind}" for kind in TRAINER_CONFIGS]

@@ -19,8 +19,8 @@ from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.model.config import NerfgenModelConfig, options_of, set_options
 from nerfgen_ns.model.model import NerfgenModel
-from nerfgen_ns.runs.run import Run, make_run
-from nerfgen_ns.utils.files import replace_file
+from nerfgen_ns.runs.run import Run, check_sizes, make_run
+from nerfgen_ns.utils.files import read_whole, replace_file
 from nerfgen_ns.utils.images import resize
 
 SUFFIX = ".safetensors"
@@ -28,6 +28,7 @@ MODEL, RECORD, THUMBNAILS = "model.", "record.", "thumbnails"
 THUMBNAIL_SIZE = 32
 """Width and height of the thumbnails, which show in the viewer which identity is which."""
 FORMAT = 2
+FIX = "pack the run again"
 HEADS = Path(__file__).with_name("heads.safetensors")
 """256 heads of the embedded class: a run of `nerfgen demo`."""
 
@@ -50,7 +51,9 @@ def write_pack(run: Run, path: Path, thumbnails: bool = False) -> None:
         raise UsageError(f"{path}: a packed run ends in {SUFFIX}; choose another --output-path")
     count = len(run.record.images)
     names = [f"{photograph:0{len(str(count - 1))}d}" for photograph in range(count)]
-    text, arrays = parts_of(replace(run.record, given="", sources=names, fingerprint=None))
+    # Names of objects may be names of people.
+    record = replace(run.record, given="", sources=names, fingerprint=None)
+    text, arrays = parts_of(replace(record, identities=list(range(len(record.identities)))))
     tensors = {f"{MODEL}{name}": _compact(tensor) for name, tensor in _own_tensors(run.model).items()}
     tensors |= {f"{RECORD}{name}": torch.from_numpy(array) for name, array in arrays.items()}
     if thumbnails:
@@ -84,19 +87,14 @@ def read_pack(path: Path) -> Run:
     """
     header, tensors = _read(path)
     config = NerfgenModelConfig()
-    try:
+    with read_whole(path, FIX):
         set_options(config, header["model"])
+        own = {name.removeprefix(MODEL): tensor for name, tensor in _named(tensors, MODEL)}
+        check_sizes(config, own)
         parts = {name.removeprefix(RECORD): tensor.numpy() for name, tensor in _named(tensors, RECORD)}
-        run = make_run(
-            config,
-            header["method_name"],
-            header["step"],
-            _record_of(header, parts, path),
-            header["downscale_factor"],
-        )
-        _fill(run.model, {name.removeprefix(MODEL): tensor for name, tensor in _named(tensors, MODEL)})
-    except (KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
-        raise NerfgenError(f"{path}: not a whole packed run ({error}); make it again") from error
+        record, factor = _record_of(header, parts, path), float(header["downscale_factor"])
+        run = make_run(config, str(header["method_name"]), int(header["step"]), record, factor)
+        _fill(run.model, own)
     return run
 
 
@@ -151,16 +149,15 @@ def _named(tensors: dict[str, Tensor], prefix: str) -> list[tuple[str, Tensor]]:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
-    try:
-        with safe_open(path, "pt") as file:
-            header = json.loads(file.metadata()["nerfgen"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"{path}: no such file; --load-config takes a run or a file of nerfgen pack"
-        ) from error
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise NerfgenError(f"{path}: not a whole packed run ({error}); make it again") from error
-    if header.get("format") != FORMAT:
-        raise NerfgenError(f"{path}: packed by another version of nerfgen; pack the run again")
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; --load-config takes a run or a file of nerfgen pack")
+    with read_whole(path, FIX):
+        try:
+            with safe_open(path, "pt") as file:
+                header = json.loads(file.metadata()["nerfgen"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+        if header["format"] != FORMAT:
+            raise NerfgenError(f"{path}: packed by another version of nerfgen; pack the run again")
     return header, tensors

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from nerfgen_ns.datamanagers.data_parser import number_photographs
 from nerfgen_ns.datamanagers.data_record import DataRecord
@@ -72,6 +76,34 @@ class Run(ClassView):
         return fingerprint_of_model(self.model.foreground_field)
 
 
+def check_sizes(config: NerfgenModelConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Check, before anything of its size is made, that a model has the sizes of the tensors of its file.
+
+    Raises:
+        UsageError: a size makes no model.
+        ValueError: the model is of another size.
+        KeyError: a tensor is missing.
+    """
+    config.check()
+    hidden = sum(bool(re.fullmatch(r"foreground_field\.hidden\.\d+\.weight", name)) for name in tensors)
+    expected = {
+        "latent_dim": (config.latent_dim, tensors["latent_table.codes.weight"].shape[1]),
+        "foreground.hidden_dim": (
+            config.foreground.hidden_dim,
+            tensors["foreground_field.density_head.weight"].shape[1],
+        ),
+        "foreground.num_layers": (config.foreground.num_layers, hidden + 1),
+    }
+    if config.background.learned:
+        width = tensors["background_field.rgb_head.weight"].shape[1]
+        expected["background.hidden_dim"] = (config.background.hidden_dim, width)
+    for name, (said, found) in expected.items():
+        if said != found:
+            raise ValueError(
+                f"made with another configuration: {name} is {said}, and its tensors have {found}"
+            )
+
+
 def make_run(
     config: NerfgenModelConfig,
     method_name: str,
@@ -87,6 +119,8 @@ def make_run(
     Raises:
         UsageError: the configuration makes no model.
     """
+    if not 0 < downscale_factor < math.inf or not bool(torch.isfinite(record.cameras.camera_to_worlds).all()):
+        raise UsageError("its cameras or their downscale factor are no numbers")
     outputs = record.outputs()
     number_photographs(outputs.cameras)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

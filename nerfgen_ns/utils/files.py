@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import secrets
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,7 +89,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise UsageError(f"{path}: not a readable JSON file ({error}); make it again") from error
 
 
@@ -121,6 +124,47 @@ def digest_of(file: Path) -> int:
         return 0
     digest = hashlib.blake2b(size.to_bytes(8, "little") + head, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
+
+
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What libraries raise for files that are cut off, changed, or made to mislead."""
+
+
+@contextmanager
+def read_whole(path: Path, fix: str) -> Iterator[None]:
+    """Run the block that reads a file, and turn what libraries raise for a damaged one into one line.
+
+    Args:
+        path: the file, for the message.
+        fix: what to do, for the message.
+
+    Raises:
+        UsageError, NerfgenError: from the block, with the file's name.
+        NerfgenError: the file is damaged.
+    """
+    try:
+        yield
+    except NerfgenError as error:
+        if str(path.parent) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise NerfgenError(f"{path}: is damaged ({reason}); {fix}") from error
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ def test_a_run_comes_out_of_its_file_as_it_went_in(
     assert again.record.identities == run.record.identities
     assert again.record.canonical_landmarks == run.record.canonical_landmarks
     check_same(load_run(unpack(packed, tmp_path / "run")), run)
+
+
+def test_a_file_names_nobody(trained_config: Path, packed: Path) -> None:
+    run = load_run(trained_config)
+    record = replace(run.record, identities=["Alice", "Bob", "Carol"])
+    write_pack(replace(run, record=record), packed)
+    assert b"Alice" not in packed.read_bytes()
+    assert load_run(packed).record.identities == [0, 1, 2]
 
 
 def test_a_file_shows_no_photograph_and_no_place_unless_asked(trained_config: Path, packed: Path) -> None:
@@ -168,6 +177,14 @@ def test_a_damaged_file_ends_with_one_line(tmp_path: Path, damage: bytes) -> Non
         lambda header, tensors: tensors.pop("record.fx"),
         lambda header, tensors: header["model"].update(latent_dim="many"),
         lambda header, tensors: header["model"].update(latent_dim=0),
+        lambda header, tensors: header["model"]["foreground"].update(num_layers=10**6),
+        lambda header, tensors: header["model"]["foreground"].update(hidden_dim=16_000),
+        lambda header, tensors: header["model"]["sampler"].update(grid_resolution=800),
+        lambda header, tensors: header["model"].update(foreground=5),
+        lambda header, tensors: header.update(downscale_factor=0),
+        lambda header, tensors: header.update(step=[1]),
+        lambda header, tensors: tensors["record.camera_to_worlds"].fill_(float("nan")),
+        lambda header, tensors: tensors.update({"record.rows": torch.tensor(1)}),
         lambda header, tensors: header["record"].update(format=99),
         lambda header, tensors: header.update(format=99),
         lambda header, tensors: header.pop("model"),

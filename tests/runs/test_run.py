@@ -93,6 +93,19 @@ def test_a_configuration_is_read_as_values_and_nothing_that_it_names_is_called(
     assert not (tmp_path / "called").exists()
 
 
+@pytest.mark.parametrize("kind", ["list", "merge"])
+def test_a_configuration_that_unfolds_to_gigabytes_is_refused_at_once(copied_run: Path, kind: str) -> None:
+    first, rest = copied_run.read_text().split("\n", 1)
+    lines = ["x0: &x0 [l, l]"] if kind == "list" else ["x0: &x0 {a: 1}"]
+    for level in range(1, 10):
+        before = ", ".join([f"*x{level - 1}"] * 10)
+        lines.append(f"x{level}: &x{level} " + (f"[{before}]" if kind == "list" else f"{{<<: [{before}]}}"))
+    rest = rest.replace("latent_dim: 96", "latent_dim: *x9")
+    copied_run.write_text("\n".join([first, *lines, rest]))
+    with pytest.raises(UsageError, match=r"config\.yml"):
+        load_run(copied_run)
+
+
 @pytest.mark.parametrize(
     "change", [("hidden_dim: 64", "hidden_dim: wide"), ("hidden_dim: 64", "breadth: 64")]
 )
