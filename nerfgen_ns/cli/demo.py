@@ -106,8 +106,8 @@ def background_options(made_class: EmbeddedClass) -> list[str]:
         return []
     color = [str(share) for share in made_class.solid_background]
     return [
-        *("--pipeline.model.use-background-field", "False"),
-        *("--pipeline.model.solid-background", *color),
+        *("--pipeline.model.background.learned", "False"),
+        *("--pipeline.model.background.solid-color", *color),
     ]
 
 

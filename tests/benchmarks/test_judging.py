@@ -37,7 +37,7 @@ def test_views_are_judged_from_where_a_moved_class_frame_sees_them(small_heads: 
             for name, size in (("rgb", 3), ("depth", 1), ("accumulation", 1))
         }
 
-    run: Any = SimpleNamespace(render=render)
+    run: Any = SimpleNamespace(render=render, code=lambda row: row)
     rows = {identity: 10 + row for identity, row in pairs.row_of_identity.items()}
     figures = new_view_figures(run, pairs, views, rows)
     assert figures.keys() == {OWN, WHOLE}

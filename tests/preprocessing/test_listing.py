@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing.listing import list_folder, list_photographs
 from nerfgen_ns.preprocessing.photographs import RejectedError, check_kind, stamps_of
 from nerfgen_ns.preprocessing.prepare import prepare
+from nerfgen_ns.preprocessing.store import DATABASE
 from nerfgen_ns.utils.files import read_json
 
 
@@ -165,8 +167,10 @@ def test_a_photograph_that_could_not_be_read_is_tried_again_when_it_can(call, as
     first = prepare(config)
     reasons = {"3.png": photographs.HEIF_REASON}
     monkeypatch.setattr(photographs, "_reads_heif", lambda: False)
-    record = config.output_dir / ".prepare" / "kept" / "records.jsonl"
-    record.write_text(record.read_text().replace("no face was found", reasons["3.png"]))
+    with sqlite3.connect(config.output_dir / ".prepare" / "kept" / DATABASE) as database:
+        database.execute(
+            "UPDATE captures SET record = replace(record, 'no face was found', ?)", [reasons["3.png"]]
+        )
     path = config.output_dir / "report.json"
     path.write_text(path.read_text().replace("no face was found", reasons["3.png"]))
     asked.clear()
