@@ -256,7 +256,7 @@ def test_a_rank_that_dies_ends_all_with_a_clear_error(heads: Path, tmp_path: Pat
         assert process.wait(TIMEOUT) == 1
     said = log.read_text()
     # By whichever comes first: the broken connection, or the launcher, which ends the others.
-    line = next(line for line in said.splitlines() if line.startswith("nerfgen: rank 0 wa"))
+    line = next(line for line in said.splitlines() if line.startswith("nerfgen: rank 0 "))
     assert "another of the 2 processes" in line and "--load-dir" in said
 
 
