@@ -11,7 +11,7 @@ PYTHON ?= python3
 DEMO_DIR ?= demo
 VENV := $(CURDIR)/.venv
 INSTALLED := $(VENV)/.installed
-FAST := $(addprefix tests/,cameras dataset_format fields latents metrics model rendering utils runs/test_run.py \
+FAST := $(addprefix tests/,cameras dataset_format fields latents model rendering utils runs/test_run.py \
 	training/test_optimizers.py test_rooms.py test_repository.py)
 export PATH := $(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
