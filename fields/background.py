@@ -4,16 +4,14 @@ from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
-from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
 
-from nerfgen_ns.errors import check_options
 from nerfgen_ns.fields.conditional_mlp import conditional_mlp, dense, dense_layer, product_dtype
-from nerfgen_ns.fields.encoding import LARGEST, SMALLEST, PositionalEncoding
+from nerfgen_ns.fields.encoding import EncodedNetworkConfig, PositionalEncoding
 
 
 @dataclass
-class BackgroundFieldConfig(InstantiateConfig):
+class BackgroundFieldConfig(EncodedNetworkConfig):
     """What is behind the object, and the size of the background field."""
 
     _target: type = field(default_factory=lambda: BackgroundField)
@@ -22,20 +20,10 @@ class BackgroundFieldConfig(InstantiateConfig):
     """Whether the background is learned. Without it, the background is `solid_color`."""
     solid_color: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Color where no background is learned: red, green, blue in [0, 1]."""
-    hidden_dim: int = 256
-    """Units of each hidden layer."""
     num_layers: int = 5
     """Layers, the output layer included."""
     num_frequencies: int = 4
     """Frequencies of the encoding of the ray direction."""
-
-    def check(self, option: str) -> None:
-        """Check that the sizes make a network.
-
-        Raises:
-            UsageError: one does not; the message names its option, which begins with `option`.
-        """
-        check_options(self, option, SMALLEST, LARGEST)
 
 
 class BackgroundField(nn.Module):

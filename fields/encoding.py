@@ -1,14 +1,37 @@
-"""Positional encoding of points and directions."""
+"""Positional encoding of points and directions, and the size of a network on it."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
+
+from nerfgen_ns.errors import check_options
 
 SMALLEST = {"hidden_dim": 1, "num_layers": 2, "num_frequencies": 0}
 LARGEST = {"hidden_dim": 16384, "num_layers": 128, "num_frequencies": 64}
-"""Sizes of a network on encoded positions, the smallest and the largest."""
+
+
+@dataclass
+class EncodedNetworkConfig(InstantiateConfig):
+    """The size of a network on encoded positions or directions."""
+
+    hidden_dim: int = 256
+    """Units of each hidden layer."""
+    num_layers: int = 8
+    """Hidden layers."""
+    num_frequencies: int = 10
+    """Frequencies of the positional encoding."""
+
+    def check(self, option: str) -> None:
+        """Check for sizes that make no network.
+
+        Raises:
+            UsageError: there is one; the line names its option, which begins with `option`.
+        """
+        check_options(self, option, SMALLEST, LARGEST)
 
 
 class PositionalEncoding(nn.Module):

@@ -6,28 +6,21 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
 
-from nerfgen_ns.errors import UsageError, check_options
+from nerfgen_ns.errors import UsageError
 from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp, dense, dense_layer, product_dtype
-from nerfgen_ns.fields.encoding import LARGEST, SMALLEST, PositionalEncoding
+from nerfgen_ns.fields.encoding import EncodedNetworkConfig, PositionalEncoding
 
 
 @dataclass
-class ForegroundFieldConfig(InstantiateConfig):
+class ForegroundFieldConfig(EncodedNetworkConfig):
     """The size of the foreground field."""
 
     _target: type = field(default_factory=lambda: ForegroundField)
     """Target class to instantiate."""
-    hidden_dim: int = 256
-    """Units of each hidden layer."""
-    num_layers: int = 8
-    """Hidden layers."""
     skip_connection: int = 4
     """The hidden layer, counted from 0, that the encoded position and the latent code enter again."""
-    num_frequencies: int = 10
-    """Frequencies of the positional encoding."""
 
     def check(self, option: str) -> None:
         """Check that the sizes make a network.
@@ -35,7 +28,7 @@ class ForegroundFieldConfig(InstantiateConfig):
         Raises:
             UsageError: one does not; the message names its option, which begins with `option`.
         """
-        check_options(self, option, SMALLEST, LARGEST)
+        super().check(option)
         if not 1 <= self.skip_connection < self.num_layers:
             raise UsageError(
                 f"{option}.skip-connection {self.skip_connection}: give 1 to {self.num_layers - 1}, for "
