@@ -52,8 +52,10 @@ def write_pack(run: Run, path: Path, thumbnails: bool = False) -> None:
     count = len(run.record.images)
     names = [f"{photograph:0{len(str(count - 1))}d}" for photograph in range(count)]
     # Names of objects may be names of people.
-    record = replace(run.record, given="", sources=names, fingerprint=None)
-    text, arrays = parts_of(replace(record, identities=list(range(len(record.identities)))))
+    numbers: list[int | str] = list(range(len(run.record.identities)))
+    text, arrays = parts_of(
+        replace(run.record, given="", sources=names, identities=numbers, fingerprint=None)
+    )
     tensors = {f"{MODEL}{name}": _compact(tensor) for name, tensor in _own_tensors(run.model).items()}
     tensors |= {f"{RECORD}{name}": torch.from_numpy(array) for name, array in arrays.items()}
     if thumbnails:
@@ -85,7 +87,7 @@ def read_pack(path: Path) -> Run:
         UsageError: there is no such file.
         NerfgenError: it is damaged, or of another version.
     """
-    header, tensors = _read(path)
+    header, tensors = _read(path, MODEL, RECORD)
     config = NerfgenModelConfig()
     with read_whole(path, FIX):
         set_options(config, header["model"])
@@ -100,7 +102,7 @@ def read_pack(path: Path) -> Run:
 
 def read_thumbnails(path: Path) -> Tensor | None:
     """Read the thumbnails of a packed run, (photographs, size, size, 3) in bytes; None where it has none."""
-    return _read(path)[1].get(THUMBNAILS)
+    return _read(path, THUMBNAILS)[1].get(THUMBNAILS)
 
 
 def _record_of(header: dict[str, Any], arrays: dict[str, np.ndarray], path: Path) -> DataRecord:
@@ -146,7 +148,8 @@ def _named(tensors: dict[str, Tensor], prefix: str) -> list[tuple[str, Tensor]]:
     return [(name, tensor) for name, tensor in tensors.items() if name.startswith(prefix)]
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: Path, *prefixes: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read the header, and the tensors whose names begin with one of the prefixes."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -155,7 +158,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         try:
             with safe_open(path, "pt") as file:
                 header = json.loads(file.metadata()["nerfgen"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in names}
         except SafetensorError as error:
             raise ValueError(str(error)) from error
         if header["format"] != FORMAT:
