@@ -196,6 +196,10 @@ class DataRecord:
         Raises:
             UsageError: some are gone, or others are in their place.
         """
+        if not transforms_path(self.data).is_file():
+            raise UsageError(
+                f"{self.data}: the photographs that the run was trained on are not there; put them back"
+            )
         if self.fingerprint is None:
             return
         check_files(self.images, self.fingerprint.digests)

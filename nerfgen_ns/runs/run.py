@@ -14,7 +14,6 @@ from torch import Tensor
 from nerfgen_ns.datamanagers.data_parser import number_photographs
 from nerfgen_ns.datamanagers.data_record import DataRecord
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset, open_dataset
-from nerfgen_ns.dataset_format.transforms import transforms_path
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.latents.code_files import fingerprint_of_model
 from nerfgen_ns.model.class_view import ClassView
@@ -53,10 +52,6 @@ class Run(ClassView):
         Raises:
             UsageError: some are missing, or have changed.
         """
-        if not transforms_path(self.data).is_file():
-            raise UsageError(
-                f"{self.data}: the photographs that the run was trained on are not there; put them back"
-            )
         self.record.check_photographs()
         return self.data
 
