@@ -209,7 +209,7 @@ class CarShape:
 LABELS = ("background", "paint", "windows", "wheels", "lights", "trim")
 """Label i means LABELS[i]."""
 PAINT, WINDOWS, WHEELS, LIGHTS, TRIM = range(1, 6)
-TYRE = np.array([0.07, 0.07, 0.075])
+TIRE = np.array([0.07, 0.07, 0.075])
 HEAD_LIGHT, TAIL_LIGHT, PLATE = np.array([[0.88, 0.88, 0.80], [0.70, 0.05, 0.06], [0.82, 0.80, 0.66]])
 Painted = tuple[Float[np.ndarray, "3 n"], Int[np.ndarray, " n"]]
 Where = Bool[np.ndarray, " n"]
@@ -317,13 +317,13 @@ def _paint_ends(shape: CarShape, points: Points, coat: Coat) -> None:
 
 
 def paint_wheels(shape: CarShape, points: Points) -> Painted:
-    """Paint tyres, and rims with five spokes."""
+    """Paint tires, and rims with five spokes."""
     fittings, colors = shape.parameters.fittings, shape.parameters.colors
     _, y, z = points
     ahead = np.where(z > 0.5 * sum(shape.axles), *shape.axles)
     up, forwards = y - (GROUND + shape.parameters.body.wheel_radius), z - ahead
     from_hub = np.hypot(up, forwards) / (fittings.rim * shape.parameters.body.wheel_radius)
-    coat = Coat(points, TYRE, WHEELS)
+    coat = Coat(points, TIRE, WHEELS)
     coat.cover(from_hub < 1, colors.rims, WHEELS)
     between = (np.cos(5 * np.arctan2(forwards, up)) < -0.2) & (from_hub > 0.35) & (from_hub < 0.85)
     coat.cover(between, 0.45 * colors.rims, WHEELS)
