@@ -25,7 +25,7 @@ from scipy.spatial.transform import Rotation
 
 from nerfgen_ns.dataset_format.transforms import read_transforms
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.preprocessing.landmarks.mediapipe_models import LandmarkModel
+from nerfgen_ns.preprocessing.landmarks.mediapipe_models import FaceMesh
 from nerfgen_ns.preprocessing.landmarks.models import CHIN, FOREHEAD, NOSE, face_width
 from nerfgen_ns.preprocessing.listing import list_photographs
 from nerfgen_ns.preprocessing.photographs import RejectedError, read_photograph
@@ -175,7 +175,7 @@ class PhotographsBenchmark:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-        pictures, clear, model = [], [], LandmarkModel()
+        pictures, clear, model = [], [], FaceMesh()
         for path in portraits:
             with suppress(RejectedError):
                 picture = read_photograph(path)

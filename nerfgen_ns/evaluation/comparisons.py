@@ -23,7 +23,8 @@ from nerfgen_ns.evaluation.folders import TestFolder, open_test_folder
 from nerfgen_ns.evaluation.protocol import Figure, Picture, finite_or_none, mean_figure
 from nerfgen_ns.evaluation.renders import Render, evenly, outputs_of
 from nerfgen_ns.metrics.geometry import depth_correlation, silhouette_iou
-from nerfgen_ns.metrics.images import SMALLEST, SSIM_WINDOW, Lpips, foreground_psnr, psnr, ssim
+from nerfgen_ns.metrics.images import SSIM_WINDOW, foreground_psnr, psnr, ssim
+from nerfgen_ns.metrics.networks import SMALLEST, Lpips
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.images import depth_picture, from_bytes, to_bytes
 from nerfgen_ns.utils.spacing import evenly_spaced

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from nerfgen_ns.metrics.images import Unavailable, read_weights
+from nerfgen_ns.metrics.networks import Unavailable, read_weights
 
 INCEPTION = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 KID_SUBSET = 1000

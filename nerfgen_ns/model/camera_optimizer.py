@@ -12,7 +12,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
 
-from nerfgen_ns.cameras.se3 import move_cameras, move_rays, rotation_matrices
+from nerfgen_ns.cameras.se3 import motion_matrices, move_cameras, move_rays
 from nerfgen_ns.errors import check_options
 
 OUTLIER = 0.5
@@ -86,14 +86,14 @@ class CameraOptimizer(nn.Module):
         of_rays = pose_deltas[row_of_ray]
         if of_rays.requires_grad:
             of_rays.register_hook(clip_outliers)
-        return move_rays(ray_bundle, rigid_motions(of_rays)), pose_deltas
+        return move_rays(ray_bundle, motion_matrices(of_rays)), pose_deltas
 
     @torch.no_grad()
     def move_cameras(
         self, camera_to_worlds: Float[Tensor, "photographs 3 4"]
     ) -> Float[Tensor, "photographs 3 4"]:
         """Return the refined cameras of all photographs."""
-        motions = rigid_motions(self.pose_deltas.weight.to(camera_to_worlds))
+        motions = motion_matrices(self.pose_deltas.weight.to(camera_to_worlds))
         return move_cameras(camera_to_worlds, motions)
 
     def loss(self, pose_deltas: Float[Tensor, "photographs 6"]) -> Float[Tensor, ""]:
@@ -113,12 +113,6 @@ class CameraOptimizer(nn.Module):
         """Subtract the mean from all pose deltas: what all cameras share only moves the class frame."""
         if self.is_learning:
             self.pose_deltas.weight.sub_(self.pose_deltas.weight.mean(dim=0))
-
-
-def rigid_motions(pose_deltas: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 4"]:
-    """Return pose deltas as matrices [R, R·t]: first a translation, then a rotation about the origin."""
-    rotations = rotation_matrices(pose_deltas[..., :3])
-    return torch.cat([rotations, rotations @ pose_deltas[..., 3:, None]], dim=-1)
 
 
 def clip_outliers(gradient: Float[Tensor, "rays 6"]) -> Float[Tensor, "rays 6"]:

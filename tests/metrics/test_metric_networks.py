@@ -14,9 +14,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nerfgen_ns.metrics import images as perceptual_metrics
+from nerfgen_ns.metrics import networks as metric_networks
 from nerfgen_ns.metrics import samples as sample_metrics
-from nerfgen_ns.metrics.images import Lpips, Unavailable, read_weights
+from nerfgen_ns.metrics.networks import Lpips, Unavailable, read_weights
 from nerfgen_ns.metrics.samples import Inception
 
 # The domain .invalid never resolves, with a network or without.
@@ -141,7 +141,7 @@ def test_inception_features_come_from_the_weights_given_by_path(tmp_path, incept
 
 def test_without_a_network_the_metrics_say_which_file_they_need(monkeypatch, tmp_path, images):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(perceptual_metrics, "BACKBONE", NOWHERE)
+    monkeypatch.setattr(metric_networks, "BACKBONE", NOWHERE)
     monkeypatch.setattr(sample_metrics, "INCEPTION", NOWHERE)
     for metric, option in ((Lpips(), "--weights.lpips"), (Inception(), "--weights.inception")):
         assert metric.unavailable is not None
@@ -194,7 +194,7 @@ def test_networks_are_loaded_once_and_not_before_they_are_asked_for(monkeypatch)
         calls.append(args)
         raise Unavailable("no")
 
-    monkeypatch.setattr(perceptual_metrics, "read_weights", refuse)
+    monkeypatch.setattr(metric_networks, "read_weights", refuse)
     lpips = Lpips()
     assert calls == []
     assert [lpips.unavailable, lpips.unavailable] == ["no", "no"]

@@ -299,7 +299,7 @@ def model_file(given: Path | None, variable: str) -> Path | None:
     return given or (Path(os.environ[variable]) if os.environ.get(variable) else None)
 
 
-class LandmarkModel:
+class FaceMesh:
     """Face mesh landmarks of one photograph at a time.
 
     A detector finds the faces. The chosen one is looked at twice, in an upright crop and in a mirrored one.
@@ -430,7 +430,7 @@ class LandmarkModel:
         )
 
 
-class MatteModel:
+class MediaPipeMattes:
     """Soft mattes of people."""
 
     def __init__(self, model: Path | None = None) -> None:

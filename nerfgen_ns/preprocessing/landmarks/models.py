@@ -236,7 +236,7 @@ class MediaPipeLandmarks:
     scheme = FACE_MESH
 
     def __init__(self, model: Path | None = None) -> None:
-        from nerfgen_ns.preprocessing.landmarks.mediapipe_models import LandmarkModel as FaceMesh
+        from nerfgen_ns.preprocessing.landmarks.mediapipe_models import FaceMesh
 
         self._face_mesh = FaceMesh(model)
 

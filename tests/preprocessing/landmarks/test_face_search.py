@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from nerfgen_ns.preprocessing.crops import Crop, crop_photograph, principal_point, upright_crop
 from nerfgen_ns.preprocessing.landmarks import mediapipe_models as face_search
 from nerfgen_ns.preprocessing.landmarks.mediapipe_backends import Detection, FaceDetector
-from nerfgen_ns.preprocessing.landmarks.mediapipe_models import LandmarkModel, doubt, roll, turn_between
+from nerfgen_ns.preprocessing.landmarks.mediapipe_models import FaceMesh, doubt, roll, turn_between
 from nerfgen_ns.preprocessing.landmarks.models import CHIN, FACE_SIDES, FOREHEAD, face_width
 from nerfgen_ns.preprocessing.mattes import MatteOptions
 from nerfgen_ns.preprocessing.photographs import RejectedError
@@ -25,8 +25,8 @@ def portrait() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def model() -> LandmarkModel:
-    return LandmarkModel()
+def model() -> FaceMesh:
+    return FaceMesh()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.preprocessing.landmarks import mediapipe_backends as backends
 from nerfgen_ns.preprocessing.landmarks import mediapipe_models as models
-from nerfgen_ns.preprocessing.landmarks.mediapipe_models import LandmarkModel, MatteModel
+from nerfgen_ns.preprocessing.landmarks.mediapipe_models import FaceMesh, MediaPipeMattes
 from nerfgen_ns.preprocessing.landmarks.models import face_width
 from nerfgen_ns.preprocessing.photographs import RejectedError
 from tests.helpers.real_face import astronaut, mediapipe, needs_bundled_models
@@ -119,7 +119,7 @@ def test_the_tasks_api_finds_the_same_landmarks(astronaut, face_landmarker_task)
 
 @needs_bundled_models
 def test_the_tasks_api_finds_the_same_matte(astronaut, selfie_segmenter_tflite):
-    by_task, bundled = MatteModel(selfie_segmenter_tflite)(astronaut), MatteModel()(astronaut)
+    by_task, bundled = MediaPipeMattes(selfie_segmenter_tflite)(astronaut), MediaPipeMattes()(astronaut)
     assert by_task.shape == bundled.shape == astronaut.shape[:2]
     assert by_task.min() >= 0 and by_task.max() <= 1 and 0.1 < by_task.mean() < 0.9
     assert np.abs(by_task - bundled).mean() < 0.005
@@ -127,7 +127,7 @@ def test_the_tasks_api_finds_the_same_matte(astronaut, selfie_segmenter_tflite):
 
 @needs_bundled_models
 def test_both_landmark_models_agree_and_reject_a_photograph_without_a_face(astronaut, face_landmarker_task):
-    bundled, by_task = LandmarkModel(), LandmarkModel(face_landmarker_task)
+    bundled, by_task = FaceMesh(), FaceMesh(face_landmarker_task)
     (first, _), (second, _) = bundled(astronaut), by_task(astronaut)
     # The bundled one is another network, which refines eyes and lips.
     apart = np.linalg.norm((first - second)[:, :2], axis=1)
@@ -146,13 +146,13 @@ def test_model_files_are_found_in_the_environment(
     monkeypatch.setattr(models, "bundled_face_mesh", None)
     monkeypatch.setattr(models, "bundled_face_detector", None)
     monkeypatch.setattr(models, "bundled_selfie_segmentation", None)
-    assert LandmarkModel()(astronaut)[0].shape == (468, 3)
-    assert MatteModel()(astronaut).shape == astronaut.shape[:2]
+    assert FaceMesh()(astronaut)[0].shape == (468, 3)
+    assert MediaPipeMattes()(astronaut).shape == astronaut.shape[:2]
 
 
 @pytest.mark.parametrize(
     ("model", "option"),
-    [(LandmarkModel, "--landmark-model-file"), (MatteModel, "--matte-model-file")],
+    [(FaceMesh, "--landmark-model-file"), (MediaPipeMattes, "--matte-model-file")],
 )
 def test_a_model_file_that_cannot_be_used_is_named_with_its_option(tmp_path, model, option):
     with pytest.raises(UsageError, match=rf"{option} .*missing\.task: no such file"):
@@ -164,7 +164,7 @@ def test_a_model_file_that_cannot_be_used_is_named_with_its_option(tmp_path, mod
 
 @pytest.mark.parametrize(
     ("model", "option"),
-    [(LandmarkModel, "--landmark-model-file"), (MatteModel, "--matte-model-file")],
+    [(FaceMesh, "--landmark-model-file"), (MediaPipeMattes, "--matte-model-file")],
 )
 def test_without_bundled_models_the_error_names_the_option_for_a_file(monkeypatch, model, option):
     without_models = ModuleType("mediapipe")
@@ -177,7 +177,7 @@ def test_without_bundled_models_the_error_names_the_option_for_a_file(monkeypatc
 def test_without_mediapipe_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(NerfgenError, match="pip install 'mediapipe"):
-        LandmarkModel()
+        FaceMesh()
 
 
 def fake_segmenter(monkeypatch, labels, masks):
