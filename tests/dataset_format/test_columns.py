@@ -11,7 +11,7 @@ from nerfgen_ns.dataset_format.columns import camera_angles, read_overview
 from nerfgen_ns.dataset_format.transforms import stream_frames
 from nerfgen_ns.errors import UsageError
 
-HEADS = Path(__file__).resolve().parents[3] / "../shared/data/heads/train"
+HEADS = Path(__file__).resolve().parents[2] / "../shared/data/heads/train"
 
 
 def frame(place: int, **more) -> dict:

@@ -146,7 +146,7 @@ def test_a_trained_run_is_evaluated_and_progress_told(trained_config: Path, head
     assert -1.0 <= figures["depth_correlation"] <= 1.0
 
 
-SHARED_HEADS = Path(__file__).resolve().parents[3] / "../shared/data/heads"
+SHARED_HEADS = Path(__file__).resolve().parents[2] / "../shared/data/heads"
 
 
 @pytest.mark.skipif(not SHARED_HEADS.is_dir(), reason="the rendered heads are not beside the repository")

@@ -17,7 +17,7 @@ from nerfgen_ns.preprocessing.camera_fitting.canonical_model import CanonicalMod
 from nerfgen_ns.preprocessing.prepare import PrepareConfig, prepare
 from tests.helpers.real_face import astronaut
 
-SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
+SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
 
 
 @pytest.fixture(scope="module", name="astronaut")

@@ -11,7 +11,7 @@ import torch
 
 from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT, FOLDER, newest_checkpoint
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
