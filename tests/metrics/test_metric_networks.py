@@ -155,7 +155,7 @@ def test_without_a_network_the_metrics_say_which_file_they_need(monkeypatch, tmp
 
 def test_a_silent_network_is_not_waited_for(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("nerfgen_ns.metrics.images.PATIENCE", 0.2)
+    monkeypatch.setattr("nerfgen_ns.metrics.networks.PATIENCE", 0.2)
     before = socket.getdefaulttimeout()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/weights-of-nobody.pth"
