@@ -43,8 +43,9 @@ class Quality:
     """Folder of new views of the same identities, with the truth."""
     method: str = "nerfgen-tiny"
     """Method of `ns-train`."""
-    downscale_factor: int = 1
-    """How many times smaller than the files the images are, in training and in judging."""
+    downscale_factor: int | None = None
+    """How many times smaller than the files the images are, in training and in judging; if not set, the
+    method chooses it."""
     reconstructions: int = 64
     """How many training images to reconstruct, evenly spread."""
     minutes: float = 4.0
@@ -53,14 +54,13 @@ class Quality:
     def run(self) -> None:
         """Train, judge, print a table."""
         begin = time.perf_counter()
-        factor = self.downscale_factor
         training = Training(
             self.data,
             self.output_dir,
             self.method,
             "quality",
             minutes=self.minutes,
-            downscale_factor=factor,
+            downscale_factor=self.downscale_factor,
         )
         # Remove an earlier run: the figures are those of one training, not of a resumed one.
         shutil.rmtree(training.run_dir, ignore_errors=True)
@@ -68,6 +68,7 @@ class Quality:
         config = training.load_config
         seconds = time.perf_counter() - begin
         run = load_run(config)
+        factor = round(run.downscale_factor)
         figures: dict[str, float] = {
             "training_minutes": self.minutes,
             "wall_seconds_of_training_command": seconds,

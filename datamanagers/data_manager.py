@@ -25,6 +25,7 @@ from torch import Tensor
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParser, NerfgenDataParserConfig, number_photographs
 from nerfgen_ns.datamanagers.data_record import Fingerprint, check_files, fingerprint_of
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
+from nerfgen_ns.datamanagers.landmark_points import LandmarkPoints
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSampler, ImagewisePixelSamplerConfig
 from nerfgen_ns.datamanagers.pixel_store import BYTES_OF_PIXEL, FilePixelStore, PixelStore
 from nerfgen_ns.datamanagers.ray_generator import PixelRays
@@ -177,24 +178,22 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
     def setup_train(self) -> None:
         """Read the photographs that train, as bytes, or find them in their file."""
         training_images = self.train_dataset.metadata["training_images"]
-        CONSOLE.print(f"Reading {len(training_images)} photographs.")
-        self.train_pixels, self.train_pixel_sampler, self.train_rays = self._pixels(
-            self.train_dataset, training_images, self.config.train_num_rays_per_batch
-        )
+        CONSOLE.print(f"Reading {len(training_images)} photographs{self._smaller()}.")
+        self.train_pixels, self.train_rays = self._pixels(self.train_dataset, training_images)
+        self.train_pixel_sampler = self._training_sampler()
         self.train_batches = self._read_ahead() if isinstance(self.train_pixels, FilePixelStore) else None
 
     def setup_eval(self) -> None:
         """Prepare evaluation: on the photographs set aside or, if there are none, on those that train."""
         if self.eval_dataset.image_filenames == self.train_dataset.image_filenames:
-            self.eval_pixels = self.train_pixels
-            self.eval_pixel_sampler = self._get_pixel_sampler(
-                self.eval_dataset, self.config.eval_num_rays_per_batch
-            )
-            self.eval_rays = self.train_rays
+            self.eval_pixels, self.eval_rays = self.train_pixels, self.train_rays
         else:
-            self.eval_pixels, self.eval_pixel_sampler, self.eval_rays = self._pixels(
-                self.eval_dataset, np.arange(len(self.eval_dataset)), self.config.eval_num_rays_per_batch
+            self.eval_pixels, self.eval_rays = self._pixels(
+                self.eval_dataset, np.arange(len(self.eval_dataset))
             )
+        self.eval_pixel_sampler = self._get_pixel_sampler(
+            self.eval_dataset, self.config.eval_num_rays_per_batch
+        )
         self.fixed_indices_eval_dataloader = RecordedImages(self.eval_dataset, device=self.device)
         self.eval_dataloader = RandIndicesEvalDataloader(self.eval_dataset, device=self.device)
 
@@ -233,14 +232,30 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
             return PixelStore(dataset, images)
         return FilePixelStore(dataset, images, self.config.pixel_folder or writable_cache_folder() / "pixels")
 
-    def _pixels(self, dataset: NerfgenDataset, images: np.ndarray, rays: int) -> tuple[Any, Any, PixelRays]:
-        store = self.make_store(dataset, images)
-        return store, self._get_pixel_sampler(dataset, rays), PixelRays(dataset.cameras.to(self.device))
+    def _smaller(self) -> str:
+        """Say at what size the photographs are read, where it is not that of their files."""
+        read, files = self.train_dataset.cameras, self.dataparser.record.cameras
+        width, height = int(read.width[0]), int(read.height[0])
+        if width == int(files.width[0]):
+            return ""
+        return (
+            f" at {width} × {height} pixels, {int(files.width[0]) / width:.3g} times smaller than their "
+            "files; another size: --pipeline.datamanager.dataparser.downscale-factor"
+        )
+
+    def _pixels(self, dataset: NerfgenDataset, images: np.ndarray) -> tuple[PixelStore, PixelRays]:
+        return self.make_store(dataset, images), PixelRays(dataset.cameras.to(self.device))
+
+    def _training_sampler(self) -> ImagewisePixelSampler:
+        sampler = self._get_pixel_sampler(self.train_dataset, self.config.train_num_rays_per_batch)
+        assert isinstance(sampler, ImagewisePixelSampler)
+        if sampler.config.landmark_fraction > 0:
+            sampler.landmarks = LandmarkPoints(self.dataparser.record, self.train_dataset.cameras)
+        return sampler
 
     def _read_ahead(self) -> Prefetched[dict[str, Tensor]]:
         """Make training batches in a thread with random numbers of its own."""
-        sampler = self._get_pixel_sampler(self.train_dataset, self.config.train_num_rays_per_batch)
-        assert isinstance(sampler, ImagewisePixelSampler)
+        sampler = self._training_sampler()
         sampler.generator = torch.Generator().manual_seed(torch.initial_seed())
         store = self.train_pixels
         return Prefetched(lambda: sampler.sample(store), BATCHES_AHEAD)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
@@ -23,6 +23,7 @@ from nerfgen_ns.datamanagers.data_record import (
     read_record,
     with_identities_of,
 )
+from nerfgen_ns.dataset_format.frame import Frame
 from nerfgen_ns.dataset_format.transforms import (
     read_transforms,
     row_of_identity,
@@ -43,7 +44,11 @@ class NerfgenDataParserConfig(NerfstudioDataParserConfig):
     data: Path = Path()
     """A prepared folder, a transforms.json, or a folder of photographs, then prepared first and cached."""
     downscale_factor: float | None = None  # type: ignore[assignment]
-    """How much smaller than the files the images are, averaged over areas as they are read; 1 if not set."""
+    """How much smaller than the files the images are, averaged over areas as they are read. If it is not set,
+    it follows from `training_size`."""
+    training_size: int | None = None
+    """Pixels of the longer side of the images that the method is made for. Larger files are made smaller by a
+    whole factor, unless `downscale_factor` is set; None keeps the size of the files."""
     orientation_method: Literal["pca", "up", "vertical", "none"] = "none"
     """The method to use for orientation."""
     center_method: Literal["poses", "focus", "none"] = "none"
@@ -81,7 +86,8 @@ class NerfgenDataParser(Nerfstudio):
     def _generate_dataparser_outputs(self, split: str = "train") -> DataparserOutputs:  # type: ignore[override]
         if not 0.0 <= self.config.eval_fraction < 1.0:
             raise UsageError(f"--eval-fraction must be in [0, 1), got {self.config.eval_fraction}")
-        outputs = self.record.outputs(self.downscale_factor or self.config.downscale_factor or 1)
+        given = self.downscale_factor or self.config.downscale_factor
+        outputs = self.record.outputs(self.record.downscale_factor(given, self.config.training_size))
         set_aside = evenly_spread(len(outputs.image_filenames), self.config.eval_fraction)
         if split == "train":
             every = np.arange(len(outputs.image_filenames))
@@ -112,6 +118,7 @@ class NerfgenDataParser(Nerfstudio):
         row_of_file = dict(zip(transforms.files, rows_of_frames(frames), strict=True))
         sources = {file: frame.source for file, frame in zip(transforms.files, frames, strict=True)}
         identities = list(row_of_identity(frames))
+        coefficients = _coefficients(frames, transforms.files)
         # nerfstudio reads the file once more: two copies of many landmarks need not exist together.
         del frames, transforms
         before = self.config, self.downscale_factor
@@ -143,11 +150,22 @@ class NerfgenDataParser(Nerfstudio):
             scale=float(outputs.dataparser_scale),
             class_name=class_name,
             canonical_landmarks=read_json(landmarks) if landmarks.is_file() else None,
+            coefficients=None if coefficients is None else np.stack([coefficients[name] for name in images]),
         )
 
     def _get_fname(self, filepath: Path, data_dir: Path, downsample_folder_prefix: str = "images_") -> Path:
         """Return the file itself: images are made smaller as they are read, without folders of copies."""
         return data_dir / filepath
+
+
+def _coefficients(
+    frames: Sequence[Frame], files: Sequence[Path]
+) -> dict[Path, Float[np.ndarray, " k"]] | None:
+    """Return each file's coefficients of the landmarks' basis, if every frame has equally many."""
+    sizes = {None if frame.coefficients is None else len(frame.coefficients) for frame in frames}
+    if len(sizes) != 1 or None in sizes:
+        return None
+    return {file: np.asarray(frame.coefficients) for file, frame in zip(files, frames, strict=True)}
 
 
 def evenly_spread(count: int, fraction: float) -> Int[np.ndarray, " chosen"]:

@@ -165,11 +165,27 @@ class DataRecord:
     """The contents of the class's canonical_landmarks.json, where it has any."""
     fingerprint: Fingerprint | None = None
     """The fingerprint of the photographs; None if no run has recorded them."""
+    coefficients: Float[np.ndarray, "photographs k"] | None = None
+    """What multiplies the basis of the landmarks in each photograph; None where the data has no basis, and
+    in a run that is opened, which does not keep them."""
 
     @property
     def row_of_identity(self) -> dict[int | str, int]:
         """The row of the latent table by the data's name of the object."""
         return {identity: row for row, identity in enumerate(self.identities)}
+
+    def downscale_factor(self, given: float | None, training_size: int | None) -> float:
+        """Return how many times smaller than their files training looks at the photographs.
+
+        Args:
+            given: what the user asks for; None or 0 if nothing.
+            training_size: if nothing is given, the longer side of the median photograph gets about this many
+                pixels, by a whole factor; None for the size of the files.
+        """
+        if given or training_size is None:
+            return given or 1.0
+        side = torch.maximum(self.cameras.width, self.cameras.height).median()
+        return float(max(1, round(float(side) / training_size)))
 
     def outputs(self, downscale_factor: float = 1) -> DataparserOutputs:
         """Return all photographs in nerfstudio's form, `downscale_factor` times smaller than their files."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import torch
 import tyro
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
 from torch import Tensor
 
+from nerfgen_ns.datamanagers.landmark_points import LandmarkPoints
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
 
 
@@ -24,6 +25,10 @@ class ImagewisePixelSamplerConfig(PixelSamplerConfig):
     background_redraw_fraction: float = 0.0
     """Share of the pixels outside the matte that are drawn once more, so that more rays fall on the objects.
     Without mattes nothing is drawn again."""
+    landmark_fraction: float = 0.0
+    """Share of the rays through landmarks, whose distance camera fitting has found: it guides the surface
+    where few photographs show it from the side. The weight is
+    --pipeline.model.losses.landmark-depth-loss-mult."""
     keep_full_image: tyro.conf.Suppress[bool] = False
     is_equirectangular: tyro.conf.Suppress[bool] = False
     ignore_mask: tyro.conf.Suppress[bool] = True
@@ -38,9 +43,15 @@ class ImagewisePixelSampler(PixelSampler):
     config: ImagewisePixelSamplerConfig
     generator: torch.Generator | None = None
     """Where the random numbers come from; torch's own, unless set."""
+    landmarks: LandmarkPoints | None = None
+    """The landmarks of the photographs, where some rays go through them."""
 
     def sample(self, image_batch: PixelStore) -> dict[str, Tensor]:  # type: ignore[override]
-        """Draw a batch of `num_rays_per_batch` pixels, with their (image, row, column) under "indices"."""
+        """Draw a batch of `num_rays_per_batch` pixels, with their (image, row, column) under "indices".
+
+        With landmarks it also has "distance" (rays, 1), that of the surface from the camera, and its standard
+        deviation, "distance_std" (rays, 1), which is infinite where the distance is unknown.
+        """
         store = image_batch.for_a_step(self.generator)
         indices = self.sample_indices(store)
         batch = store.gather(indices)
@@ -49,9 +60,26 @@ class ImagewisePixelSampler(PixelSampler):
             chance = torch.rand(len(indices), generator=self.generator)
             redrawn = outside & (chance < self.config.background_redraw_fraction)
             indices[redrawn, 1:] = store.draw(indices[redrawn, 0], self.generator)
-            for name, values in store.gather(indices[redrawn]).items():
-                batch[name][redrawn] = values
+            _regather(batch, store, indices, redrawn)
+        if self.landmarks is not None:
+            batch |= self._through_landmarks(self.landmarks, batch, store, indices)
         return {**batch, "indices": indices}
+
+    def _through_landmarks(
+        self,
+        landmarks: LandmarkPoints,
+        batch: dict[str, Tensor],
+        store: PixelStore,
+        indices: Int[Tensor, "rays 3"],
+    ) -> dict[str, Tensor]:
+        """Let some rays of a batch go through landmarks; return the distances of the surface."""
+        chosen = torch.rand(len(indices), generator=self.generator) < self.config.landmark_fraction
+        seen = landmarks.draw(indices[chosen, 0], self.generator)
+        indices[chosen, 1:] = seen.pixels
+        _regather(batch, store, indices, chosen)
+        distance, std = torch.zeros(len(indices), 1), torch.full((len(indices), 1), torch.inf)
+        distance[chosen], std[chosen] = seen.distance, seen.std
+        return {"distance": distance, "distance_std": std}
 
     def sample_indices(self, store: PixelStore) -> Int[Tensor, "rays 3"]:
         """Draw random (image, row, column), `pixels_per_image` rays in a row from the same image."""
@@ -59,3 +87,13 @@ class ImagewisePixelSampler(PixelSampler):
         drawn = torch.randint(len(store), (-(-self.num_rays_per_batch // pixels),), generator=self.generator)
         image = store.images[drawn].repeat_interleave(pixels)[: self.num_rays_per_batch]
         return torch.cat([image[:, None], store.draw(image, self.generator)], dim=-1)
+
+
+def _regather(
+    batch: dict[str, Tensor],
+    store: PixelStore,
+    indices: Int[Tensor, "rays 3"],
+    changed: Bool[Tensor, " rays"],
+) -> None:
+    for name, values in store.gather(indices[changed]).items():
+        batch[name][changed] = values

@@ -1,4 +1,4 @@
-"""The three losses of the auto-decoder as pure functions, and their weights: LOLNeRF (CVPR 2022), 3.4."""
+"""The losses as pure functions, and their weights: those of the auto-decoder, LOLNeRF (CVPR 2022), 3.4."""
 
 import math
 from dataclasses import dataclass
@@ -24,6 +24,9 @@ class LossConfig:
     """Weight of the mean squared error of the accumulation against the matte, where there are mattes."""
     hard_surface_loss_mult: float = 0.1
     """Weight of the hard-surface loss, a mean over the samples."""
+    landmark_depth_loss_mult: float = 0.01
+    """Weight of the Huber loss of the depth, in standard deviations, on rays through landmarks; a mean over
+    all rays. There are such rays if --pipeline.datamanager.pixel-sampler.landmark-fraction is above 0."""
 
     def check(self, option: str) -> None:
         """Raise a UsageError that names the option, which begins with `option`, of a negative weight."""
@@ -65,3 +68,16 @@ def hard_surface_loss(weights: Float[Tensor, "rays samples"]) -> Float[Tensor, "
         return weights.sum()
     value = -torch.logaddexp(-weights.abs(), -(1.0 - weights).abs())
     return value.mean() + math.log1p(math.exp(-1.0))
+
+
+def landmark_depth_loss(
+    depth: Float[Tensor, "rays 1"], distance: Float[Tensor, "rays 1"], std: Float[Tensor, "rays 1"]
+) -> Float[Tensor, ""]:
+    """Compute the mean over all rays of the Huber loss of (depth − distance) / std.
+
+    Beyond one standard deviation it grows linearly. A ray whose distance is unknown has an infinite one,
+    and adds nothing. The idea is that of Deng et al., "Depth-supervised NeRF" (CVPR 2022); there the points
+    come from structure from motion.
+    """
+    error = (depth - distance) / std
+    return F.huber_loss(error, torch.zeros_like(error))

@@ -27,7 +27,7 @@ from nerfgen_ns.metrics.images import image_metrics, mask_iou, psnr
 from nerfgen_ns.model.camera_optimizer import DRIFT_STEPS, CameraOptimizer, rotation_degrees
 from nerfgen_ns.model.conditioning import Shown, ViewerHook, codes_of_rays
 from nerfgen_ns.model.config import NerfgenModelConfig
-from nerfgen_ns.model.losses import LossConfig, hard_surface_loss, mask_loss, rgb_loss
+from nerfgen_ns.model.losses import LossConfig, hard_surface_loss, landmark_depth_loss, mask_loss, rgb_loss
 from nerfgen_ns.model.symmetry import draw_mirrored, mirror_codes, mirror_rays
 from nerfgen_ns.rendering.ray_renderers import RayRenderer, make_ray_renderer
 from nerfgen_ns.rendering.volume_rendering import normal_colors
@@ -271,6 +271,9 @@ class NerfgenModel(Model):
             if value is None:
                 value = hard_surface_loss(outputs["weights"])
             losses["hard_surface_loss"] = config.hard_surface_loss_mult * value
+        if "distance" in batch and config.landmark_depth_loss_mult > 0:
+            value = landmark_depth_loss(outputs["depth"], batch["distance"], batch["distance_std"])
+            losses["landmark_depth_loss"] = config.landmark_depth_loss_mult * value
         if "pose_deltas" in outputs:
             assert self.camera_optimizer is not None
             losses["pose_loss"] = self.camera_optimizer.loss(outputs["pose_deltas"])

@@ -17,6 +17,7 @@ from nerfgen_ns.training.checkpoints import FOLDER, checkpoints_in
 
 NS_TRAIN = (sys.executable, "-m", "nerfstudio.scripts.train")
 """`ns-train` of this interpreter, which need not be on the path."""
+FACTOR = "--pipeline.datamanager.dataparser.downscale-factor"
 STEP_LINE = re.compile(r"^(\d+) \(\d", re.MULTILINE)
 
 
@@ -47,8 +48,8 @@ class Training:
     """The last part of its path."""
     minutes: float | None = None
     """Length of the training, interruptions not counted; None: the method's own."""
-    downscale_factor: float = 1
-    """How many times smaller than stored the images are trained on."""
+    downscale_factor: float | None = None
+    """How many times smaller than stored the images are trained on; None: as the method chooses."""
     options: tuple[str, ...] = ()
     """Further options of `ns-train`."""
 
@@ -77,7 +78,7 @@ class Training:
         options = [
             *("--vis", "tensorboard", "--logging.local-writer.max-log-size", 0),
             *(() if self.minutes is None else ("--training-minutes", self.minutes)),
-            *("--pipeline.datamanager.dataparser.downscale-factor", self.downscale_factor),
+            *(() if self.downscale_factor is None else (FACTOR, self.downscale_factor)),
             *(("--load-dir", self.run_dir) if self.has_checkpoints else ()),
             *self.options,
         ]

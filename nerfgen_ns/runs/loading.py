@@ -42,8 +42,8 @@ def load_run(load_config: Path) -> Run:
     config = NerfgenModelConfig()
     try:
         parser = values["pipeline"]["datamanager"]["dataparser"]
-        method_name, factor = values["method_name"], float(parser["downscale_factor"] or 1)
-        eval_fraction = float(parser["eval_fraction"])
+        method_name, eval_fraction = values["method_name"], float(parser["eval_fraction"])
+        given, size = float(parser["downscale_factor"] or 0), int(parser.get("training_size") or 0)
         if not isinstance(method_name, str):
             raise ValueError("method_name is no name")
         set_options(config, values["pipeline"]["model"])
@@ -64,6 +64,7 @@ def load_run(load_config: Path) -> Run:
         except ValueError as error:
             raise UsageError(f"{load_config}: {error}; use the config.yml beside the checkpoint") from error
         record = read_record(load_config.resolve().parent)
+        factor = record.downscale_factor(given, size or None)
         run = make_run(config, method_name, int(checkpoint["step"]), record, factor, eval_fraction)
         run.model.load_state_dict(tensors)
     return run

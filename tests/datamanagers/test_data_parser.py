@@ -253,3 +253,12 @@ def test_a_transforms_json_that_is_cut_off_is_named(make_prepared, text):
 def test_an_eval_fraction_outside_0_and_1_is_refused(make_prepared, fraction):
     with pytest.raises(UsageError, match="eval-fraction"):
         parse(make_prepared(), eval_fraction=fraction)
+
+
+@pytest.mark.parametrize(("size", "factor"), [(None, 1), (64, 2), (33, 4), (200, 1)])
+def test_a_method_trains_at_its_own_size_unless_asked_otherwise(make_prepared, size, factor):
+    folder = make_prepared([(128, 96)] * 3)
+    cameras = parse(folder, training_size=size).cameras
+    assert (int(cameras.width[0]), int(cameras.height[0])) == (128 // factor, 96 // factor)
+    asked = parse(folder, training_size=size, downscale_factor=1.0).cameras
+    assert int(asked.width[0]) == 128

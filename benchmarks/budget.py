@@ -1,0 +1,166 @@
+"""Quality against time: train methods for several budgets on the same photographs, and plot.
+
+    python -m benchmarks.budget --data PREPARED --output-dir OUT --methods nerfgen-tiny nerfgen-small \
+        --minutes 4 15 60
+
+Each training is a process of its own with its method's defaults, image size included; learning rates decay
+over the budget. All are judged at one size: photographs that trained by their reconstruction, and photographs
+that were set aside after their codes are fitted. A training that is done is not repeated.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import RECORD, record_of_run, shown_path
+from benchmarks.results_file import write_section
+from benchmarks.throughput_report import markdown_table
+from nerfgen_ns.datamanagers.data_parser import evenly_spread
+from nerfgen_ns.evaluation.evaluate import evaluate
+from nerfgen_ns.evaluation.protocol import EvaluationConfig
+from nerfgen_ns.runs.launch import Training
+from nerfgen_ns.runs.loading import load_run
+from nerfgen_ns.utils.files import read_json, replace_file, write_json
+from nerfgen_ns.utils.images import write_image
+from nerfgen_ns.visualization.contact_sheets import turning_sheet
+
+FIGURES = ("PSNR inside the matte", "SSIM inside the matte")
+SHOWN_IDENTITIES = 8
+
+
+@dataclass
+class Budget:
+    """Train methods for several budgets on the same photographs, judge each, and plot."""
+
+    data: Path
+    """Prepared folder."""
+    output_dir: Path
+    """Where the runs, the figures, the contact sheets and the plot go."""
+    methods: tuple[str, ...] = ("nerfgen-tiny", "nerfgen-small")
+    """Methods of `ns-train`."""
+    minutes: tuple[float, ...] = (4.0, 15.0, 60.0)
+    """Minutes of training of each."""
+    eval_fraction: float = 0.125
+    """Share of the photographs that is set aside, to be fitted and judged afterwards."""
+    judged_factor: int = 2
+    """How many times smaller than the files everything is judged."""
+    photographs: int = 48
+    """How many photographs are judged at most, of those that trained and of those set aside."""
+    options: tuple[str, ...] = ()
+    """Further options of `ns-train`, for every training."""
+    results_path: Path | None = None
+    """The file of results, in Markdown, to put the figures into."""
+
+    def run(self) -> None:
+        """Train what is missing, print a table, write the figures and the plot."""
+        begin = time.perf_counter()
+        trainings = [self._measure(method, minutes) for method in self.methods for minutes in self.minutes]
+        rows = [_head(), *map(_row, trainings)]
+        table = Table(*rows[0], title=f"{shown_path(self.data)}, judged {self.judged_factor} times smaller")
+        for row in rows[1:]:
+            table.add_row(*row)
+        Console().print(table)
+        write_json(self.output_dir / "budget.json", {"trainings": trainings, RECORD: record_of_run(begin)})
+        _plot(self.output_dir / "budget.png", trainings)
+        if self.results_path is not None:
+            kind = "cuda" if torch.cuda.is_available() else "cpu"
+            write_section(self.results_path, "Quality against time", kind, markdown_table(rows))
+
+    def _measure(self, method: str, minutes: float) -> dict[str, Any]:
+        training = Training(
+            self.data,
+            self.output_dir,
+            method,
+            "budget",
+            timestamp=f"{minutes:g}-minutes",
+            minutes=minutes,
+            options=(
+                *("--pipeline.datamanager.dataparser.eval-fraction", str(self.eval_fraction)),
+                *("--steps-per-eval-image", "0", "--steps-per-eval-batch", "0", *self.options),
+            ),
+        )
+        path = training.run_dir / "budget.json"
+        if path.exists():
+            return read_json(path)
+        training.run()
+        run = load_run(training.load_config)
+        config = EvaluationConfig(
+            protocol=("training-reconstruction", "held-out"),
+            downscale_factor=self.judged_factor,
+            max_views=self.photographs,
+            training_views=self.photographs,
+        )
+        with tempfile.TemporaryDirectory() as work:
+            outcome = evaluate(run, [], config, Path(work))
+        figures = {
+            result.protocol: {one.name: one.value for one in result.figures if one.name in FIGURES}
+            for _, result in outcome.results
+        }
+        size = float(run.cameras.width.float().median()) / run.downscale_factor
+        measured = {
+            "method": method,
+            "minutes": minutes,
+            "size": round(size),
+            **training.figures(),
+            "figures": figures,
+        }
+        trained = [row for row in range(len(run.codes)) if row not in set(self._set_aside(len(run.codes)))]
+        shown = trained[:: max(1, len(trained) // SHOWN_IDENTITIES)][:SHOWN_IDENTITIES]
+        write_image(training.run_dir / "turning.png", turning_sheet(run, run.codes[shown], 128))
+        write_json(path, measured)
+        return measured
+
+    def _set_aside(self, photographs: int) -> list[int]:
+        return evenly_spread(photographs, self.eval_fraction).tolist()
+
+
+def _head() -> list[str]:
+    names = [f"{name}, {kind}" for kind in ("trained", "set aside") for name in FIGURES]
+    return ["method", "minutes", "trained at", "steps", *names]
+
+
+def _row(training: dict[str, Any]) -> list[str]:
+    kinds = [training["figures"].get(kind, {}) for kind in ("training-reconstruction", "held-out")]
+    values = [kind.get(name) for kind in kinds for name in FIGURES]
+    return [
+        training["method"],
+        f"{training['minutes']:g}",
+        f"{training['size']} px",
+        f"{training['steps']:,}",
+        *("–" if value is None else f"{value:.4g}" for value in values),
+    ]
+
+
+def _plot(path: Path, trainings: list[dict[str, Any]]) -> None:
+    """Plot the PSNR of photographs that trained and of those set aside against the minutes of training."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    lines = {"training-reconstruction": ("-", "trained"), "held-out": ("--", "set aside")}
+    for color, method in enumerate(dict.fromkeys(training["method"] for training in trainings)):
+        own = [training for training in trainings if training["method"] == method]
+        for kind, (line, label) in lines.items():
+            minutes = [training["minutes"] for training in own]
+            values = [training["figures"][kind][FIGURES[0]] for training in own]
+            axes.plot(minutes, values, line, marker="o", color=f"C{color}", label=f"{method}, {label}")
+    axes.set_xscale("log")
+    axes.set_xlabel("minutes of training")
+    axes.set_ylabel("PSNR inside the matte, dB")
+    axes.grid(True, which="both", alpha=0.25)
+    axes.legend()
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+if __name__ == "__main__":
+    tyro.cli(Budget).run()
