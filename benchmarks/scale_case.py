@@ -111,7 +111,7 @@ class SharedPixels(PixelStore):
 
     def _hold(self, dataset: NerfgenDataset) -> None:
         kinds = [read_pixels(dataset, kind)[0] for kind in range(min(DISTINCT, len(dataset)))]
-        self.values = np.concatenate(kinds)
+        self.values = torch.from_numpy(np.concatenate(kinds))
         self.offsets = torch.arange(len(dataset)) % len(kinds) * len(kinds[0])
         self.has_mattes = True
 

@@ -82,9 +82,9 @@ class NerfgenDataManagerConfig(VanillaDataManagerConfig):
     pixel_sampler: ImagewisePixelSamplerConfig = field(default_factory=ImagewisePixelSamplerConfig)
     """Which pixels a step trains on."""
     pixel_memory: float = 1.0
-    """Gigabytes of pixels, at four bytes each, that are held in memory. The pixels of a larger data set are
-    written once to a file, from which each step reads what it needs, ahead of time. Other runs on the same
-    data use the same file.
+    """Gigabytes of pixels, at four bytes each, that are held in memory, that of the GPU where one trains. The
+    pixels of a larger data set are written once to a file, from which each step reads what it needs, ahead of
+    time. Other runs on the same data use the same file.
     """
     pixel_folder: Path | None = None
     """Where such a file goes; the user's cache folder unless set. It is as large as all pixels together."""
@@ -229,7 +229,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         cameras = dataset.cameras
         pixels = (cameras.height.flatten().long() * cameras.width.flatten().long())[images].sum()
         if BYTES_OF_PIXEL * int(pixels) <= 1e9 * self.config.pixel_memory:
-            return PixelStore(dataset, images)
+            return PixelStore(dataset, images, self.device)
         return FilePixelStore(dataset, images, self.config.pixel_folder or writable_cache_folder() / "pixels")
 
     def _smaller(self) -> str:
@@ -250,15 +250,22 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         sampler = self._get_pixel_sampler(self.train_dataset, self.config.train_num_rays_per_batch)
         assert isinstance(sampler, ImagewisePixelSampler)
         if sampler.config.landmark_fraction > 0:
-            sampler.landmarks = LandmarkPoints(self.dataparser.record, self.train_dataset.cameras)
+            device = self.train_pixels.device
+            sampler.landmarks = LandmarkPoints(self.dataparser.record, self.train_dataset.cameras, device)
         return sampler
 
     def _read_ahead(self) -> Prefetched[dict[str, Tensor]]:
         """Make training batches in a thread with random numbers of its own."""
         sampler = self._training_sampler()
         sampler.generator = torch.Generator().manual_seed(torch.initial_seed())
-        store = self.train_pixels
-        return Prefetched(lambda: sampler.sample(store), BATCHES_AHEAD)
+        store, pin = self.train_pixels, torch.device(self.device).type == "cuda"
+
+        def make() -> dict[str, Tensor]:
+            batch = sampler.sample(store)
+            # A copy from pinned memory to the GPU goes on beside the steps.
+            return {name: value.pin_memory() for name, value in batch.items()} if pin else batch
+
+        return Prefetched(make, BATCHES_AHEAD)
 
     def _on_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: value.to(self.device) for name, value in batch.items()}
+        return {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}

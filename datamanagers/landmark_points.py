@@ -42,12 +42,13 @@ class LandmarkPoints:
     Args:
         record: the photographs, with their coefficients and the canonical landmarks.
         cameras: of the photographs, at the size at which they train.
+        device: where landmarks are drawn.
 
     Raises:
         UsageError: the data has no canonical landmarks.
     """
 
-    def __init__(self, record: DataRecord, cameras: Cameras) -> None:
+    def __init__(self, record: DataRecord, cameras: Cameras, device: torch.device | str = "cpu") -> None:
         model = _canonical_model(record)
         coefficients = record.coefficients
         if coefficients is None:
@@ -63,10 +64,14 @@ class LandmarkPoints:
         self.intrinsics = torch.cat(
             [getattr(cameras, name).cpu().float() for name in ("fx", "fy", "cx", "cy", "width", "height")], 1
         )
+        for name, values in vars(self).items():
+            setattr(self, name, values.to(device))
 
     def draw(self, image: Int[Tensor, " landmarks"], generator: torch.Generator | None = None) -> Seen:
         """Draw a random landmark of each of the photographs."""
-        landmark = torch.randint(len(self.canonical), image.shape, generator=generator)
+        landmark = torch.randint(
+            len(self.canonical), image.shape, generator=generator, device=self.canonical.device
+        )
         positions = self.canonical[landmark] + torch.einsum(
             "lk,kld->ld", self.coefficients[image], self.basis[:, landmark]
         )

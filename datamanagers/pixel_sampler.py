@@ -54,46 +54,33 @@ class ImagewisePixelSampler(PixelSampler):
         """
         store = image_batch.for_a_step(self.generator)
         indices = self.sample_indices(store)
-        batch = store.gather(indices)
+        # Every ray gets a second pixel, whether it takes it or not: to ask which do would wait for the GPU.
         if self.config.background_redraw_fraction > 0 and store.has_mattes:
-            outside = batch["matte"][:, 0] == 0
-            chance = torch.rand(len(indices), generator=self.generator)
-            redrawn = outside & (chance < self.config.background_redraw_fraction)
-            indices[redrawn, 1:] = store.draw(indices[redrawn, 0], self.generator)
-            _regather(batch, store, indices, redrawn)
+            outside = store.gather(indices)["matte"] == 0
+            redrawn = outside & self._chance(store, len(indices), self.config.background_redraw_fraction)
+            _replace(indices, redrawn, store.draw(indices[:, 0], self.generator))
+        batch: dict[str, Tensor] = {}
         if self.landmarks is not None:
-            batch |= self._through_landmarks(self.landmarks, batch, store, indices)
-        return {**batch, "indices": indices}
+            chosen = self._chance(store, len(indices), self.config.landmark_fraction)
+            seen = self.landmarks.draw(indices[:, 0], self.generator)
+            _replace(indices, chosen, seen.pixels)
+            batch["distance"] = seen.distance
+            batch["distance_std"] = torch.where(chosen, seen.std, torch.inf)
+        return {**batch, **store.gather(indices), "indices": indices}
 
-    def _through_landmarks(
-        self,
-        landmarks: LandmarkPoints,
-        batch: dict[str, Tensor],
-        store: PixelStore,
-        indices: Int[Tensor, "rays 3"],
-    ) -> dict[str, Tensor]:
-        """Let some rays of a batch go through landmarks; return the distances of the surface."""
-        chosen = torch.rand(len(indices), generator=self.generator) < self.config.landmark_fraction
-        seen = landmarks.draw(indices[chosen, 0], self.generator)
-        indices[chosen, 1:] = seen.pixels
-        _regather(batch, store, indices, chosen)
-        distance, std = torch.zeros(len(indices), 1), torch.full((len(indices), 1), torch.inf)
-        distance[chosen], std[chosen] = seen.distance, seen.std
-        return {"distance": distance, "distance_std": std}
+    def _chance(self, store: PixelStore, rays: int, chance: float) -> Bool[Tensor, "rays 1"]:
+        return torch.rand(rays, 1, generator=self.generator, device=store.device) < chance
 
     def sample_indices(self, store: PixelStore) -> Int[Tensor, "rays 3"]:
         """Draw random (image, row, column), `pixels_per_image` rays in a row from the same image."""
         pixels = self.config.pixels_per_image
-        drawn = torch.randint(len(store), (-(-self.num_rays_per_batch // pixels),), generator=self.generator)
+        count = -(-self.num_rays_per_batch // pixels)
+        drawn = torch.randint(len(store), (count,), generator=self.generator, device=store.device)
         image = store.images[drawn].repeat_interleave(pixels)[: self.num_rays_per_batch]
         return torch.cat([image[:, None], store.draw(image, self.generator)], dim=-1)
 
 
-def _regather(
-    batch: dict[str, Tensor],
-    store: PixelStore,
-    indices: Int[Tensor, "rays 3"],
-    changed: Bool[Tensor, " rays"],
+def _replace(
+    indices: Int[Tensor, "rays 3"], chosen: Bool[Tensor, "rays 1"], pixels: Int[Tensor, "rays 2"]
 ) -> None:
-    for name, values in store.gather(indices[changed]).items():
-        batch[name][changed] = values
+    indices[:, 1:] = torch.where(chosen, pixels, indices[:, 1:])

@@ -1,4 +1,4 @@
-"""All pixels that train: as bytes in memory, or in a file read page by page."""
+"""All pixels that train: as bytes in memory, on the device that trains, or in a file read page by page."""
 
 from __future__ import annotations
 
@@ -36,15 +36,22 @@ class PixelStore:
     Args:
         dataset: where the images come from.
         images: the numbers of the images to hold.
+        device: where the pixels are. On a GPU steps draw and gather them there, and wait for nothing.
     """
 
     has_mattes: bool
 
-    def __init__(self, dataset: NerfgenDataset, images: Int[np.ndarray, " chosen"]) -> None:
+    def __init__(
+        self,
+        dataset: NerfgenDataset,
+        images: Int[np.ndarray, " chosen"],
+        device: torch.device | str = "cpu",
+    ) -> None:
         cameras = dataset.cameras
+        self.device = torch.device(device)
         self.images = torch.as_tensor(images, dtype=torch.long)
-        self.heights = cameras.height.flatten().long()
-        self.widths = cameras.width.flatten().long()
+        self.heights = cameras.height.flatten().long().cpu()
+        self.widths = cameras.width.flatten().long().cpu()
         self.sizes = torch.zeros_like(self.heights)
         self.sizes[self.images] = self.heights[self.images] * self.widths[self.images]
         self.offsets = self.sizes.cumsum(0) - self.sizes
@@ -52,11 +59,14 @@ class PixelStore:
 
     def _hold(self, dataset: NerfgenDataset) -> None:
         """Read all pixels."""
-        self.values = np.empty((int(self.sizes.sum()), BYTES_OF_PIXEL), dtype=np.uint8)
+        values = np.empty((int(self.sizes.sum()), BYTES_OF_PIXEL), dtype=np.uint8)
         self.has_mattes = True
         for image, (pixels, has_matte) in self._decoded(dataset):
-            self.values[int(self.offsets[image]) :][: len(pixels)] = pixels
+            values[int(self.offsets[image]) :][: len(pixels)] = pixels
             self.has_mattes &= has_matte
+        self.values = torch.from_numpy(values).to(self.device)
+        for name in ("images", "heights", "widths", "sizes", "offsets"):
+            setattr(self, name, getattr(self, name).to(self.device))
 
     def _decoded(self, dataset: NerfgenDataset) -> Iterator[tuple[int, tuple[np.ndarray, bool]]]:
         """Yield the images in the order in which they are held: number, pixels, whether there is a matte."""
@@ -78,22 +88,20 @@ class PixelStore:
     ) -> Int[Tensor, "rays 2"]:
         """Draw a random (row, column) in each of the images."""
         size = torch.stack([self.heights[image], self.widths[image]], dim=-1)
-        return (torch.rand(size.shape, generator=generator) * size).long()
+        return (torch.rand(size.shape, generator=generator, device=self.device) * size).long()
 
     def gather(self, indices: Int[Tensor, "rays 3"]) -> dict[str, Float[Tensor, "rays channels"]]:
         """Return pixels in [0, 1] at (image, row, column): "image" and, where there are mattes, "matte"."""
         image, row, column = indices.unbind(-1)
-        pixels = torch.from_numpy(self._bytes_of(image, row * self.widths[image] + column)).float() / 255.0
+        pixels = self._bytes_of(image, row * self.widths[image] + column).float() / 255.0
         batch = {"image": pixels[:, :3]}
         if self.has_mattes:
             batch["matte"] = pixels[:, 3:]
         return batch
 
-    def _bytes_of(
-        self, image: Int[Tensor, " rays"], pixel: Int[Tensor, " rays"]
-    ) -> UInt8[np.ndarray, "rays 4"]:
+    def _bytes_of(self, image: Int[Tensor, " rays"], pixel: Int[Tensor, " rays"]) -> UInt8[Tensor, "rays 4"]:
         """Return the bytes of pixels, counted row by row within their image."""
-        return self.values[(self.offsets[image] + pixel).numpy()]
+        return self.values[self.offsets[image] + pixel]
 
 
 def read_pixels(dataset: NerfgenDataset, image: int) -> tuple[UInt8[np.ndarray, "pixels 4"], bool]:
@@ -287,11 +295,9 @@ class FilePixelStore(PixelStore):
         pixel = (begin + drawn) % self.sizes[image] * self.strides[image] % self.sizes[image]
         return torch.stack([pixel // self.widths[image], pixel % self.widths[image]], dim=-1)
 
-    def _bytes_of(
-        self, image: Int[Tensor, " rays"], pixel: Int[Tensor, " rays"]
-    ) -> UInt8[np.ndarray, "rays 4"]:
+    def _bytes_of(self, image: Int[Tensor, " rays"], pixel: Int[Tensor, " rays"]) -> UInt8[Tensor, "rays 4"]:
         place = pixel * self.inverses[image] % self.sizes[image]
-        return self._file.take((self.offsets[image] + place).numpy())
+        return torch.from_numpy(self._file.take((self.offsets[image] + place).numpy()))
 
 
 def stride_of(count: int) -> int:

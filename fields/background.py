@@ -6,7 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nerfgen_ns.fields.conditional_mlp import conditional_mlp, dense, dense_layer, product_dtype
+from nerfgen_ns.fields.conditional_mlp import (
+    conditional_mlp,
+    dense,
+    dense_layer,
+    encoding_multiple,
+    pad_inputs,
+    product_dtype,
+)
 from nerfgen_ns.fields.encoding import EncodedNetworkConfig, PositionalEncoding
 
 
@@ -54,12 +61,12 @@ class BackgroundField(nn.Module):
         There is one code for all rays, one a ray, or one for each group of neighboring rays, of equal size.
         """
         dtype = product_dtype(directions, self.use_bf16)
-        encoded = self.encoding(directions).to(dtype)
-        of_direction, of_code = self.input.weight.split([encoded.shape[1], codes.shape[1]], dim=1)
+        encoded = self.encoding(directions, encoding_multiple(dtype)).to(dtype)
+        of_direction, of_code = self.input.weight.split([self.encoding.output_dim, codes.shape[1]], dim=1)
         outputs = conditional_mlp(
             encoded,
             dense(codes, of_code, self.input.bias, dtype),
-            of_direction.to(dtype),
+            pad_inputs(of_direction, encoded.shape[1]).to(dtype),
             [dense_layer(linear, dtype) for linear in (*self.hidden, self.rgb_head)],
         )
         return torch.sigmoid(outputs.float())

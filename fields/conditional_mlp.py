@@ -34,6 +34,20 @@ def dense(
         return F.linear(values.to(dtype), weight.to(dtype), bias.to(dtype))
 
 
+def encoding_multiple(dtype: torch.dtype) -> int:
+    """Return what the number of encoded values has to be a multiple of, so that products are fast.
+
+    Tensor cores take rows of 16-bit numbers in pieces of 8.
+    """
+    return 8 if dtype.itemsize == 2 else 1
+
+
+def pad_inputs(weight: Float[Tensor, "outputs inputs"], inputs: int) -> Float[Tensor, "outputs padded"]:
+    """Add columns of zeros to a weight for the zeros at the end of padded inputs."""
+    missing = inputs - weight.shape[1]
+    return F.pad(weight, (0, missing)) if missing else weight
+
+
 class DenseLayer(NamedTuple):
     """W and b of a dense layer; no b where a latent term holds it."""
 
@@ -100,12 +114,18 @@ class _ConditionalMlp(torch.autograd.Function):
         _by_group(features, input_term).add_(input_term[:, None])
         keep = any(ctx.needs_input_grad)
         activations = []
+        is_activated = False
         for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True), start=1):
             assert weight is not None
-            below = features.relu_()
+            below = features if is_activated else features.relu_()
             if keep:
                 activations.append(below)
-            features = torch.mm(below, weight.T) if bias is None else torch.addmm(bias, below, weight.T)
+            is_activated = bias is not None and layer < len(weights)
+            if is_activated:
+                # On a GPU bias and ReLU are part of the product: two passes over the memory less.
+                features = torch._addmm_activation(bias, below, weight.T)
+            else:
+                features = torch.mm(below, weight.T) if bias is None else torch.addmm(bias, below, weight.T)
             if layer == skip_layer:
                 assert skip_term is not None and skip_weight is not None
                 torch.addmm(features, encoded, skip_weight.T, out=features)

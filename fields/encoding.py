@@ -52,12 +52,15 @@ class PositionalEncoding(nn.Module):
 
     @property
     def output_dim(self) -> int:
-        """Number of values that encode one point."""
+        """Number of values that encode one point, without padding."""
         return 3 + 6 * self.num_frequencies
 
-    def forward(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch encoded"]:
-        """Encode points."""
+    def forward(
+        self, points: Float[Tensor, "*batch 3"], multiple: int = 1
+    ) -> Float[Tensor, "*batch encoded"]:
+        """Encode points; zeros follow until the number of values is a multiple of `multiple`."""
         # One long row of factors: a product that broadcasts over three columns takes five times as long.
         repeats = [1] * (points.ndim - 1) + [self.num_frequencies]
         angles = points.repeat(repeats) * self.frequencies.repeat_interleave(3)
-        return torch.cat([points, angles.sin(), angles.cos()], dim=-1)
+        padding = points.new_zeros(*points.shape[:-1], -self.output_dim % multiple)
+        return torch.cat([points, angles.sin(), angles.cos(), padding], dim=-1)

@@ -9,7 +9,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp, dense, dense_layer, product_dtype
+from nerfgen_ns.fields.conditional_mlp import (
+    DenseLayer,
+    conditional_mlp,
+    dense,
+    dense_layer,
+    encoding_multiple,
+    pad_inputs,
+    product_dtype,
+)
 from nerfgen_ns.fields.encoding import EncodedNetworkConfig, PositionalEncoding
 
 
@@ -123,13 +131,14 @@ class ForegroundField(nn.Module):
             torch.cat([head.weight for head in heads]).to(dtype),
             torch.cat([head.bias for head in heads]).to(dtype),
         )
+        encoded = self.encoding(positions, encoding_multiple(dtype)).flatten(0, -2).to(dtype)
         outputs = conditional_mlp(
-            self.encoding(positions).flatten(0, -2).to(dtype),
+            encoded,
             terms.input.to(dtype),
-            self.input_position.weight.to(dtype),
+            pad_inputs(self.input_position.weight, encoded.shape[1]).to(dtype),
             [*hidden, head],
             self.skip_connection,
             terms.skip.to(dtype),
-            self.skip_position.weight.to(dtype),
+            pad_inputs(self.skip_position.weight, encoded.shape[1]).to(dtype),
         )
         return outputs.float().unflatten(0, positions.shape[:-1])

@@ -300,6 +300,8 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 """The moments of a row, named as torch names them."""
 OF_ROWS = ("rows", *MOMENTS)
 """What is kept of each row that had a gradient, with room for more."""
+LARGEST_WHOLE_TABLE = 1 << 24
+"""Numbers of a table up to which a step on a GPU goes over the whole table."""
 
 
 class RowAdam(torch.optim.SparseAdam):
@@ -326,7 +328,11 @@ class RowAdam(torch.optim.SparseAdam):
         """Take one step."""
         for group in self.param_groups:
             for table in group["params"]:
-                if table.grad is not None:
+                if table.grad is None:
+                    continue
+                if table.is_cuda and table.numel() <= LARGEST_WHOLE_TABLE:
+                    self._step_whole(table, group)
+                else:
                     self._step_rows(table, group)
 
     def _step_rows(self, table: Parameter, group: dict[str, Any]) -> None:
@@ -342,6 +348,38 @@ class RowAdam(torch.optim.SparseAdam):
         state["exp_avg"][places], state["exp_avg_sq"][places] = mean, square
         scale = group["lr"] * math.sqrt(1 - second ** state["step"]) / (1 - first ** state["step"])
         table.index_add_(0, rows, mean.div_(square.sqrt_().add_(group["eps"])), alpha=-scale)
+
+    def _step_whole(self, table: Parameter, group: dict[str, Any]) -> None:
+        """Take the same step on the whole table, rows without a gradient left as they are.
+
+        On a GPU this never waits: which rows have a gradient, and how many, is not asked for.
+        """
+        assert table.grad is not None
+        touched, values = table.grad._indices()[0], table.grad._values()
+        state = self.state[table]
+        state["step"] = state.get("step", 0) + 1
+        if state.get("count") != len(table):
+            self._keep_all_rows(table)
+        gradient = torch.zeros_like(table).index_add_(0, touched, values)
+        has_gradient = torch.zeros_like(table[:, :1]).index_fill_(0, touched, 1.0)
+        first, second = group["betas"]
+        mean, square = state["exp_avg"], state["exp_avg_sq"]
+        mean.lerp_(gradient, (1 - first) * has_gradient)
+        square.lerp_(gradient.square_(), (1 - second) * has_gradient)
+        scale = group["lr"] * math.sqrt(1 - second ** state["step"]) / (1 - first ** state["step"])
+        change = mean / square.sqrt().add_(group["eps"])
+        table.addcmul_(change, has_gradient, value=-scale)
+
+    def _keep_all_rows(self, table: Parameter) -> None:
+        """Keep moments of every row, each at its own number; rows without any yet get zeros."""
+        state = self.state[table]
+        moments = {name: torch.zeros_like(table) for name in MOMENTS}
+        if "rows" in state:
+            rows = state["rows"][: state["count"]]
+            for name, whole in moments.items():
+                whole[rows] = state[name][: state["count"]]
+        state |= {"count": len(table), "rows": torch.arange(len(table), device=table.device), **moments}
+        self._places.pop(table, None)
 
     def _places_of(self, table: Parameter, rows: Int[Tensor, " rows"]) -> Int[Tensor, " rows"]:
         """Return where the moments of rows are kept; new rows get a place."""

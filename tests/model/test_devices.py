@@ -14,6 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from nerfgen_ns.cli import doctor
 from nerfgen_ns.configs import nerfgen, nerfgen_hq, nerfgen_tiny
+from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
+from nerfgen_ns.datamanagers.pixel_store import PixelStore
 from nerfgen_ns.datamanagers.ray_generator import PixelRays
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.inversion.config import FitConfig
@@ -72,6 +74,20 @@ def training_rays(pixels: int = 64):
     indices = torch.zeros(pixels, 3, dtype=torch.long)
     batch = {"image": torch.rand(pixels, 3, device=GPU), "matte": torch.rand(pixels, 1, device=GPU)}
     return PixelRays(cameras)(indices), batch
+
+
+def test_a_batch_is_drawn_where_the_pixels_are(fake_gpu: None) -> None:
+    pixels = object.__new__(PixelStore)
+    pixels.device, pixels.has_mattes = GPU, True
+    with GPU:
+        pixels.images, pixels.offsets = torch.arange(2), torch.tensor([0, 256])
+        pixels.heights = pixels.widths = torch.full((2,), 16)
+        pixels.values = torch.zeros(512, 4, dtype=torch.uint8)
+    sampler = ImagewisePixelSamplerConfig(background_redraw_fraction=0.5).setup(num_rays_per_batch=64)
+    batch = sampler.sample(pixels)
+    assert {name: value.device for name, value in batch.items()} == dict.fromkeys(
+        ("image", "matte", "indices"), GPU
+    )
 
 
 class OneView:

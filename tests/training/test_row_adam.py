@@ -13,6 +13,16 @@ from nerfgen_ns.training.optimizers import RowAdam
 K, D = 500, 8
 
 
+class OnGpu(RowAdam):
+    """Steps as on a GPU: over the whole table."""
+
+    def _step_rows(self, table: Any, group: dict[str, Any]) -> None:
+        self._step_whole(table, group)
+
+
+KINDS = pytest.mark.parametrize("ours_kind", [RowAdam, OnGpu])
+
+
 def table() -> nn.Embedding:
     torch.manual_seed(1)
     return nn.Embedding(K, D, sparse=True)
@@ -43,20 +53,22 @@ def bytes_of(optimizer: torch.optim.Optimizer) -> int:
     return file.tell()
 
 
-def test_it_moves_rows_as_sparse_adam_moves_them() -> None:
+@KINDS
+def test_it_moves_rows_as_sparse_adam_moves_them(ours_kind: type[RowAdam]) -> None:
     ours, theirs = table(), table()
     options: dict[str, Any] = {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-12}
     # Repeated rows, rows that come back after a pause, and rows that come late.
     steps = batches(30, 60) + batches(30)
-    learn(ours, RowAdam(ours.parameters(), **options), steps)
+    learn(ours, ours_kind(ours.parameters(), **options), steps)
     learn(theirs, torch.optim.SparseAdam(list(theirs.parameters()), **options), steps)
     torch.testing.assert_close(ours.weight, theirs.weight, rtol=1e-5, atol=1e-6)
 
 
-def test_rows_outside_the_batch_stay_as_they_are() -> None:
+@KINDS
+def test_rows_outside_the_batch_stay_as_they_are(ours_kind: type[RowAdam]) -> None:
     codes = table()
     before = codes.weight.detach().clone()
-    optimizer = RowAdam(codes.parameters(), lr=0.1)
+    optimizer = ours_kind(codes.parameters(), lr=0.1)
     learn(codes, optimizer, [torch.tensor([3, 7, 3]), torch.tensor([7, 499])])
     changed = (codes.weight != before).any(dim=1)
     assert changed.nonzero().flatten().tolist() == [3, 7, 499]
@@ -83,8 +95,11 @@ def test_room_never_exceeds_the_table() -> None:
     assert len(optimizer.state[codes.weight]["exp_avg"]) == K
 
 
+@KINDS
 @pytest.mark.parametrize("kind", [RowAdam, torch.optim.SparseAdam])
-def test_it_goes_on_from_its_own_checkpoint_and_from_sparse_adam_s(kind: type[torch.optim.Optimizer]) -> None:
+def test_it_goes_on_from_its_own_checkpoint_and_from_sparse_adam_s(
+    kind: type[torch.optim.Optimizer], ours_kind: type[RowAdam]
+) -> None:
     steps = batches(20, 60) + batches(20)
     straight, first = table(), table()
     learn(straight, torch.optim.SparseAdam(list(straight.parameters()), lr=0.01), steps)
@@ -92,7 +107,7 @@ def test_it_goes_on_from_its_own_checkpoint_and_from_sparse_adam_s(kind: type[to
     learn(first, optimizer, steps[:25])
 
     second = copy.deepcopy(first)
-    resumed = RowAdam(second.parameters(), lr=0.5)
+    resumed = ours_kind(second.parameters(), lr=0.5)
     resumed.load_state_dict(through_a_file(optimizer.state_dict()))
     assert resumed.state[second.weight]["rows"].dtype == torch.int64
     learn(second, resumed, steps[25:])
