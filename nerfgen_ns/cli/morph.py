@@ -58,8 +58,8 @@ class Morph:
         check_film(self.output_path, self.size)
         if not 1 <= self.fps <= 100:
             raise UsageError(f"--fps must be from 1 to 100, got {self.fps}")
-        if not self.codes and len(self.identities) < 2:
-            raise UsageError(f"a morph needs two identities or more, got {len(self.identities)}")
+        if not self.codes:
+            _check_count(len(self.identities))
         run = load_run(self.load_config)
         stops = self._stops(run)
         if self.frames < len(stops):
@@ -82,6 +82,10 @@ class Morph:
         model, size = run.model_fingerprint, run.codes.shape[1]
         chosen = [choose_codes(given, size, model).to(run.codes) for given in self.codes]
         stops = torch.cat([*rows, *chosen])
-        if len(stops) < 2:
-            raise UsageError("a morph needs two identities or more, got 1")
+        _check_count(len(stops))
         return stops
+
+
+def _check_count(objects: int) -> None:
+    if objects < 2:
+        raise UsageError(f"--identities and --codes: a morph needs two objects, got {objects}; name more")

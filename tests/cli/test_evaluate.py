@@ -184,7 +184,7 @@ def test_where_nothing_can_be_run_the_report_says_why_and_the_status_is_one(
             del frame["depth_path"]
 
     assert call("--data", folder_of(new, tmp_path / "test", forget), "--protocol", "depth") == 1
-    assert 'frames have no "depth_path"' in capsys.readouterr().err.replace("\n", "")
+    assert '"depth_path"' in capsys.readouterr().err.replace("\n", "")
     assert ran(tmp_path) == []
 
 
@@ -197,17 +197,17 @@ def test_a_test_folder_that_is_none_stops_nothing_else(call: Call, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "line"),
+    ("arguments", "named"),
     [
-        (["--data", "missing"], "missing: no such file or folder"),
-        (["--output-path", "metrics.txt"], "ends in .json"),
-        (["--max-views", "0"], "--max-views 0: take at least 1"),
-        (["--fit.steps", "0"], "--steps 0: take at least 1"),
+        (["--data", "missing"], "missing: "),
+        (["--output-path", "metrics.txt"], "--output-path metrics.txt"),
+        (["--max-views", "0"], "--max-views 0"),
+        (["--fit.steps", "0"], "--steps 0"),
     ],
 )
 def test_a_wrong_call_ends_with_one_line_and_two(
-    call: Call, capsys: pytest.CaptureFixture[str], arguments: list[str], line: str
+    call: Call, capsys: pytest.CaptureFixture[str], arguments: list[str], named: str
 ) -> None:
     assert call(*arguments) == 2
     error = capsys.readouterr().err
-    assert line in error and error.count("\n") == 1
+    assert named in error and error.count("\n") == 1

@@ -81,19 +81,19 @@ def test_films_have_as_many_frames_as_asked_for(call, tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "named"),
     [
-        (["--identities", "1"], "a morph needs two identities or more, got 1"),
-        ([], "a morph needs two identities or more, got 0"),
-        (["--identities", "0", "3"], "identity 3 does not exist: choose one from 0 to 2"),
-        (["--codes", "other.npz"], "holds codes of size 5, the model's are of size 96"),
-        (["--codes", "missing.npz"], "missing.npz: No such file"),
-        (["--codes", "own.npz:nobody"], "holds no code 'nobody'"),
-        (["--codes", "own.npz:0"], "a morph needs two identities or more, got 1"),
-        (["--identities", "0", "1", "2", "--frames", "2"], "--frames must be at least one for each of the 3"),
-        (["--identities", "0", "1", "--fps", "0"], "--fps must be from 1 to 100, got 0"),
-        (["--identities", "0", "1", "--size", "15"], "--size must be at least 16"),
-        (["--identities", "0", "1", "--output-path", "morph.avi"], "a film is a .mp4, a .gif"),
+        (["--identities", "1"], "--identities"),
+        ([], "--identities"),
+        (["--identities", "0", "3"], "identity 3"),
+        (["--codes", "other.npz"], "other.npz"),
+        (["--codes", "missing.npz"], "missing.npz"),
+        (["--codes", "own.npz:nobody"], "'nobody'"),
+        (["--codes", "own.npz:0"], "--codes"),
+        (["--identities", "0", "1", "2", "--frames", "2"], "--frames"),
+        (["--identities", "0", "1", "--fps", "0"], "--fps"),
+        (["--identities", "0", "1", "--size", "15"], "--size"),
+        (["--identities", "0", "1", "--output-path", "morph.avi"], "morph.avi"),
     ],
 )
 def test_a_wrong_call_has_status_2_and_one_line_and_writes_nothing(
@@ -103,14 +103,14 @@ def test_a_wrong_call_has_status_2_and_one_line_and_writes_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     options: list[str],
-    message: str,
+    named: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_codes(Path("other.npz"), run.codes[:, :5])
     write_codes(Path("own.npz"), run.codes)
     assert call("--output-path", "morph.mp4", *options) == 2
     error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert named in error and error.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"other.npz", "own.npz"}
 
 
@@ -120,7 +120,7 @@ def test_an_unwritable_film_has_status_1(
 ) -> None:
     (tmp_path / "file").touch()
     assert call("--identities", "0", "1", "--output-path", str(tmp_path / "file" / name)) == 1
-    assert "cannot be written" in capsys.readouterr().err
+    assert f"file/{name}" in capsys.readouterr().err
 
 
 def test_a_run_without_a_checkpoint_has_status_2(
@@ -131,5 +131,5 @@ def test_a_run_without_a_checkpoint_has_status_2(
     bare.write_bytes(trained_config.read_bytes())
     path = tmp_path / "morph.mp4"
     assert call("--identities", "0", "1", "--output-path", str(path), load_config=bare) == 2
-    assert "no checkpoint here; train the run first" in capsys.readouterr().err
+    assert str(bare.parent) in capsys.readouterr().err
     assert not path.exists()

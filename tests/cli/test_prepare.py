@@ -60,13 +60,13 @@ def test_a_shard_says_what_it_did_and_what_is_missing(tmp_path, monkeypatch, cap
 
 
 def test_a_shard_that_does_not_exist_is_refused_before_any_work(tmp_path):
-    with pytest.raises(UsageError, match="--shard 4/3: no such shard; they go from 1/3 to 3/3"):
+    with pytest.raises(UsageError, match=r"--shard 4/3: .*1/3 .*3/3"):
         command.Prepare(data=tmp_path, output_dir=tmp_path.parent / "out", shard="4/3").run()
     assert not (tmp_path.parent / "out").exists()
 
 
 def test_errors_reach_the_caller(tmp_path):
-    with pytest.raises(UsageError, match="no photographs"):
+    with pytest.raises(UsageError, match=f"^{tmp_path}: "):
         command.Prepare(data=tmp_path, output_dir=tmp_path.parent / "out").run()
 
 
@@ -109,7 +109,7 @@ def test_an_interruption_is_one_line_and_status_130(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 130
-    assert errors.strip().splitlines() == ["interrupted: run the same command again to continue from here"]
+    assert len(errors.strip().splitlines()) == 1
     assert count_records() >= 3
     assert not (output / "transforms.json").exists()
 
@@ -126,9 +126,9 @@ def test_cameras_of_a_run_go_with_no_other_option(tmp_path, monkeypatch, capsys)
     printed = capsys.readouterr().out
     assert "3 cameras fitted again, turned by 1.50° in the median" in printed
     assert "2.00 pixels before, 1.75 after" in printed
-    with pytest.raises(UsageError, match="--size: does not go with --from-run"):
+    with pytest.raises(UsageError, match=r"--size: .*--from-run"):
         tyro.cli(command.Prepare, args=[*arguments, "--size", "128"]).run()
-    with pytest.raises(UsageError, match="give either --data"):
+    with pytest.raises(UsageError, match=r"--data.*--from-run"):
         tyro.cli(command.Prepare, args=[*arguments, "--data", str(tmp_path)]).run()
-    with pytest.raises(UsageError, match="give either --data"):
+    with pytest.raises(UsageError, match=r"--data.*--from-run"):
         tyro.cli(command.Prepare, args=arguments[:2]).run()

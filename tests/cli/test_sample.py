@@ -58,26 +58,26 @@ def test_an_earlier_call_is_replaced_and_a_folder_of_other_things_is_not(
     (tmp_path / "samples" / "notes.txt").touch()
     capsys.readouterr()
     assert call() == 2
-    assert "not ours; choose another folder" in capsys.readouterr().err
+    assert str(tmp_path / "samples") in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "samples").iterdir()} == {*PRODUCTS, "notes.txt"}
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("option", "value"),
     [
-        (["--truncation", "-0.1"], "--truncation must be at least 0, got -0.1"),
-        (["--truncation", "nan"], "--truncation must be at least 0, got nan"),
-        (["--seed", str(2**63)], "--seed must have fewer digits"),
-        (["--num-samples", "0"], "--num-samples must be at least 1, got 0"),
-        (["--picture-size", "17"], "--picture-size must be even"),
+        ("--truncation", "-0.1"),
+        ("--truncation", "nan"),
+        ("--seed", str(2**63)),
+        ("--num-samples", "0"),
+        ("--picture-size", "17"),
     ],
 )
 def test_an_option_out_of_range_has_status_2_and_writes_nothing(
-    call, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+    call, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
 ) -> None:
-    assert call(*options) == 2
+    assert call(option, value) == 2
     error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert option in error and value in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -89,7 +89,7 @@ def test_a_run_without_a_checkpoint_has_status_2(
     bare.write_bytes(trained_config.read_bytes())
     assert call(load_config=bare) == 2
     error = capsys.readouterr().err
-    assert "no checkpoint here; train the run first" in error and error.count("\n") == 1
+    assert str(bare.parent) in error and error.count("\n") == 1
     assert not (tmp_path / "samples").exists()
 
 
@@ -97,7 +97,7 @@ def test_an_unwritable_folder_has_status_1(call, tmp_path: Path, capsys: pytest.
     (tmp_path / "file").touch()
     assert call(output_dir=tmp_path / "file" / "samples") == 1
     error = capsys.readouterr().err
-    assert "cannot be written" in error and error.count("\n") == 1
+    assert "file/samples" in error and error.count("\n") == 1
 
 
 def test_novelty_is_the_distance_to_the_nearest_row() -> None:

@@ -72,7 +72,7 @@ def test_a_worker_that_dies_by_mischance_costs_nothing(captures, tmp_path):
 
 def test_a_photograph_that_always_ends_the_process_is_named(captures, tmp_path):
     names = [*map(str, range(9)), "deadly", *map(str, range(9, 20))]
-    with pytest.raises(NerfgenError, match=r"^deadly: the process that captures it dies.*remove it"):
+    with pytest.raises(NerfgenError, match=r"^deadly: "):
         list(capture_many(tasks_for(names, tmp_path), captures.capture, 2))
 
 

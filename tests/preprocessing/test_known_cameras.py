@@ -42,7 +42,7 @@ def test_nerfstudios_world_is_taken_as_it_is_and_a_convention_may_be_given(tmp_p
     # What looked to +x now looks to +z.
     np.testing.assert_allclose(turned.poses[0, :3, 3], 0.5 * POSES[0][[2, 1, 0], 3] * [-1, 1, 1])
     assert np.linalg.det(turned.poses[0, :3, :3]) == pytest.approx(1)
-    with pytest.raises(UsageError, match="same axis"):
+    with pytest.raises(UsageError, match=r"\+y.*-y"):
         in_class_frame(known, WorldConvention("+y", "-y", None))
 
 
@@ -60,26 +60,26 @@ GOOD = in_world(POSES[1], "srn") @ OPENCV
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "complaint"),
+    ("name", "text", "named"),
     [
-        ("pose/000001.txt", pose_text(np.where(np.eye(4) == 1, np.nan, GOOD)), "000001.txt: .* not finite"),
-        ("pose/000001.txt", pose_text(GOOD * [[0], [0], [0], [1]]), "000001.txt: .* singular"),
-        ("pose/000001.txt", pose_text(GOOD @ np.diag([1, 1, -1, 1])), "000001.txt: .* left-handed"),
-        ("pose/000001.txt", pose_text(GOOD @ np.diag([1.1, 1, 1, 1])), "000001.txt: .* not orthonormal"),
-        ("pose/000001.txt", pose_text(GOOD @ np.diag([2, 2, 2, 1])), "000001.txt: .* scaled by 2;"),
-        ("pose/000001.txt", pose_text(GOOD.T), "000001.txt: .* transposed"),
-        ("pose/000001.txt", "1 2 3", "000001.txt: holds 3 numbers and not 16"),
-        ("pose/000001.txt", "camera", "000001.txt: is not a list of numbers"),
-        ("intrinsics.txt", "0 32 32 0.\n0. 0. 0.\n1.\n64 64\n", "intrinsics.txt: row 1: focal length 0, 0"),
-        ("intrinsics.txt", "-80 32 32 0.\n0. 0. 0.\n1.\n64 64\n", "intrinsics.txt: row 1: focal length -80"),
+        ("pose/000001.txt", pose_text(np.where(np.eye(4) == 1, np.nan, GOOD)), "000001.txt: "),
+        ("pose/000001.txt", pose_text(GOOD * [[0], [0], [0], [1]]), "000001.txt: "),
+        ("pose/000001.txt", pose_text(GOOD @ np.diag([1, 1, -1, 1])), "000001.txt: "),
+        ("pose/000001.txt", pose_text(GOOD @ np.diag([1.1, 1, 1, 1])), "000001.txt: "),
+        ("pose/000001.txt", pose_text(GOOD @ np.diag([2, 2, 2, 1])), "000001.txt: .* 2;"),
+        ("pose/000001.txt", pose_text(GOOD.T), "000001.txt: "),
+        ("pose/000001.txt", "1 2 3", "000001.txt: .*3 .*16"),
+        ("pose/000001.txt", "camera", "000001.txt: .*'camera'"),
+        ("intrinsics.txt", "0 32 32 0.\n0. 0. 0.\n1.\n64 64\n", "intrinsics.txt: row 1: .* 0, 0"),
+        ("intrinsics.txt", "-80 32 32 0.\n0. 0. 0.\n1.\n64 64\n", "intrinsics.txt: row 1: .* -80"),
         ("intrinsics.txt", "80 32 32 0.\n0. 0. 0.\n1.\n0 64\n", "intrinsics.txt: row 4"),
-        ("intrinsics.txt", "80 32", "intrinsics.txt: holds 2 numbers"),
+        ("intrinsics.txt", "80 32", "intrinsics.txt: .* 2 "),
     ],
 )
-def test_a_wrong_srn_file_is_named(tmp_path, name, text, complaint):
+def test_a_wrong_srn_file_is_named(tmp_path, name, text, named):
     write_srn(tmp_path / "data")
     (tmp_path / "data" / name).write_text(text)
-    with pytest.raises(UsageError, match=complaint):
+    with pytest.raises(UsageError, match=named):
         prepare_known_cameras(tmp_path / "data", tmp_path / "out", workers=1)
     assert not (tmp_path / "out").exists()
 
@@ -87,29 +87,26 @@ def test_a_wrong_srn_file_is_named(tmp_path, name, text, complaint):
 def test_an_image_without_a_pose_is_named(tmp_path):
     write_srn(tmp_path)
     (tmp_path / "pose/000002.txt").unlink()
-    with pytest.raises(UsageError, match=r"000002\.txt: is missing"):
+    with pytest.raises(UsageError, match=r"/000002\.txt: "):
         read_known_cameras(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("keys", "complaint"),
+    ("keys", "named"),
     [
-        ({"fl_x": [80, 0, 80, 80]}, r"transforms\.json: frame 1 \(images/1\.png\): focal length 0"),
-        ({"fl_x": [80, 80, -1, 80]}, r"frame 2 \(images/2\.png\): focal length -1"),
-        ({"fl_x": [80, 80, "x", 80]}, r"frame 2 .*no number"),
+        ({"fl_x": [80, 0, 80, 80]}, r"transforms\.json: frame 1 \(images/1\.png\): .* 0, "),
+        ({"fl_x": [80, 80, -1, 80]}, r"frame 2 \(images/2\.png\): .* -1, "),
+        ({"fl_x": [80, 80, "x", 80]}, r'frame 2 .*"fl_x"'),
         ({"cx": [32, 32, 32, float("nan")]}, r"frame 3 .*cx"),
-        ({"transform_matrix": [POSES[0].tolist()] * 3 + [[[1]]]}, r"frame 3 .*not 4 × 4"),
-        (
-            {"file_path": ["images/0.png", "images/9.png"] * 2},
-            r"frame 1 \(images/9\.png\): there is no such file",
-        ),
-        ({"mask_path": ["images/0.png", None, *["images/0.png"] * 2]}, r"frame 1 .*has no mask_path, but 3"),
-        ({"mask_path": ["images/0.png", "a.png"] * 2}, r"frame 1 .*there is no matte .*a\.png; make it"),
+        ({"transform_matrix": [POSES[0].tolist()] * 3 + [[[1]]]}, r"frame 3 .*4 × 4"),
+        ({"file_path": ["images/0.png", "images/9.png"] * 2}, r"frame 1 \(images/9\.png\): "),
+        ({"mask_path": ["images/0.png", None, *["images/0.png"] * 2]}, r"frame 1 .*mask_path.* 3 "),
+        ({"mask_path": ["images/0.png", "a.png"] * 2}, r"frame 1 .*/a\.png; .*mask_path"),
     ],
 )
-def test_a_wrong_frame_is_named(tmp_path, keys, complaint):
+def test_a_wrong_frame_is_named(tmp_path, keys, named):
     write_nerfstudio(tmp_path / "data", **keys)
-    with pytest.raises(UsageError, match=complaint):
+    with pytest.raises(UsageError, match=named):
         prepare_known_cameras(tmp_path / "data", tmp_path / "out", workers=1)
 
 
@@ -118,7 +115,7 @@ def test_a_world_whose_origin_is_elsewhere_is_an_error(tmp_path):
     for pose in away:
         pose[:3, 3] += [20, 0, 0]
     write_nerfstudio(tmp_path, away)
-    with pytest.raises(UsageError, match="do not see the world's origin"):
+    with pytest.raises(UsageError, match=r"transforms\.json: frame \d"):
         in_class_frame(read_known_cameras(tmp_path))
 
 
@@ -127,12 +124,12 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(folder / "pose"))
 
     monkeypatch.setattr(known_cameras, "reader_of", refuse)
-    with pytest.raises(UsageError, match=r"pose: cannot be read \(Permission denied\); allow reading it"):
+    with pytest.raises(UsageError, match="/pose: "):
         has_known_cameras(tmp_path)
 
 
 def test_a_folder_without_cameras_is_told_apart(tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     assert not has_known_cameras(tmp_path) and not has_known_cameras(tmp_path / "a.png")
-    with pytest.raises(UsageError, match="holds no cameras"):
+    with pytest.raises(UsageError, match=f"^{tmp_path}: "):
         read_known_cameras(tmp_path)

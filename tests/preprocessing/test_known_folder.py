@@ -107,7 +107,7 @@ def test_mattes_that_the_frames_name_are_taken_over(tmp_path):
             np.testing.assert_array_equal(image, matte)
     assert not list((tmp_path / "out").glob("*.json.*")) and not (tmp_path / "out/matte_files.json").exists()
     Image.fromarray(matte[:9]).save(tmp_path / "data" / names[2])
-    with pytest.raises(UsageError, match=f"{names[2]}: has 64×9 pixels"):
+    with pytest.raises(UsageError, match=f"{names[2]}: .*64×9"):
         prepare_known_cameras(tmp_path / "data", tmp_path / "other", workers=1)
     assert not (tmp_path / "other").exists() and not list(tmp_path.glob(".*"))
 
@@ -131,9 +131,9 @@ def test_making_again_leaves_what_is_there_and_other_options_replace_it(tmp_path
     assert len(prepared_frames(tmp_path / "out")) == 1
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes").touch()
-    with pytest.raises(UsageError, match="did not make"):
+    with pytest.raises(UsageError, match="/mine: "):
         prepare_known_cameras(tmp_path / "data", tmp_path / "mine", workers=1)
-    with pytest.raises(UsageError, match="overlaps"):
+    with pytest.raises(UsageError, match="data/out: "):
         prepare_known_cameras(tmp_path / "data", tmp_path / "data/out", workers=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "mine", "out"]
 
@@ -147,6 +147,6 @@ def test_photographs_that_cannot_be_used_are_left_out_and_reported(tmp_path):
     assert [frame["source"] for frame in prepared_frames(tmp_path / "out")] == [
         f"train/r_{number}.png" for number in (0, 2, 3)
     ]
-    with pytest.raises(NerfgenError, match="none of its 1 photographs"):
+    with pytest.raises(NerfgenError, match=r"/one: .*train/r_0\.png"):
         write_blender(tmp_path / "one", POSES[:1], alpha=False)
         prepare_known_cameras(tmp_path / "one", tmp_path / "none", mattes=MatteOptions("alpha"), workers=1)

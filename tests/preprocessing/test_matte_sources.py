@@ -45,10 +45,10 @@ def test_a_solid_background_gives_a_soft_matte(tmp_path, disc):
 def test_a_background_of_many_colors_is_not_taken_for_a_solid_one(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
-    with pytest.raises(RejectedError, match="not of one color"):
+    with pytest.raises(RejectedError, match="--background-color"):
         matte_of(MatteOptions("background"), tmp_path / "a.png")
     Image.new("RGB", (80, 60), GREEN).save(tmp_path / "empty.png")
-    with pytest.raises(RejectedError, match="empty"):
+    with pytest.raises(RejectedError):
         matte_of(MatteOptions("background"), tmp_path / "empty.png")
 
 
@@ -62,10 +62,10 @@ def test_alpha_becomes_the_matte_and_is_cropped_like_the_photograph(tmp_path, di
     )
     np.testing.assert_array_equal(half, alpha[5:55, 20:70])
     Image.fromarray(colors).save(tmp_path / "opaque.png")
-    with pytest.raises(RejectedError, match="no alpha"):
+    with pytest.raises(RejectedError, match="--mattes"):
         matte_of(MatteOptions("alpha"), tmp_path / "opaque.png")
     Image.fromarray(np.dstack([colors, 0 * alpha])).save(tmp_path / "clear.png")
-    with pytest.raises(RejectedError, match="transparent everywhere"):
+    with pytest.raises(RejectedError):
         matte_of(MatteOptions("alpha"), tmp_path / "clear.png")
 
 
@@ -124,7 +124,7 @@ def test_mattes_of_photographs_in_folders_below_are_in_folders_of_the_same_names
     (folder / "alice").mkdir()
     Image.fromarray(255 - matte).save(folder / "a.png")
     options = MatteOptions("folder", folder, data=tmp_path / "photographs")
-    with pytest.raises(UsageError, match=r"has no matte for alice/a\.jpg; name it alice/a\.png"):
+    with pytest.raises(UsageError, match=r"/mattes: .* alice/a\.jpg; .* alice/a\.png"):
         options.check([below])
     Image.fromarray(matte).save(folder / "alice" / "a.png")
     options.check([photograph, below])
@@ -134,34 +134,31 @@ def test_mattes_of_photographs_in_folders_below_are_in_folders_of_the_same_names
 def test_wrong_mattes_in_a_folder_are_named(folders):
     photograph, folder, matte = folders
     options = MatteOptions("folder", folder)
-    with pytest.raises(UsageError, match=r"mattes: has no matte for a\.jpg"):
+    with pytest.raises(UsageError, match=r"/mattes: .* a\.jpg"):
         options.check([photograph])
     Image.fromarray(matte[:, :70]).save(folder / "a.png")
-    with pytest.raises(UsageError, match=r"a\.png: has 70×60 pixels and a\.jpg 80×60"):
+    with pytest.raises(UsageError, match=r"/a\.png: .*70×60 .*a\.jpg 80×60"):
         options.check([photograph])
     Image.fromarray(0 * matte).save(folder / "a.png")
     options.check([photograph])
-    with pytest.raises(UsageError, match=r"a\.png: is all zero"):
+    with pytest.raises(UsageError, match=r"/a\.png: .*a\.jpg"):
         matte_of(options, photograph)
     (folder / "a.png").write_text("no image")
-    with pytest.raises(UsageError, match=r"a\.png: not a readable matte"):
+    with pytest.raises(UsageError, match=r"/a\.png: "):
         options.check([photograph])
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("options", "named"),
     [
-        (
-            MatteOptions("nonsense"),
-            "--mattes nonsense: choose one of folder, alpha, .*mediapipe",
-        ),
-        (MatteOptions("folder"), "go together"),
+        (MatteOptions("nonsense"), "--mattes nonsense: .* folder, alpha, .*mediapipe"),
+        (MatteOptions("folder"), "--mattes folder .*--matte-folder"),
         (MatteOptions("alpha", color=GREEN), "--background-color"),
         (MatteOptions("background", color=(0, 300, 0)), "--background-color"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(options, complaint):
-    with pytest.raises(UsageError, match=complaint):
+def test_options_that_contradict_each_other_are_refused(options, named):
+    with pytest.raises(UsageError, match=named):
         options.check([])
 
 

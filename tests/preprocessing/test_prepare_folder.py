@@ -204,10 +204,10 @@ def test_too_few_or_no_usable_photographs_is_an_error_that_says_so(photographs, 
     data.mkdir()
     shutil.copy(photographs / "text.jpg", data)
     config = PrepareConfig(data=data, output_dir=tmp_path / "out", workers=1)
-    with pytest.raises(NerfgenError, match=r"none of its 1 photographs can be used; text.jpg: not an image"):
+    with pytest.raises(NerfgenError, match=r"/photographs: .*text\.jpg"):
         prepare(config)
     shutil.copy(photographs / "same stem.png", data)
-    with pytest.raises(NerfgenError, match=r"only 1 of its photographs .* at least 3"):
+    with pytest.raises(NerfgenError, match=r"/photographs: .* 1 .* 3"):
         prepare(config)
     assert not (tmp_path / "out/transforms.json").exists()
 
@@ -218,8 +218,8 @@ def test_wrong_calls_are_refused_before_any_work(photographs, tmp_path):
         ({"size": 3}, "--size 3"),
         ({"focal": 0.0}, "--focal 0"),
         ({"workers": 0}, "--workers 0"),
-        ({"output_dir": photographs / "inside"}, "overlaps"),
-        ({"output_dir": photographs.parent}, "overlaps"),
+        ({"output_dir": photographs / "inside"}, "/inside: "),
+        ({"output_dir": photographs.parent}, f"^{photographs.parent}: "),
         ({"canonical_landmarks": tmp_path / "none.json"}, "none.json"),
     ):
         config = PrepareConfig(**{"data": photographs, "output_dir": tmp_path / "out"} | change)
@@ -231,18 +231,18 @@ def test_wrong_calls_are_refused_before_any_work(photographs, tmp_path):
 def test_a_folder_of_something_else_is_not_overwritten(photographs, tmp_path):
     (tmp_path / "out/images").mkdir(parents=True)
     (tmp_path / "out/images/mine.png").touch()
-    with pytest.raises(UsageError, match="images in it that `nerfgen prepare` did not make"):
+    with pytest.raises(UsageError, match=r"/out: .*images"):
         prepare(PrepareConfig(data=photographs, output_dir=tmp_path / "out"))
     assert (tmp_path / "out/images/mine.png").exists()
 
 
 def test_an_output_that_cannot_be_written_is_one_clear_error(photographs, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(NerfgenError, match="cannot be written"):
+    with pytest.raises(NerfgenError, match="file/out: "):
         prepare(PrepareConfig(data=photographs, output_dir=tmp_path / "file" / "out"))
     if os.geteuid() != 0:
         (tmp_path / "locked").mkdir(mode=0o500)
-        with pytest.raises(NerfgenError, match="cannot be written"):
+        with pytest.raises(NerfgenError, match="locked/out: "):
             prepare(PrepareConfig(data=photographs, output_dir=tmp_path / "locked" / "out"))
 
 

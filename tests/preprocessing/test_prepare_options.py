@@ -52,66 +52,66 @@ def test_focal_is_a_number_on_the_command_line_and_none_by_default():
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "named"),
     [
-        ({"views": 1}, "--views 1: goes with known cameras"),
-        ({"up": "+z"}, r"--up \+z: goes with known cameras"),
-        ({"world_scale": -1.0}, "--world-scale -1.0: take a number above 0"),
-        ({"focal": 0.0}, "--focal 0.0: take from 0.2"),
-        ({"landmarks": "none.csv"}, "none.csv: there is no such file"),
+        ({"views": 1}, "--views 1: "),
+        ({"up": "+z"}, r"--up \+z: "),
+        ({"world_scale": -1.0}, "--world-scale -1.0: "),
+        ({"focal": 0.0}, "--focal 0.0: "),
+        ({"landmarks": "none.csv"}, "--landmarks .*none.csv: "),
         ({"landmark_model": "nobody"}, "nobody"),
-        ({"landmark_model_file": "none.task"}, "none.task: there is no such file"),
-        ({"identity": "none.csv"}, "none.csv: there is no such file"),
-        ({"mattes": "chalk"}, "--mattes chalk: choose one of"),
-        ({"mattes": "folder"}, "--mattes folder and --matte-folder DIR go together"),
-        ({"mattes": "folder", "matte_folder": "nowhere"}, "nowhere: there is no such folder"),
-        ({"background_color": (1, 2, 3)}, "--background-color goes with --mattes background"),
-        ({"mattes": "background", "background_color": (1, 2, 300)}, "three of 0 to 255"),
-        ({"mattes": "alpha", "matte_model_file": "photographs/a.png"}, "--mattes alpha uses no model"),
-        ({"landmarks": "five.csv", "landmark_model": "cats"}, "--landmark-model: leave one of them out"),
-        ({"canonical_landmarks": "five.csv"}, "five.csv: not a readable JSON file"),
-        ({"canonical_landmarks": "empty.json"}, "empty.json: not canonical landmarks"),
-        ({"canonical_landmarks": "empty.json", "focal_mode": "shared"}, "choose fixed or per-image"),
+        ({"landmark_model_file": "none.task"}, "--landmark-model-file .*none.task: "),
+        ({"identity": "none.csv"}, "--identity .*none.csv: "),
+        ({"mattes": "chalk"}, "--mattes chalk: "),
+        ({"mattes": "folder"}, "--mattes folder .*--matte-folder"),
+        ({"mattes": "folder", "matte_folder": "nowhere"}, "--matte-folder .*nowhere: "),
+        ({"background_color": (1, 2, 3)}, "--background-color .*--mattes background"),
+        ({"mattes": "background", "background_color": (1, 2, 300)}, "--background-color .*255"),
+        ({"mattes": "alpha", "matte_model_file": "photographs/a.png"}, "--matte-model-file .*--mattes alpha"),
+        ({"landmarks": "five.csv", "landmark_model": "cats"}, "--landmarks .*--landmark-model"),
+        ({"canonical_landmarks": "five.csv"}, "five.csv: .*JSON"),
+        ({"canonical_landmarks": "empty.json"}, "empty.json: "),
+        ({"canonical_landmarks": "empty.json", "focal_mode": "shared"}, "--focal-mode shared: "),
     ],
 )
-def test_options_that_make_no_sense_are_refused_before_any_work(photographs, tmp_path, change, words):
+def test_options_that_make_no_sense_are_refused_before_any_work(photographs, tmp_path, change, named):
     (tmp_path / "five.csv").write_text(csv_of(POINTS))
     (tmp_path / "empty.json").write_text("{}")
     change = {
         name: tmp_path / value if isinstance(value, str) and ("." in value or value == "nowhere") else value
         for name, value in change.items()
     }
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=named):
         prepare(PrepareConfig(data=photographs, output_dir=tmp_path / "out", **change))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "named"),
     [
-        (csv_of(POINTS).replace("b.png,1,30.0", "b.png,1,nan"), "row 8: 'b.png', landmark 1: .* not a point"),
-        (csv_of(POINTS) + "a.png,0,1,1\n", "row 22: 'a.png', landmark 0: is given"),
-        (csv_of(POINTS).replace("c.png,2,20.0", "c.png,2,20000"), "row 14: .* outside the photograph"),
-        (csv_of(POINTS) + "e.png,0,1,1\n", "row 22: no photograph is named 'e.png'"),
-        (csv_of(POINTS).replace("d.png,4,28.0,30.0", "d.png,4,28.0"), "row 21 has 3 fields"),
+        (csv_of(POINTS).replace("b.png,1,30.0", "b.png,1,nan"), "row 8: 'b.png', landmark 1: .*nan"),
+        (csv_of(POINTS) + "a.png,0,1,1\n", "row 22: 'a.png', landmark 0: "),
+        (csv_of(POINTS).replace("c.png,2,20.0", "c.png,2,20000"), "row 14: .*20000"),
+        (csv_of(POINTS) + "e.png,0,1,1\n", "row 22: .*'e.png'"),
+        (csv_of(POINTS).replace("d.png,4,28.0,30.0", "d.png,4,28.0"), "row 21 .*3 "),
     ],
 )
 def test_a_landmark_file_with_something_wrong_in_it_leaves_everything_as_it_was(
-    photographs, tmp_path, text, words
+    photographs, tmp_path, text, named
 ):
     path = tmp_path / "landmarks.csv"
     path.write_text(text)
     (tmp_path / "out").mkdir()
-    with pytest.raises(UsageError, match=f"landmarks.csv: {words}"):
+    with pytest.raises(UsageError, match=f"landmarks.csv: {named}"):
         prepare(PrepareConfig(data=photographs, output_dir=tmp_path / "out", landmarks=path))
     assert not any((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize(
-    ("size", "value", "words"),
-    [((20, 20), 255, "has 20×20 pixels and c.png 48×48"), ((48, 48), 0, "is all zero")],
+    ("size", "value", "named"),
+    [((20, 20), 255, ".*20×20 .*c.png 48×48"), ((48, 48), 0, ".*c.png")],
 )
-def test_a_matte_of_another_size_or_all_zero_is_named(photographs, tmp_path, size, value, words):
+def test_a_matte_of_another_size_or_all_zero_is_named(photographs, tmp_path, size, value, named):
     (tmp_path / "mattes").mkdir()
     for name in "abcd":
         matte = Image.new("L", size if name == "c" else (SIDE, SIDE), value if name == "c" else 255)
@@ -126,7 +126,7 @@ def test_a_matte_of_another_size_or_all_zero_is_named(photographs, tmp_path, siz
         aligned=True,
         workers=1,
     )
-    with pytest.raises(UsageError, match=f"mattes/c.png: {words}"):
+    with pytest.raises(UsageError, match=f"mattes/c.png: {named}"):
         prepare(config)
     assert not (tmp_path / "out/transforms.json").exists()
 
@@ -192,30 +192,30 @@ def test_known_cameras_in_every_form_become_the_same_prepared_folder(cars, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "named"),
     [
-        ({"landmark_model": "cats"}, "--landmark-model cats: the cameras of .* are known"),
-        ({"size": 64}, "--size 64: the cameras of"),
-        ({"aligned": True}, "--aligned: the cameras of"),
-        ({"focal": 2.1}, "--focal 2.1: the cameras of"),
-        ({"focal_mode": "shared"}, "--focal-mode shared: the cameras of"),
-        ({"up": "+x", "forward": "-x"}, "same axis"),
-        ({"mattes": "chalk"}, "--mattes chalk: choose one of"),
+        ({"landmark_model": "cats"}, "--landmark-model cats: "),
+        ({"size": 64}, "--size 64: "),
+        ({"aligned": True}, "--aligned: "),
+        ({"focal": 2.1}, "--focal 2.1: "),
+        ({"focal_mode": "shared"}, "--focal-mode shared: "),
+        ({"up": "+x", "forward": "-x"}, r"\+x.*-x"),
+        ({"mattes": "chalk"}, "--mattes chalk: "),
     ],
 )
-def test_options_of_photographs_are_refused_where_the_cameras_are_known(cars, tmp_path, change, words):
-    with pytest.raises(UsageError, match=words):
+def test_options_of_photographs_are_refused_where_the_cameras_are_known(cars, tmp_path, change, named):
+    with pytest.raises(UsageError, match=named):
         prepare(PrepareConfig(data=cars, output_dir=tmp_path / "out", **change))
     assert not (tmp_path / "out").exists()
 
 
 def test_known_cameras_are_not_divided_into_shards(cars, tmp_path):
-    with pytest.raises(UsageError, match=r"--shard 1/2: the cameras of .* are known"):
+    with pytest.raises(UsageError, match="--shard 1/2: "):
         prepare_shard(PrepareConfig(data=cars, output_dir=tmp_path / "out"), Shard(1, 2))
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "words"),
+    ("key", "value", "named"),
     [
         ("transform_matrix", np.full((4, 4), np.nan).tolist(), "frame 2 .*images/00002.png"),
         ("transform_matrix", np.diag([1.0, 1, -1, 1]).tolist(), "frame 2 .*images/00002.png"),
@@ -225,17 +225,17 @@ def test_known_cameras_are_not_divided_into_shards(cars, tmp_path):
         ("fl_x", -5, "frame 2 .*images/00002.png"),
     ],
 )
-def test_a_camera_that_cannot_be_one_is_named_by_file_and_frame(cars, tmp_path, key, value, words):
+def test_a_camera_that_cannot_be_one_is_named_by_file_and_frame(cars, tmp_path, key, value, named):
     shutil.copytree(cars, tmp_path / "data")
     transforms = read_json(cars / "transforms.json")
     transforms["frames"][2][key] = value
     (tmp_path / "data/transforms.json").write_text(json.dumps(transforms))
-    with pytest.raises(UsageError, match=f"transforms.json: {words}"):
+    with pytest.raises(UsageError, match=f"transforms.json: {named}"):
         prepare(PrepareConfig(data=tmp_path / "data", output_dir=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 def test_photographs_beside_a_folder_with_cameras_are_photographs(cars, photographs, tmp_path):
     shutil.copytree(cars, photographs / "cars")
-    with pytest.raises(UsageError, match="--views 1: goes with known cameras"):
+    with pytest.raises(UsageError, match="--views 1: "):
         prepare(PrepareConfig(data=photographs, output_dir=tmp_path / "out", views=1))

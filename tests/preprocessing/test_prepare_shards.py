@@ -41,8 +41,8 @@ def test_a_shard_that_never_ran_is_done_by_the_call_that_puts_them_together(call
     [
         (lambda call: prepare_shard(call("out", size=64), Shard(2, 2)), ["--shard 2/2", "--size 64"]),
         (lambda call: prepare_shard(call("out", class_name="cats"), Shard(2, 2)), ["cats", "faces"]),
-        (lambda call: prepare_shard(call("out"), Shard(2, 3)), ["3 shards and 2"]),
-        (lambda call: prepare(call("out", focal=3.0)), ["this call", "--focal 3.0", "--focal 2.1"]),
+        (lambda call: prepare_shard(call("out"), Shard(2, 3)), ["--shard 2/3"]),
+        (lambda call: prepare(call("out", focal=3.0)), ["--focal 3.0", "--focal 2.1"]),
     ],
 )
 def test_calls_that_disagree_with_a_shard_are_refused_and_change_nothing(call, tmp_path, second, words):
@@ -59,7 +59,7 @@ def test_calls_that_disagree_with_a_shard_are_refused_and_change_nothing(call, t
 def test_photographs_that_differ_between_shards_are_refused(call, tmp_path):
     prepare_shard(call("out"), Shard(1, 2))
     (tmp_path / "photographs/0.png").write_bytes(b"another")
-    with pytest.raises(UsageError, match=r"--shard 2/2 and --shard 1/2 disagree: photographs"):
+    with pytest.raises(UsageError, match=r"--shard 2/2 .*--shard 1/2 .*photographs"):
         prepare_shard(call("out"), Shard(2, 2))
 
 
@@ -67,9 +67,9 @@ def test_shards_do_not_wait_for_each_other_but_the_whole_waits_for_shards(call, 
     folder = PreparedFolder(tmp_path / "out")
     with folder.locked(Shard(1, 2)):
         assert prepare_shard(call("out"), Shard(2, 2)).unfinished == ["1/2"]
-        with pytest.raises(NerfgenError, match="another process is preparing shard 1/2 of it"):
+        with pytest.raises(NerfgenError, match=r"/out: .*process.* 1/2"):
             prepare_shard(call("out"), Shard(1, 2))
-        with pytest.raises(NerfgenError, match="another process is preparing it"):
+        with pytest.raises(NerfgenError, match=r"/out: .*process"):
             prepare(call("out"))
-    with folder.locked(), pytest.raises(NerfgenError, match="another process is preparing"):
+    with folder.locked(), pytest.raises(NerfgenError, match=r"/out: .*process"):
         prepare_shard(call("out"), Shard(1, 2))

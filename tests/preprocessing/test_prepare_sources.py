@@ -263,7 +263,7 @@ def test_photographs_with_a_landmark_file_are_fitted_into_a_class_that_exists(he
     value["names"] = value["names"][::-1]
     (tmp_path / "other.json").write_text(json.dumps(value))
     config.canonical_landmarks = tmp_path / "other.json"
-    with pytest.raises(UsageError, match=r"has 5 canonical landmarks \(mouth_right, .* same order"):
+    with pytest.raises(UsageError, match=r"other\.json: .* 5 .*\(mouth_right, "):
         prepare(config)
 
 
@@ -290,6 +290,6 @@ def test_landmarks_of_a_file_in_shards_and_in_workers_give_the_same_bytes(
     with landmarks.open("a") as file:
         file.write("00000.png,left_eye,1,1\n")
     before = contents(tmp_path / "out")
-    with pytest.raises(UsageError, match=r"five.csv: row \d+: .* left_eye: is given in row 2 already"):
+    with pytest.raises(UsageError, match=r"five.csv: row \d+: .* left_eye: .*row 2"):
         prepare(options(photographs, tmp_path, landmarks=landmarks))
     assert contents(tmp_path / "out") == before

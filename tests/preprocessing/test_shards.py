@@ -28,15 +28,15 @@ def test_a_shard_is_written_as_it_is_read():
     assert Shard.parse("3/4") == Shard(3, 4) and str(Shard(3, 4)) == "3/4"
 
 
-@pytest.mark.parametrize("text", ["0/4", "5/4", "1/0"])
-def test_a_number_out_of_range_is_refused_with_the_range(text):
-    with pytest.raises(UsageError, match=rf"--shard {text}: no such shard; they go from 1/"):
+@pytest.mark.parametrize(("text", "last"), [("0/4", 4), ("5/4", 4), ("1/0", 1)])
+def test_a_number_out_of_range_is_refused_with_the_range(text, last):
+    with pytest.raises(UsageError, match=f"--shard {text}: .*1/{last} .*{last}/{last}"):
         Shard.parse(text)
 
 
 @pytest.mark.parametrize("text", ["", "3", "1/", "/2", "-1/2", "1/2/3", "1.0/2", "one/two"])
 def test_anything_else_is_refused_with_an_example(text):
-    with pytest.raises(UsageError, match="takes i/n, for example 1/4"):
+    with pytest.raises(UsageError, match=f"--shard {text}: .*i/n"):
         Shard.parse(text)
 
 
@@ -45,8 +45,8 @@ def test_anything_else_is_refused_with_an_example(text):
     [
         (OPTIONS | {"--size": 256}, Shard(2, 4), ["--shard 2/4", "--shard 1/4", "--size 256", "--size 128"]),
         (OPTIONS | {"--new": 1}, Shard(2, 4), ["--shard 2/4", "--shard 1/4", "--new 1", "--new None"]),
-        (OPTIONS, Shard(2, 5), ["--shard 2/5", "--shard 1/4", "5 shards and 4"]),
-        (OPTIONS | {"--size": 256}, None, ["this call", "--shard 1/4", "--size 256", "--size 128"]),
+        (OPTIONS, Shard(2, 5), ["--shard 2/5", "--shard 1/4"]),
+        (OPTIONS | {"--size": 256}, None, ["--shard 1/4", "--size 256", "--size 128"]),
     ],
 )
 def test_shards_that_disagree_are_both_named_and_nothing_is_written(tmp_path, options, shard, words):
@@ -54,7 +54,7 @@ def test_shards_that_disagree_are_both_named_and_nothing_is_written(tmp_path, op
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
     with pytest.raises(UsageError) as error:
         announce(tmp_path, options, shard) if shard else check_agreement(tmp_path, options, None)
-    assert all(word in str(error.value) for word in [*words, "another --output-dir"])
+    assert all(word in str(error.value) for word in [*words, "--output-dir"])
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == before
 
 
@@ -66,7 +66,7 @@ def test_of_two_that_start_at_once_and_disagree_one_takes_its_note_back(tmp_path
         write(path, value)
 
     monkeypatch.setattr(shards, "write_json", at_once)
-    with pytest.raises(UsageError, match="--shard 1/2 and --shard 2/2 disagree"):
+    with pytest.raises(UsageError, match=r"--shard 1/2 .*--shard 2/2"):
         announce(tmp_path, OPTIONS, Shard(1, 2))
     assert [path.parent.name for path in tmp_path.rglob("shard.json")] == ["2-of-2"]
 

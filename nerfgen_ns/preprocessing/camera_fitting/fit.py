@@ -202,7 +202,7 @@ def _selection(collection: Collection, identity: Int[np.ndarray, " n"]) -> Int[n
         ]
     )
     if not usable.any():
-        raise ValueError("no photograph shows four landmarks or more")
+        raise ValueError("confidence: no photograph shows four landmarks or more")
     identities = np.unique(identity[usable])
     wanted = max(1, int(len(identities) * min(1.0, MAX_PHOTOGRAPHS / usable.sum())))
     chosen = identities[evenly_spaced(len(identities), wanted)]

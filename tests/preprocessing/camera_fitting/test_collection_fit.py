@@ -243,14 +243,14 @@ def test_the_fit_does_not_depend_on_the_order_of_photographs_beyond_rounding():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "named"),
     [
-        ({"focal": np.zeros(8)}, "positive"),
-        ({"focal": np.ones(3)}, "focal of shape"),
-        ({"confidence": np.zeros((8, 24))}, "four landmarks"),
-        ({"identity": np.zeros(3, int)}, "identity of shape"),
+        ({"focal": np.zeros(8)}, "focal"),
+        ({"focal": np.ones(3)}, r"focal .*\(3,\)"),
+        ({"confidence": np.zeros((8, 24))}, "confidence"),
+        ({"identity": np.zeros(3, int)}, r"identity .*\(3,\)"),
     ],
 )
-def test_contradictory_collections_are_named(change, message):
-    with pytest.raises(ValueError, match=message):
+def test_contradictory_collections_are_named(change, named):
+    with pytest.raises(ValueError, match=named):
         fit_collection(replace(plant(8).collection, **change), SCHEME)

@@ -115,7 +115,7 @@ def test_a_second_face_is_noted_however_small(model, portrait, clear, share):
 
 @needs_bundled_models
 def test_a_photograph_without_a_face_is_rejected(model):
-    with pytest.raises(RejectedError, match="no face"):
+    with pytest.raises(RejectedError):
         model(np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8))
 
 

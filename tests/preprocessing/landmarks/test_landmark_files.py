@@ -129,26 +129,26 @@ SWAPPED = [
 
 
 @pytest.mark.parametrize(
-    ("lines", "complaint"),
+    ("lines", "named"),
     [
-        (replaced(3, "a,mouth_left,nan,75"), r"row 5: 'a.png', mouth_left: \(nan, 75.0\) is not a point"),
-        (replaced(3, "a,mouth_left,inf,75"), r"row 5: .* is not a point"),
+        (replaced(3, "a,mouth_left,nan,75"), r"row 5: 'a.png', mouth_left: \(nan, 75.0\)"),
+        (replaced(3, "a,mouth_left,inf,75"), r"row 5: .*\(inf, 75.0\)"),
         (replaced(3, "a,mouth_left,35,abc"), r"row 5 \(a.png, landmark mouth_left\): .*'abc'"),
-        (replaced(3, "a,mouth_left,35"), "row 5 has 3 fields and not 4"),
-        (replaced(3, ",mouth_left,35,75"), "row 5 names no image"),
-        (replaced(3, "z.png,mouth_left,35,75"), "row 5: no photograph is named 'z.png'"),
-        (replaced(3, "a,nose,35,75"), "row 5: 'a.png', nose: is given in row 4 already"),
-        (replaced(3, "a,mouth_left,35,175"), r"row 5: .* \(35, 175\) is outside .* 80×120"),
-        (replaced(3, "a,mouth_left,-35,75"), r"row 5: .* is outside"),
-        (rows(names=[0, 1, 2, 3, 7]), "landmark 4 is in no row"),
-        (rows(names=[0, 1, 2, -1, 4]), "row 5: landmark '-1' is no number from 0"),
-        (rows(points=POINTS[:, :3], names=range(3)), "3 landmarks do not make a camera"),
-        (SWAPPED, "none would be if x and y changed places; swap the two"),
+        (replaced(3, "a,mouth_left,35"), "row 5 .*3 .*4"),
+        (replaced(3, ",mouth_left,35,75"), "row 5 .*image"),
+        (replaced(3, "z.png,mouth_left,35,75"), "row 5: .*'z.png'"),
+        (replaced(3, "a,nose,35,75"), "row 5: 'a.png', nose: .*row 4"),
+        (replaced(3, "a,mouth_left,35,175"), r"row 5: .* \(35, 175\) .* 80×120"),
+        (replaced(3, "a,mouth_left,-35,75"), r"row 5: .* \(-35, 75\) "),
+        (rows(names=[0, 1, 2, 3, 7]), "landmark 4 "),
+        (rows(names=[0, 1, 2, -1, 4]), "row 5: landmark '-1'"),
+        (rows(points=POINTS[:, :3], names=range(3)), ": 3 landmarks"),
+        (SWAPPED, r"row \d+: .* x and y "),
     ],
 )
-def test_a_wrong_csv_file_is_named_with_the_row(tmp_path, photographs, lines, complaint):
+def test_a_wrong_csv_file_is_named_with_the_row(tmp_path, photographs, lines, named):
     path = csv_file(tmp_path, lines)
-    with pytest.raises(UsageError, match=complaint) as error:
+    with pytest.raises(UsageError, match=named) as error:
         read_landmark_file(path, photographs)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
@@ -157,7 +157,7 @@ def test_objects_that_nearly_all_lie_on_their_side_are_refused_with_the_row(tmp_
     upright = [f"{name}.png,{line[2:]}" for name in "abc" for line in rows() if line.startswith("a,")]
     fields = [line.split(",") for line in upright]
     swapped = [f"{image},{name},{y},{x}" for image, name, x, y in fields]
-    with pytest.raises(UsageError, match=r"row 2: 'a.png', left_eye: left and right are .* 2 more of 3"):
+    with pytest.raises(UsageError, match=r"row 2: 'a.png', left_eye: .* 2 .* 3 "):
         read_landmark_file(csv_file(tmp_path, swapped), photographs)
     mixed = csv_file(tmp_path, [*swapped[:10], *upright[10:]])
     assert read_landmark_file(mixed, photographs).usable.all()
@@ -173,27 +173,27 @@ A = POINTS[0].tolist()
 
 
 @pytest.mark.parametrize(
-    ("value", "complaint"),
+    ("value", "named"),
     [
-        ({"images": {"a.png": A, "b.png": A[:4]}}, "'b.png' has 4 landmarks and 'a.png' 5"),
-        ({"names": ["x", "y"]}, "'a.png' has 5 landmarks and \"names\" 2"),
+        ({"images": {"a.png": A, "b.png": A[:4]}}, "'b.png' .*4 .*'a.png' 5"),
+        ({"names": ["x", "y"]}, "'a.png' .*5 .*\"names\" 2"),
         ({"images": {"a.png": [[1, float("nan")], *A[1:]]}}, r"'a.png', landmark 0: \(1.0, nan\)"),
-        ({"images": {"a.png": [[1, 2, 3], *A[1:]]}}, r"'a.png', landmark 0: \[1, 2, 3\] is neither"),
-        ({"images": {"a.png": [["1", 2], *A[1:]]}}, "landmark 0"),
-        ({"images": {"a.png": {"points": A}}}, '"points" means nothing'),
-        ({"images": {"a.png": {"landmarks": A, "confidence": [1]}}}, "not one confidence for each"),
+        ({"images": {"a.png": [[1, 2, 3], *A[1:]]}}, r"'a.png', landmark 0: \[1, 2, 3\]"),
+        ({"images": {"a.png": [["1", 2], *A[1:]]}}, r"'a.png', landmark 0: \['1', 2\]"),
+        ({"images": {"a.png": {"points": A}}}, "'a.png': \"points\""),
+        ({"images": {"a.png": {"landmarks": A, "confidence": [1]}}}, "'a.png' .*confidence .*5"),
         ({"images": {"a.png": {"landmarks": A, "confidence": [1, 1, 1, 1, -2]}}}, "confidence -2.0"),
-        ({"images": {"z.png": A}}, "no photograph is named 'z.png'"),
-        ({"images": []}, 'has no "images"'),
-        ({"pairs": [[0, 9]]}, r"\[0, 9\] is not a pair"),
-        ({"pairs": [["eye", "nose"]]}, "'eye', which is not among"),
-        ({"radius": -1}, "center and radius"),
-        ({"pairz": []}, '"pairz" means nothing'),
+        ({"images": {"z.png": A}}, "'z.png'"),
+        ({"images": []}, '"images"'),
+        ({"pairs": [[0, 9]]}, r"\[0, 9\]"),
+        ({"pairs": [["eye", "nose"]]}, "\"pairs\" .*'eye'"),
+        ({"radius": -1}, "radius"),
+        ({"pairz": []}, '"pairz"'),
     ],
 )
-def test_a_wrong_json_file_is_named_with_the_image(tmp_path, photographs, value, complaint):
+def test_a_wrong_json_file_is_named_with_the_image(tmp_path, photographs, value, named):
     path = json_file(tmp_path, **value)
-    with pytest.raises(UsageError, match=complaint) as error:
+    with pytest.raises(UsageError, match=named) as error:
         read_landmark_file(path, photographs)
     assert str(path) in str(error.value)
 
@@ -201,7 +201,7 @@ def test_a_wrong_json_file_is_named_with_the_image(tmp_path, photographs, value,
 def test_an_image_listed_twice_in_json_is_an_error_and_not_a_choice(tmp_path, photographs):
     path = tmp_path / "landmarks.json"
     path.write_text(f'{{"images": {{"a.png": {A}, "a.png": {A}}}}}')
-    with pytest.raises(UsageError, match=r"'a\.png' is in it twice"):
+    with pytest.raises(UsageError, match=r"landmarks\.json: 'a\.png'"):
         read_landmark_file(path, photographs)
 
 
@@ -226,14 +226,14 @@ def test_photographs_of_one_identity_share_a_number_and_the_rest_are_alone(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("lines", "complaint"),
+    ("lines", "named"),
     [
-        (["a.png,1", "a.png,1"], "row 3: 'a.png' is listed in row 2 already"),
-        (["a.png,"], "row 2: 'a.png' has no identity"),
-        (["z.png,1"], "row 2: no photograph is named 'z.png'"),
-        (["a.png"], "row 2 has 1 fields"),
+        (["a.png,1", "a.png,1"], "row 3: 'a.png' .*row 2"),
+        (["a.png,"], "row 2: 'a.png' .*identity"),
+        (["z.png,1"], "row 2: .*'z.png'"),
+        (["a.png"], "row 2 .*1 .*2"),
     ],
 )
-def test_a_wrong_identity_file_is_named_with_the_row(tmp_path, photographs, lines, complaint):
-    with pytest.raises(UsageError, match=rf"identity\.csv: {complaint}"):
+def test_a_wrong_identity_file_is_named_with_the_row(tmp_path, photographs, lines, named):
+    with pytest.raises(UsageError, match=rf"identity\.csv: {named}"):
         read_identity_file(identity_csv(tmp_path, *lines), photographs)

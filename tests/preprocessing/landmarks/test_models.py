@@ -116,7 +116,7 @@ def test_a_model_file_is_handed_on(offer, tmp_path):
 
 
 def test_an_unknown_name_is_a_wrong_call_that_lists_the_known_ones():
-    with pytest.raises(UsageError, match=r"'cows'.*there are: .*mediapipe"):
+    with pytest.raises(UsageError, match=r"'cows'.*mediapipe"):
         models.open_landmark_model("cows")
 
 
@@ -132,20 +132,20 @@ def failing(error):
 
 
 @pytest.mark.parametrize(
-    ("model", "complaint"),
+    ("model", "named"),
     [
-        (returning(np.zeros((4, 2))), "returned a ndarray and no Landmarks"),
-        (returning(Landmarks(np.zeros((5, 2)))), r"found \(5, 2\) numbers"),
-        (returning(Landmarks(np.zeros((4, 3)))), r"found \(4, 3\) numbers"),
+        (returning(np.zeros((4, 2))), "ndarray"),
+        (returning(Landmarks(np.zeros((5, 2)))), r"\(5, 2\)"),
+        (returning(Landmarks(np.zeros((4, 3)))), r"\(4, 3\)"),
         (returning(Landmarks(np.zeros((4, 2)), np.full(4, 2.0))), "confidence"),
-        (failing(ZeroDivisionError("by nothing")), "failed with ZeroDivisionError: by nothing"),
-        (type("Odd", (), {}), "has no attribute `scheme`"),
-        (3, "nothing that can be called"),
+        (failing(ZeroDivisionError("by nothing")), "ZeroDivisionError: by nothing"),
+        (type("Odd", (), {}), "`scheme`"),
+        (3, "odd"),
     ],
 )
-def test_a_model_that_does_not_keep_to_the_protocol_is_named(offer, model, complaint):
+def test_a_model_that_does_not_keep_to_the_protocol_is_named(offer, model, named):
     offer(LANDMARK_MODELS, "odd", model)
-    with pytest.raises(NerfgenError, match=complaint) as error:
+    with pytest.raises(NerfgenError, match=named) as error:
         models.open_landmark_model("odd")(np.zeros((30, 40, 3), np.uint8))
     assert "odd" in str(error.value) and error.value.exit_status == 1
 
@@ -159,5 +159,5 @@ def test_a_rejection_passes_through(offer):
 @pytest.mark.parametrize("matte", [np.zeros((3, 3)), np.full((30, 40), np.nan)])
 def test_a_matte_model_that_returns_no_matte_is_named(offer, matte):
     offer(MATTE_MODELS, "odd", lambda: lambda photograph: matte)
-    with pytest.raises(NerfgenError, match="matte model 'odd'"):
+    with pytest.raises(NerfgenError, match="'odd'"):
         models.open_matte_model("odd")(np.zeros((30, 40, 3), np.uint8))

@@ -220,7 +220,7 @@ def test_a_missing_image_is_named_and_an_older_page_stays(tmp_path):
     write_folder(tmp_path, 3)
     before = write_report_page(tmp_path).read_text()
     (tmp_path / "images/0001.png").write_bytes(b"no image")
-    with pytest.raises(UsageError, match=r"0001\.png: cannot be read"):
+    with pytest.raises(UsageError, match=r"/0001\.png: "):
         write_report_page(tmp_path)
     assert (tmp_path / "report.html").read_text() == before
 
