@@ -203,6 +203,8 @@ class NerfgenTrainer(Trainer):
             self._check_device()
         if self.device == "cpu":
             keep_freed_memory()
+        # On a GPU the sums of bf16 products keep the precision of fp32.
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         # The viewer keeps its camera paths in this folder: let it be the run's, not the photographs'.
         self.config.data = None
         self.pace_watch = watch_this_machine() if self.device == "cpu" else None
@@ -236,6 +238,10 @@ class NerfgenTrainer(Trainer):
             pixels = manager.pixel_sampler.pixels_per_image
             lowest["--pipeline.datamanager.pixel-sampler.pixels-per-image"] = (pixels, 1)
             lowest["--pipeline.datamanager.pixel-memory"] = (manager.pixel_memory, 0.0)
+            landmarks = manager.pixel_sampler.landmark_fraction
+            lowest["--pipeline.datamanager.pixel-sampler.landmark-fraction"] = (landmarks, 0.0)
+            if (size := manager.dataparser.training_size) is not None:
+                lowest["--pipeline.datamanager.dataparser.training-size"] = (size, 1)
         for group, parts in config.optimizers.items():
             if isinstance(decay := parts["scheduler"], BudgetDecayConfig):
                 option = f"--optimizers.{group.replace('_', '-')}.scheduler.warmup-steps"
