@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nerfgen_ns.fields.conditional_mlp import (
+    DenseLayer,
     conditional_mlp,
     dense,
     dense_layer,
@@ -63,10 +64,10 @@ class BackgroundField(nn.Module):
         dtype = product_dtype(directions, self.use_bf16)
         encoded = self.encoding(directions, encoding_multiple(dtype)).to(dtype)
         of_direction, of_code = self.input.weight.split([self.encoding.output_dim, codes.shape[1]], dim=1)
-        outputs = conditional_mlp(
-            encoded,
-            dense(codes, of_code, self.input.bias, dtype),
+        first = DenseLayer(
             pad_inputs(of_direction, encoded.shape[1]).to(dtype),
-            [dense_layer(linear, dtype) for linear in (*self.hidden, self.rgb_head)],
+            dense(codes, of_code, self.input.bias, dtype),
         )
+        others = [dense_layer(linear, dtype) for linear in (*self.hidden, self.rgb_head)]
+        outputs = conditional_mlp(encoded, [first, *others])
         return torch.sigmoid(outputs.float())

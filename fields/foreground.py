@@ -1,7 +1,6 @@
 """The foreground field: density and color at a position, given a latent code."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,6 @@ from nerfgen_ns.fields.conditional_mlp import (
     DenseLayer,
     conditional_mlp,
     dense,
-    dense_layer,
     encoding_multiple,
     pad_inputs,
     product_dtype,
@@ -29,6 +27,8 @@ class ForegroundFieldConfig(EncodedNetworkConfig):
     """Target class to instantiate."""
     skip_connection: int = 4
     """The hidden layer, counted from 0, that the encoded position and the latent code enter again."""
+    code_in_every_layer: bool = False
+    """Whether the latent code enters every hidden layer. That costs once a ray, and samples cost the same."""
 
     def check(self, option: str) -> None:
         """Check that the sizes make a network.
@@ -44,15 +44,15 @@ class ForegroundFieldConfig(EncodedNetworkConfig):
             )
 
 
-class LatentTerms(NamedTuple):
-    """What a latent code adds to the two layers that it enters, biases included."""
+class LatentTerms(tuple[Tensor, ...]):
+    """What a latent code adds to each layer that it enters, biases included, from the first to the last.
 
-    input: Float[Tensor, "*rays hidden"]
-    skip: Float[Tensor, "*rays hidden"]
+    Each has the shape (rays, hidden); one ray's stand for one code for all rays.
+    """
 
     def of_rays(self, chosen: Int[Tensor, " chosen"]) -> "LatentTerms":
         """Return the terms of some rays; those of one code for all rays stay as they are."""
-        return LatentTerms(*(term if len(term) == 1 else term[chosen] for term in self))
+        return LatentTerms(term if len(term) == 1 else term[chosen] for term in self)
 
 
 def activate_density(raw: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -97,16 +97,32 @@ class ForegroundField(nn.Module):
             nn.Linear(hidden_dim, hidden_dim, bias=layer != config.skip_connection)
             for layer in range(1, config.num_layers)
         )
+        self.code_layers = (0, config.skip_connection)
+        if config.code_in_every_layer:
+            self.code_layers = tuple(range(config.num_layers))
+        self.hidden_latent = nn.ModuleDict(
+            {
+                str(layer): nn.Linear(latent_dim, hidden_dim, bias=False)
+                for layer in self.code_layers
+                if layer not in (0, config.skip_connection)
+            }
+        )
         self.density_head = nn.Linear(hidden_dim, 1)
         self.rgb_head = nn.Linear(hidden_dim, 3)
 
     def latent_terms(self, codes: Float[Tensor, "*rays latent"]) -> LatentTerms:
-        """Compute W_z·z + b of both layers that the code enters."""
+        """Compute W_z·z + b of each layer that the code enters."""
         dtype = product_dtype(codes, self.use_bf16)
-        first, skip = self.input_latent, self.skip_latent
-        return LatentTerms(
-            dense(codes, first.weight, first.bias, dtype), dense(codes, skip.weight, skip.bias, dtype)
-        )
+
+        def term(layer: int) -> Tensor:
+            if layer in (0, self.skip_connection):
+                linear = self.skip_latent if layer else self.input_latent
+                return dense(codes, linear.weight, linear.bias, dtype)
+            bias = self.hidden[layer - 1].bias
+            assert isinstance(bias, Tensor)
+            return dense(codes, self.hidden_latent[str(layer)].weight, bias, dtype)
+
+        return LatentTerms(map(term, self.code_layers))
 
     def forward(
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
@@ -126,19 +142,17 @@ class ForegroundField(nn.Module):
     ) -> Float[Tensor, "rays samples outputs"]:
         """Compute the outputs of the heads, one after the other."""
         dtype = product_dtype(positions, self.use_bf16)
-        hidden = [dense_layer(linear, dtype) for linear in self.hidden]
+        encoded = self.encoding(positions, encoding_multiple(dtype)).flatten(0, -2).to(dtype)
+        own = dict(zip(self.code_layers, terms, strict=True))
+        layers = [
+            DenseLayer(linear.weight.to(dtype), own.get(layer, linear.bias).to(dtype))
+            for layer, linear in enumerate((self.input_position, *self.hidden))
+        ]
+        layers[0] = layers[0]._replace(weight=pad_inputs(layers[0].weight, encoded.shape[1]))
         head = DenseLayer(
             torch.cat([head.weight for head in heads]).to(dtype),
             torch.cat([head.bias for head in heads]).to(dtype),
         )
-        encoded = self.encoding(positions, encoding_multiple(dtype)).flatten(0, -2).to(dtype)
-        outputs = conditional_mlp(
-            encoded,
-            terms.input.to(dtype),
-            pad_inputs(self.input_position.weight, encoded.shape[1]).to(dtype),
-            [*hidden, head],
-            self.skip_connection,
-            terms.skip.to(dtype),
-            pad_inputs(self.skip_position.weight, encoded.shape[1]).to(dtype),
-        )
+        skip_weight = pad_inputs(self.skip_position.weight, encoded.shape[1]).to(dtype)
+        outputs = conditional_mlp(encoded, [*layers, head], self.skip_connection, skip_weight)
         return outputs.float().unflatten(0, positions.shape[:-1])

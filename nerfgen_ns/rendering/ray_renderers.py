@@ -141,7 +141,7 @@ class ImportanceRenderer(RayRenderer):
             edges, occupied = self.sampler.look_up(ray_bundle)
             # Nearly every ray of a crop meets the class, and the few others are how the class can grow.
             return self._render(ray_bundle, terms, background, edges, occupied)
-        one_object = len(terms.input) == 1
+        one_object = len(terms[0]) == 1
         edges, occupied = self.sampler.look_up(ray_bundle, self._object(terms) if one_object else None)
         (hits,) = (occupied.amax(dim=-1) > 0).nonzero(as_tuple=True)
         hit_pixels, weights = self._render(
@@ -250,8 +250,8 @@ class VolumetricRenderer(RayRenderer):
         rows = torch.randint(len(table), (self.IDENTITIES,), device=positions.device)
         terms = self.field.latent_terms(table(rows))
         largest = torch.zeros_like(positions[:, :1])
-        for own_input, own_skip in zip(*terms, strict=True):
-            own = LatentTerms(own_input[None], own_skip[None])
+        for row in range(self.IDENTITIES):
+            own = terms.of_rays(torch.tensor([row], device=positions.device))
             largest = torch.maximum(largest, self.field.density(positions[:, None], own))
         return largest * self.step_size
 

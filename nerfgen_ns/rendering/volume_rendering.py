@@ -80,7 +80,7 @@ def surface_normals(
     """Compute unit normals −∇σ/‖∇σ‖ in the class frame at one position a ray, even in `torch.no_grad`."""
     with torch.enable_grad():
         positions = positions.detach().requires_grad_()
-        terms = LatentTerms(*(term.detach() for term in terms))
+        terms = LatentTerms(term.detach() for term in terms)
         density = field.density(positions[:, None], terms)
         (gradient,) = torch.autograd.grad(density.clamp(min=1e-10).log().sum(), positions)
     # Rounding may leave a component beyond 1, which nerfstudio's exporter refuses.

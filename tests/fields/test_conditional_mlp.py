@@ -10,58 +10,56 @@ from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp
 ENCODED, WIDTH, OUTPUTS = 5, 8, 3
 
 
-def make_inputs(layers: int, skip_layer: int, groups: int, points: int) -> dict[str, Tensor]:
+def make_inputs(
+    layers: int, skip_layer: int, grouped: set[int], groups: int, points: int
+) -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(layers)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=random, dtype=torch.double).requires_grad_()
 
-    inputs = {
-        "encoded": draw(groups * points, ENCODED),
-        "input_term": draw(groups, WIDTH),
-        "input_weight": draw(WIDTH, ENCODED),
-    }
+    inputs = {"encoded": draw(groups * points, ENCODED)}
     if skip_layer:
-        inputs |= {"skip_term": draw(groups, WIDTH), "skip_weight": draw(WIDTH, ENCODED)}
-    for layer in range(1, layers + 1):
-        outputs = OUTPUTS if layer == layers else WIDTH
-        inputs[f"weight {layer}"] = draw(outputs, WIDTH)
-        if layer != skip_layer:
-            inputs[f"bias {layer}"] = draw(outputs)
+        inputs["skip_weight"] = draw(WIDTH, ENCODED)
+    for layer in range(layers):
+        outputs = OUTPUTS if layer == layers - 1 else WIDTH
+        inputs[f"weight {layer}"] = draw(outputs, WIDTH if layer else ENCODED)
+        inputs[f"bias {layer}"] = draw(groups, outputs) if layer in grouped else draw(outputs)
     return inputs
 
 
 def ours(inputs: dict[str, Tensor], layers: int, skip_layer: int) -> Tensor:
-    dense = [
-        DenseLayer(inputs[f"weight {layer}"], inputs.get(f"bias {layer}")) for layer in range(1, layers + 1)
-    ]
-    return conditional_mlp(
-        inputs["encoded"],
-        inputs["input_term"],
-        inputs["input_weight"],
-        dense,
-        skip_layer,
-        inputs.get("skip_term"),
-        inputs.get("skip_weight"),
-    )
+    dense = [DenseLayer(inputs[f"weight {layer}"], inputs[f"bias {layer}"]) for layer in range(layers)]
+    return conditional_mlp(inputs["encoded"], dense, skip_layer, inputs.get("skip_weight"))
 
 
 def plain(inputs: dict[str, Tensor], layers: int, skip_layer: int) -> Tensor:
     encoded = inputs["encoded"]
-    group = torch.arange(len(encoded)) // (len(encoded) // len(inputs["input_term"]))
-    features = F.linear(encoded, inputs["input_weight"]) + inputs["input_term"][group]
-    for layer in range(1, layers + 1):
-        features = F.linear(F.relu(features), inputs[f"weight {layer}"], inputs.get(f"bias {layer}"))
-        if layer == skip_layer:
-            features = features + F.linear(encoded, inputs["skip_weight"]) + inputs["skip_term"][group]
+    features = encoded
+    for layer in range(layers):
+        bias = inputs[f"bias {layer}"]
+        if bias.ndim == 2:
+            bias = bias.repeat_interleave(len(encoded) // len(bias), dim=0)
+        features = F.linear(F.relu(features) if layer else encoded, inputs[f"weight {layer}"]) + bias
+        if 0 < layer == skip_layer:
+            features = features + F.linear(encoded, inputs["skip_weight"])
     return features
 
 
 @pytest.mark.parametrize(
-    ("layers", "skip_layer", "groups", "points"), [(1, 0, 4, 1), (3, 0, 1, 6), (3, 1, 4, 3), (4, 3, 2, 5)]
+    ("layers", "skip_layer", "grouped", "groups", "points"),
+    [
+        (2, 0, {0}, 4, 1),
+        (4, 0, {0}, 1, 6),
+        (4, 1, {0, 1}, 4, 3),
+        (4, 2, {0}, 4, 3),
+        (5, 3, {0, 3}, 2, 5),
+        (5, 3, {0, 1, 2, 3}, 2, 5),
+        (3, 0, {2}, 2, 5),
+    ],
 )
-def test_outputs_and_all_gradients_are_those_of_autograd(layers, skip_layer, groups, points):
-    inputs = make_inputs(layers, skip_layer, groups, points)
+def test_outputs_and_all_gradients_are_those_of_autograd(layers, skip_layer, grouped, groups, points):
+    inputs = make_inputs(layers, skip_layer, grouped, groups, points)
     results = [form(inputs, layers, skip_layer) for form in (ours, plain)]
     torch.testing.assert_close(*results)
     weights = torch.randn(results[0].shape, dtype=torch.double)
@@ -70,25 +68,25 @@ def test_outputs_and_all_gradients_are_those_of_autograd(layers, skip_layer, gro
         torch.testing.assert_close(own, expected, msg=lambda message, name=name: f"{name}: {message}")
 
 
-@pytest.mark.parametrize("wanted", ["encoded", "skip_term", "weight 2"])
+@pytest.mark.parametrize("wanted", ["encoded", "skip_weight", "bias 2", "weight 1"])
 def test_one_gradient_alone_is_the_same_as_among_all(wanted):
-    inputs = make_inputs(3, 1, 4, 3)
-    (expected,) = torch.autograd.grad(plain(inputs, 3, 1).sum(), inputs[wanted])
+    inputs = make_inputs(4, 2, {0, 2}, 4, 3)
+    (expected,) = torch.autograd.grad(plain(inputs, 4, 2).sum(), inputs[wanted])
     for name, value in inputs.items():
         value.requires_grad_(name == wanted)
-    (gradient,) = torch.autograd.grad(ours(inputs, 3, 1).sum(), inputs[wanted])
+    (gradient,) = torch.autograd.grad(ours(inputs, 4, 2).sum(), inputs[wanted])
     torch.testing.assert_close(gradient, expected)
 
 
 def test_nothing_is_kept_where_no_gradient_is_wanted():
-    inputs = {name: value.detach() for name, value in make_inputs(3, 1, 4, 3).items()}
-    result = ours(inputs, 3, 1)
+    inputs = {name: value.detach() for name, value in make_inputs(4, 2, {0, 2}, 4, 3).items()}
+    result = ours(inputs, 4, 2)
     assert result.grad_fn is None
-    torch.testing.assert_close(result, plain(inputs, 3, 1))
+    torch.testing.assert_close(result, plain(inputs, 4, 2))
 
 
 def test_a_second_derivative_is_refused_rather_than_wrong():
-    inputs = make_inputs(2, 0, 2, 2)
-    (gradient,) = torch.autograd.grad((ours(inputs, 2, 0) ** 2).sum(), inputs["encoded"], create_graph=True)
+    inputs = make_inputs(3, 0, {0}, 2, 2)
+    (gradient,) = torch.autograd.grad((ours(inputs, 3, 0) ** 2).sum(), inputs["encoded"], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()

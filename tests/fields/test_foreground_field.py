@@ -45,6 +45,9 @@ def plain_field(field: ForegroundField, positions: Tensor, codes: Tensor) -> tup
             inputs = [features, encoded, codes]
             weights = [linear.weight, field.skip_position.weight, field.skip_latent.weight]
             features = F.relu(plain_layer(inputs, weights, field.skip_latent.bias))
+        elif layer in field.code_layers:
+            weights = [linear.weight, field.hidden_latent[str(layer)].weight]
+            features = F.relu(plain_layer([features, codes], weights, linear.bias))
         else:
             features = F.relu(linear(features))
     density = 10.0 * F.softplus(field.density_head(features) - 2.0)
@@ -52,8 +55,10 @@ def plain_field(field: ForegroundField, positions: Tensor, codes: Tensor) -> tup
 
 
 @pytest.mark.parametrize(("layers", "skip_layer"), [(2, 1), (4, 2), (4, 3), (8, 4)])
-def test_the_fast_form_equals_plain_concatenation(layers, skip_layer):
-    field = make_field(num_layers=layers, skip_connection=skip_layer).double()
+@pytest.mark.parametrize("in_every_layer", [False, True])
+def test_the_fast_form_equals_plain_concatenation(layers, skip_layer, in_every_layer):
+    sizes = {"num_layers": layers, "skip_connection": skip_layer}
+    field = make_field(**sizes, code_in_every_layer=in_every_layer).double()
     positions = torch.rand(6, 9, 3, dtype=torch.double) * 2 - 1
     codes = torch.randn(6, LATENT_DIM, dtype=torch.double)
 
@@ -113,7 +118,7 @@ def test_the_gradient_of_a_ray_reaches_its_own_code_through_both_layers():
     assert gradient[1].abs().sum() > 0
     assert (gradient[[0, 2]] == 0).all()
 
-    terms = LatentTerms(*(term.detach().requires_grad_() for term in field.latent_terms(codes)))
+    terms = LatentTerms(term.detach().requires_grad_() for term in field.latent_terms(codes))
     density, _ = field(torch.rand(3, 4, 3), terms)
     for gradient in torch.autograd.grad(density.sum(), terms):
         assert gradient.abs().sum() > 0
@@ -131,8 +136,8 @@ def test_bf16_is_used_only_when_asked_for():
     fast.load_state_dict(exact.state_dict())
 
     terms = fast.latent_terms(codes)
-    assert terms.input.dtype == terms.skip.dtype == torch.bfloat16
-    assert exact.latent_terms(codes).input.dtype == torch.float32
+    assert {term.dtype for term in terms} == {torch.bfloat16}
+    assert {term.dtype for term in exact.latent_terms(codes)} == {torch.float32}
 
     density, rgb = fast(positions, terms)
     exact_density, exact_rgb = exact(positions, exact.latent_terms(codes))

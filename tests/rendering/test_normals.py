@@ -7,7 +7,7 @@ from torch import Tensor
 from nerfgen_ns.fields.foreground import ForegroundField, ForegroundFieldConfig, LatentTerms
 from nerfgen_ns.rendering.volume_rendering import normal_colors, surface_normals
 
-TERMS = LatentTerms(torch.zeros(1, 1), torch.zeros(1, 1))
+TERMS = LatentTerms((torch.zeros(1, 1), torch.zeros(1, 1)))
 
 
 class Ball(ForegroundField):
@@ -63,11 +63,11 @@ def test_colors_of_normals_are_those_of_the_surfaces_that_are_seen_and_gray_else
         """Balls that differ in where they lie by their latent terms."""
 
         def density(self, positions: Tensor, terms: LatentTerms) -> Tensor:
-            return super().density(positions - terms.input[:, None], terms)
+            return super().density(positions - terms[0][:, None], terms)
 
     positions, places = torch.randn(20, 3), torch.randn(20, 1)
     accumulation = torch.linspace(0.0, 1.0, 20)[:, None]
-    terms = LatentTerms(places, torch.zeros(20, 1))
+    terms = LatentTerms((places, torch.zeros(20, 1)))
     colors = normal_colors(Balls(), positions, terms, accumulation)
     assert (colors[:10] == 0.5).all()
     expected = 0.5 + 0.5 * torch.nn.functional.normalize(positions - places, dim=-1)

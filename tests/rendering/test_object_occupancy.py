@@ -15,7 +15,7 @@ class Ball(ForegroundField):
 
     def density(self, positions: Tensor, terms: LatentTerms) -> Tensor:
         self.evaluations += 1
-        return 100.0 * (positions.norm(dim=-1) < terms.input[0, 0]).float()
+        return 100.0 * (positions.norm(dim=-1) < terms[0][0, 0]).float()
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def ball() -> Ball:
 
 
 def terms_of_radius(radius: float) -> LatentTerms:
-    return LatentTerms(torch.full((1, 4), radius), torch.zeros(1, 4))
+    return LatentTerms((torch.full((1, 4), radius), torch.zeros(1, 4)))
 
 
 def test_the_object_fills_its_cells_and_those_around_them(ball):
