@@ -36,6 +36,7 @@ class PixelRays(nn.Module):
         """Make rays with origins and unit directions in the class frame, and the cameras' metadata.
 
         These are rows of the latent table as "cam_idx" and perhaps numbers of photographs as "photograph".
+        "pixel" (rays, 2) says where in the image a ray is: from 0 to 1 downward, and to the right.
         """
         if self.generator is not None:
             return self.generator(indices)
@@ -56,6 +57,13 @@ class PixelRays(nn.Module):
             camera_indices=image[:, None],
             metadata={
                 "directions_norm": direction.norm(dim=-1, keepdim=True),
+                "pixel": torch.cat(
+                    [
+                        (row[:, None] + 0.5) / cameras.height[image],
+                        (column[:, None] + 0.5) / cameras.width[image],
+                    ],
+                    dim=-1,
+                ),
                 **{name: values[image] for name, values in self.carried.items()},
             },
         )

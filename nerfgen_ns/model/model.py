@@ -72,7 +72,7 @@ class NerfgenModel(Model):
             self.scene_box, near_plane=0.05
         )
         self.ray_renderer: RayRenderer = make_ray_renderer(
-            config.sampler, self.foreground_field, self.latent_table, device
+            config.sampler, self.foreground_field, self.latent_table, device, self.num_train_data
         )
         self.viewer_panel: ViewerHook | None = None
         """What the viewer's controls ask for. nerfstudio's viewer finds its controls as attributes."""
