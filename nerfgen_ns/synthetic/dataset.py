@@ -266,8 +266,9 @@ def write_dataset(
     }  # fmt: skip
     if min(identities, views) < 1 or size < 16 or min(seed, first_identity) < 0:
         raise UsageError(
-            f"{output_dir}: cannot make {identities} identities with {views} views of {size} pixels; "
-            "give at least 1 identity, 1 view, 16 pixels, and no negative seed or first identity"
+            f"{output_dir}: cannot make {identities} identities with {views} views of {size} pixels, seed "
+            f"{seed} and first identity {first_identity}; give at least 1 identity, 1 view, 16 pixels, and "
+            "no negative seed or first identity"
         )
     if _is_whole(output_dir, class_name, options):
         return output_dir

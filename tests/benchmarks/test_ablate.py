@@ -105,7 +105,7 @@ def yaml_of(load_config: Path) -> str:
 
 def test_a_training_that_fails_says_where_the_reason_is(small_heads: Path, tmp_path: Path) -> None:
     method = replace(training(small_heads), downscale_factor=1)
-    with pytest.raises(NerfgenError, match=r"train\.log: the training failed"):
+    with pytest.raises(NerfgenError, match=r"train\.log: "):
         trained(tmp_path, method, Variant("wrong", ("--pipeline.model.no-such-option", "1")), seed=0)
     assert not list(tmp_path.rglob("training.json"))
 
@@ -147,11 +147,12 @@ def test_test_views_of_others_are_a_wrong_call(
     with pytest.raises(SystemExit) as ended:
         ablate.main([*options, "--only", "losses", "--output-dir", str(tmp_path / "out")])
     assert ended.value.code == 2
-    assert "shows none of the identities of the first 4 photographs" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{tmp_path}: " in error and str(small_heads / "train") in error
 
 
 def test_a_method_that_does_not_exist_is_a_wrong_call() -> None:
-    with pytest.raises(UsageError, match="nerfgen-tiny"):
+    with pytest.raises(UsageError, match=r"--method nerfacto: .*nerfgen-tiny"):
         method_config("nerfacto")
 
 
@@ -169,5 +170,5 @@ def test_the_reference_implementation_joins_from_its_own_figures(tmp_path: Path)
     assert row["figures"] == {"new_views_foreground_psnr": [16.8]}
     assert "60 s" in row["note"] and "heads/test_seen" in row["note"] and "/far" not in row["note"]
     path.write_text(json.dumps({"trainings": {}, "settings": settings}))
-    with pytest.raises(UsageError, match="holds no training of the reference"):
+    with pytest.raises(UsageError, match=r"throughput\.json: .*--test"):
         reference.reference_row(path)

@@ -49,7 +49,7 @@ def test_fewer_photographs_are_the_first_of_more(small_heads: Path, tmp_path: Pa
 
 
 def test_more_photographs_than_there_are_is_a_wrong_call(small_heads: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="has 4 photographs, and 5 were asked for"):
+    with pytest.raises(UsageError, match=r"/train: .*\b4\b.*\b5\b"):
         first_photographs(small_heads / "train", 5, tmp_path / "five")
 
 

@@ -186,4 +186,4 @@ def test_a_file_of_another_kind_is_a_wrong_call_and_leaves_no_page(
 def test_nothing_to_write_is_a_wrong_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         results.main(["--output-path", str(tmp_path / "page.md")])
-    assert ended.value.code == 2 and "give the JSON" in capsys.readouterr().err
+    assert ended.value.code == 2 and "--quality" in capsys.readouterr().err

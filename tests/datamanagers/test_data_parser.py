@@ -78,7 +78,7 @@ def test_photographs_of_one_identity_share_its_row(make_prepared):
 
 @pytest.mark.parametrize("identities", [["ann", 1, 2, 3], ["ann", "bob", None, "eve"]])
 def test_identities_of_mixed_kinds_are_refused(make_prepared, identities):
-    with pytest.raises(UsageError, match='let "identity" be a whole number in every frame, or a name'):
+    with pytest.raises(UsageError, match='"identity"'):
         parse(make_prepared(identities=identities))
 
 
@@ -157,7 +157,7 @@ def test_a_prepared_folder_or_its_json_is_read_where_it_is(make_prepared):
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.json"])
 def test_data_that_is_not_there_is_named(tmp_path, name):
-    with pytest.raises(UsageError, match=f"{name}: no such"):
+    with pytest.raises(UsageError, match=f"/{name}: .*--data"):
         parse(tmp_path / name)
 
 
@@ -215,30 +215,29 @@ def some_mattes(transforms):
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "named"),
     [
-        (no_frames, 'holds no "frames"'),
-        (no_focal_length, 'frame images/0002.png has no "fl_x"'),
-        (no_matrix, 'frame images/0001.png has no "transform_matrix"'),
-        (ragged_matrix, "transforms.json: frame images/0001.png: the camera-to-world matrix is not 4 × 4"),
-        (infinite_matrix, "frame images/0001.png: the camera-to-world matrix is not finite"),
-        (singular_matrix, "frame images/0001.png: the camera-to-world matrix is singular"),
-        (left_handed_matrix, "frame images/0001.png: the camera-to-world matrix is left-handed"),
-        (sheared_matrix, "frame images/0001.png: the camera-to-world matrix is no rotation"),
-        (no_focal_length_at_all, "frame images/0003.png: focal length 25.2, 0"),
-        (negative_focal_length, "frame images/0003.png: focal length -20"),
-        (text_for_a_number, "frame images/0003.png: \"cx\" is '6' and no number"),
-        (empty_image, "frame images/0003.png: w, h, cx, cy are [0.0"),
-        (some_mattes, '3 of 4 frames have a "mask_path"'),
+        (no_frames, '"frames"'),
+        (no_focal_length, 'images/0002.png.*"fl_x"'),
+        (no_matrix, 'images/0001.png.*"transform_matrix"'),
+        (ragged_matrix, "images/0001.png: .*4 × 4"),
+        (infinite_matrix, "images/0001.png: .*finite"),
+        (singular_matrix, "images/0001.png: .*singular"),
+        (left_handed_matrix, "images/0001.png: .*left-handed"),
+        (sheared_matrix, "images/0001.png: .*orthonormal"),
+        (no_focal_length_at_all, "images/0003.png: .*25.2, 0"),
+        (negative_focal_length, "images/0003.png: .*-20"),
+        (text_for_a_number, "images/0003.png: \"cx\".*'6'"),
+        (empty_image, r"images/0003.png: w, .*\[0\.0"),
+        (some_mattes, '"mask_path"'),
     ],
 )
-def test_a_broken_transforms_json_is_named_with_what_it_lacks(make_prepared, change, complaint):
+def test_a_broken_transforms_json_is_named_with_what_it_lacks(make_prepared, change, named):
     folder = make_prepared()
     rewrite(folder, change)
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(UsageError, match=named) as error:
         parse(folder)
-    assert str(folder / "transforms.json") in str(error.value)
-    assert complaint in str(error.value) and "\n" not in str(error.value)
+    assert str(folder / "transforms.json") in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["", '{"frames": [', "[]", '"frames"'])

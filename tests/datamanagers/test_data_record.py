@@ -93,7 +93,7 @@ def test_a_record_that_is_cut_off_is_named(data, tmp_path):
     keep(data, tmp_path / "run")
     path = tmp_path / "run" / RECORD
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(NerfgenError, match=f"{RECORD}: is damaged"):
+    with pytest.raises(NerfgenError, match=f"{RECORD}: "):
         read_record(tmp_path / "run")
     with pytest.raises(UsageError, match=RECORD):
         read_record(tmp_path)
@@ -104,10 +104,10 @@ def test_photographs_that_are_gone_or_others_are_noticed(data, tmp_path):
     record = read_record(tmp_path / "run")
     record.check_photographs()
     Image.new("RGB", (24, 12)).save(data / "images/0001.png")
-    with pytest.raises(UsageError, match=r"1 of the 4 photographs .*0001\.png"):
+    with pytest.raises(UsageError, match=r"^1 .*4 .*0001\.png"):
         record.check_photographs()
     (data / "images/0002.png").unlink()
-    with pytest.raises(UsageError, match="2 of the 4 photographs"):
+    with pytest.raises(UsageError, match=r"^2 .*4 .*0002\.png"):
         record.check_photographs()
 
 
@@ -116,7 +116,7 @@ def test_a_photograph_that_was_added_is_noticed(data, tmp_path):
     transforms = json.loads((data / "transforms.json").read_text())
     transforms["frames"].append({**transforms["frames"][0], "file_path": "images/new.png", "identity": 1})
     (data / "transforms.json").write_text(json.dumps(transforms))
-    with pytest.raises(UsageError, match=r"transforms.json: lists other photographs than the 4 .*\(5\)"):
+    with pytest.raises(UsageError, match=r"transforms\.json: .*\b4\b.*\(5\)"):
         read_record(tmp_path / "run").check_photographs()
 
 

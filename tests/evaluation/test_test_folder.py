@@ -60,7 +60,7 @@ def test_depth_of_another_size_is_named_with_both_sizes(
 ) -> None:
     np.savez(tmp_path / "own.npz", depth=np.ones((16, 24), dtype=np.float32))
     path = changed(seen_heads, lambda frames: [{**frames[0], "depth_path": str(tmp_path / "own.npz")}])
-    with pytest.raises(UsageError, match=r"own\.npz: a depth map of 16 × 24 .* has 32 × 32"):
+    with pytest.raises(UsageError, match=r"own\.npz: .*16 × 24.*32 × 32"):
         open_test_folder(path, "test").depth(0)
 
 
@@ -72,7 +72,7 @@ def test_an_unreadable_depth_map_is_named(
     if contents is not None:
         own.write_bytes(contents)
     path = changed(seen_heads, lambda frames: [{**frames[0], "depth_path": str(own)}])
-    with pytest.raises(UsageError, match=r'own\.npz: not a readable depth map; .* under "depth"'):
+    with pytest.raises(UsageError, match=r'own\.npz: .*"depth"'):
         open_test_folder(path, "test").depth(0)
 
 
@@ -87,7 +87,7 @@ def test_an_archive_without_depth_or_with_objects_is_refused(
     )
     folder = open_test_folder(path, "test")
     for number in range(2):
-        with pytest.raises(UsageError, match="not a readable depth map"):
+        with pytest.raises(UsageError, match=f'{number}.npz: .*"depth"'):
             folder.depth(number)
 
 
@@ -109,20 +109,13 @@ def test_landmarks_of_another_number_are_named(seen_heads: Path, changed: Change
         return frames
 
     folder = open_test_folder(changed(seen_heads, cut), "test")
-    with pytest.raises(UsageError, match=r'landmarks3d" holds no x, y, z'):
+    with pytest.raises(UsageError, match=f'{folder.frames[1].file_path}: "landmarks3d"'):
         folder.landmarks3d(1)
 
 
-@pytest.mark.parametrize(
-    ("identities", "line"),
-    [
-        ([0, 1, None], '2 of 3 frames have an "identity"'),
-        ([0, "anna", 1], 'let "identity" be a whole number'),
-        ([[0], [1], [2]], 'let "identity" be a whole number'),
-    ],
-)
+@pytest.mark.parametrize("identities", [[0, 1, None], [0, "anna", 1], [[0], [1], [2]]])
 def test_identities_of_several_kinds_are_refused(
-    seen_heads: Path, changed: Changed, identities: list[Any], line: str
+    seen_heads: Path, changed: Changed, identities: list[Any]
 ) -> None:
     def name(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for frame, identity in zip(frames, identities, strict=False):
@@ -131,5 +124,5 @@ def test_identities_of_several_kinds_are_refused(
                 frame["identity"] = identity
         return frames[: len(identities)]
 
-    with pytest.raises(UsageError, match=line):
+    with pytest.raises(UsageError, match=r'transforms\.json: .*"identity"'):
         open_test_folder(changed(seen_heads, name), "test")

@@ -138,7 +138,7 @@ def test_depth_of_another_size_stops_the_protocol_before_anything_is_rendered(
         seen_heads, lambda frames: [*frames[1:], {**frames[0], "depth_path": str(tmp_path / "small.npz")}]
     )
     run = truth_as_run(heads, seen_heads)
-    with pytest.raises(UsageError, match="16 × 16"):
+    with pytest.raises(UsageError, match=r"small\.npz: .*16 × 16"):
         DepthMaps().run(setting_of(run, path, tmp_path), lambda done, total: None)
     assert run.asked == []
 

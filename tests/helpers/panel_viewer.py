@@ -20,6 +20,7 @@ class Client:
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, str]] = []
+        self.errors: list[str] = []  # the messages in red
         self.camera = SimpleNamespace(on_update=self.hear)
         self.moved = lambda _: None
 
@@ -31,6 +32,8 @@ class Client:
 
     def add_notification(self, title, body, **options):
         self.messages.append((title, body))
+        if options.get("color") == "red":
+            self.errors.append(body)
         return SimpleNamespace(remove=lambda: None)
 
 

@@ -59,21 +59,21 @@ def test_photographs_without_cameras_are_fitted_with_cameras_found_by_rendering(
 
 
 @pytest.mark.parametrize(
-    ("images", "extra", "status", "said"),
+    ("images", "extra", "status", "named"),
     [
-        ("missing.png", (), 2, "missing.png: no such file or folder"),
-        ("empty", (), 2, "empty: no photographs in it"),
-        ("torn.png", (), 1, "torn.png: not an image"),
-        ("empty", ("--prior-weight", "-1"), 2, "--prior-weight -1.0: take at least 0"),
-        ("empty", ("--seed", str(2**63)), 2, "take one with fewer digits"),
-        ("empty", ("--learning-rate", "0"), 2, "--learning-rate 0.0: take more than 0"),
+        ("missing.png", (), 2, "missing.png: "),
+        ("empty", (), 2, "empty: "),
+        ("torn.png", (), 1, "torn.png: "),
+        ("empty", ("--prior-weight", "-1"), 2, "--prior-weight -1.0"),
+        ("empty", ("--seed", str(2**63)), 2, f"--seed {2**63}"),
+        ("empty", ("--learning-rate", "0"), 2, "--learning-rate 0.0"),
     ],
 )
 def test_a_wrong_call_ends_with_one_line_and_nothing_written(
     images: str,
     extra: tuple[str, ...],
     status: int,
-    said: str,
+    named: str,
     call: Callable[..., int],
     trained_config: Path,
     tmp_path: Path,
@@ -85,7 +85,7 @@ def test_a_wrong_call_ends_with_one_line_and_nothing_written(
     arguments = ("--load-config", trained_config, "--output-dir", tmp_path / "out")
     assert call(*arguments, "--images", tmp_path / images, *extra) == status
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert named in error and error.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -100,12 +100,12 @@ def test_a_run_without_checkpoint_and_a_foreign_output_are_refused(
     bare.parent.mkdir(parents=True)
     bare.write_bytes(trained_config.read_bytes())
     assert call("--load-config", bare, "--images", heads, "--output-dir", tmp_path / "out") == 2
-    assert "no checkpoint here" in capsys.readouterr().err
+    assert str(bare.parent) in capsys.readouterr().err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     arguments = ("--load-config", trained_config, "--images", heads)
     assert call(*arguments, "--output-dir", tmp_path / "mine") == 2
-    assert "holds something" in capsys.readouterr().err
+    assert f"{tmp_path / 'mine'}: " in capsys.readouterr().err
     assert call(*arguments, "--output-dir", tmp_path / "mine" / "letter.txt" / "out") == 1
-    assert "cannot be written" in capsys.readouterr().err
+    assert str(tmp_path / "mine" / "letter.txt") in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]

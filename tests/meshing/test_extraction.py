@@ -11,7 +11,7 @@ from torch import Tensor
 from nerfgen_ns.cameras.trajectories import look_at_origin
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.fields.foreground import activate_density
-from nerfgen_ns.meshing.extraction import extract_mesh, extract_points, extract_voxels
+from nerfgen_ns.meshing.extraction import SURFACE_LEVEL, extract_mesh, extract_points, extract_voxels
 from nerfgen_ns.meshing.field import ObjectField
 from nerfgen_ns.meshing.mesh import vertex_colors
 
@@ -181,27 +181,27 @@ def test_voxels_are_those_whose_middle_is_inside(resolution: int) -> None:
 def test_nothing_above_the_level_is_said_in_one_line() -> None:
     empty = field_of(lambda positions: torch.full((len(positions),), -1.0))
     for extract in (extract_mesh, extract_voxels):
-        with pytest.raises(NerfgenError, match="nowhere above"):
+        with pytest.raises(NerfgenError, match=rf"\b{SURFACE_LEVEL:g}\b"):
             extract(empty, 32)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
         ({"resolution": 15}, "resolution 15"),
-        ({"resolution": 513}, "from 16 to 512"),
+        ({"resolution": 513}, "resolution 513"),
         ({"level": 0.0}, "level 0"),
         ({"level": float("nan")}, "level nan"),
-        ({"resolution": 32, "texture_size": 64}, "choose a size from"),
-        ({"resolution": 32, "texture_size": 5000}, "to 4096"),
+        ({"resolution": 32, "texture_size": 64}, "texture.* 64 "),
+        ({"resolution": 32, "texture_size": 5000}, "texture.* 5000 "),
     ],
 )
-def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+def test_values_out_of_range_are_refused(arguments: dict, named: str) -> None:
+    with pytest.raises(UsageError, match=named):
         extract_mesh(field_of(ball()), **arguments)
 
 
 @pytest.mark.parametrize("count", [0, 10**9])
 def test_a_number_of_points_out_of_range_is_refused(count: int) -> None:
-    with pytest.raises(UsageError, match="points: choose"):
+    with pytest.raises(UsageError, match=f"{count} points"):
         extract_points(field_of(ball()), count)

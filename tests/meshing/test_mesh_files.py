@@ -189,9 +189,9 @@ def test_points_and_voxels_come_back_as_they_were(tmp_path: Path) -> None:
 def test_another_suffix_is_refused_and_nothing_is_written(
     mesh: trimesh.Trimesh, textured: trimesh.Trimesh, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match=r"must end in \.ply, \.obj or \.glb"):
+    with pytest.raises(UsageError, match=r"object\.stl: .*\.ply.*\.obj.*\.glb"):
         write_mesh(tmp_path / "object.stl", mesh)
-    with pytest.raises(UsageError, match=r"must end in \.obj or \.glb"):
+    with pytest.raises(UsageError, match=r"object\.ply: .*\.obj.*\.glb"):
         write_mesh(tmp_path / "object.ply", textured)
     assert not list(tmp_path.iterdir())
 
@@ -199,7 +199,7 @@ def test_another_suffix_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
 def test_an_unwritable_output_is_one_line(mesh: trimesh.Trimesh, tmp_path: Path, suffix: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(NerfgenError, match="cannot be written"):
+    with pytest.raises(NerfgenError, match=f"/file/object{suffix}: "):
         write_mesh(tmp_path / "file" / f"object{suffix}", mesh)
 
 
@@ -216,7 +216,7 @@ def test_an_interrupted_write_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(NerfgenError, match="No space left"):
+    with pytest.raises(NerfgenError, match=r"object\.ply: "):
         write_mesh(path, mesh)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

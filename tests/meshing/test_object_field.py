@@ -50,5 +50,5 @@ def test_it_knows_where_the_class_is(model: NerfgenModel) -> None:
 
 
 def test_a_code_of_another_model_s_size_is_refused(model: NerfgenModel) -> None:
-    with pytest.raises(UsageError, match="has 95 values, where this run's model takes 96"):
+    with pytest.raises(UsageError, match=r"\b95\b.*\b96\b"):
         object_field(model, torch.zeros(1, 95))

@@ -145,7 +145,6 @@ def test_without_a_network_the_metrics_say_which_file_they_need(monkeypatch, tmp
     monkeypatch.setattr(sample_metrics, "INCEPTION", NOWHERE)
     for metric, option in ((Lpips(), "--weights.lpips"), (Inception(), "--weights.inception")):
         assert metric.unavailable is not None
-        assert "cannot be fetched" in metric.unavailable
         assert "weights-of-nobody.pth" in metric.unavailable and option in metric.unavailable
         assert "\n" not in metric.unavailable
     assert math.isnan(Lpips()(*images))
@@ -159,7 +158,7 @@ def test_a_silent_network_is_not_waited_for(monkeypatch, tmp_path):
     before = socket.getdefaulttimeout()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/weights-of-nobody.pth"
-        with pytest.raises(Unavailable, match="timed out"):
+        with pytest.raises(Unavailable, match=r"weights-of-nobody\.pth.*--weights\.lpips"):
             read_weights(None, url, "--weights.lpips")
     assert socket.getdefaulttimeout() == before
 

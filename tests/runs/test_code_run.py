@@ -76,7 +76,7 @@ def test_a_full_disk_is_named_with_the_file_where_it_would_lie(
         raise RuntimeError("enforce fail at inline_container.cc")
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(NerfgenError, match=r"made/nerfstudio_models/step-.*cannot be written whole"):
+    with pytest.raises(NerfgenError, match="made/nerfstudio_models/step-"):
         write_code_run(run, codes, prepared, tmp_path / "made")
     assert not (tmp_path / "made").exists()
 
@@ -145,7 +145,7 @@ def test_an_own_folder_is_replaced_and_another_is_not(
 
     shutil.copytree(photographed, tmp_path / "third")
     shutil.copytree(trained_config.parent, tmp_path / "trained")
-    with pytest.raises(UsageError, match="trained: holds something that is not ours; choose another"):
+    with pytest.raises(UsageError, match="/trained: "):
         write_code_run(run, codes, tmp_path / "third", tmp_path / "trained")
     assert len(load_run(tmp_path / "trained" / "config.yml").codes) == 3
     assert (tmp_path / "third").exists()
@@ -155,7 +155,7 @@ def test_a_folder_that_cannot_be_written_is_named(
     run: Run, codes: torch.Tensor, prepared: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(NerfgenError, match="cannot be written"):
+    with pytest.raises(NerfgenError, match="/file/made: "):
         write_code_run(run, codes, prepared, tmp_path / "file" / "made")
     assert prepared.exists()
 
@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 def test_codes_and_identities_must_go_together(
     run: Run, codes: torch.Tensor, prepared: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="shows 4 identities, but there are 3 codes"):
+    with pytest.raises(UsageError, match=r"/prepared: .*\b4\b.*\b3\b"):
         write_code_run(run, codes[1:], prepared, tmp_path / "made")
     assert not (tmp_path / "made").exists()
     assert prepared.exists()

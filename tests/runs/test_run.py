@@ -48,9 +48,9 @@ def test_a_row_and_its_code_render_the_same_and_another_code_does_not(trained_co
 
 def test_an_identity_that_does_not_exist_and_a_code_of_another_size_are_refused(trained_config: Path) -> None:
     run = load_run(trained_config)
-    with pytest.raises(UsageError, match="identity 3 does not exist: choose one from 0 to 2"):
+    with pytest.raises(UsageError, match=r"identity 3\b.* 0 .* 2$"):
         run.code(3)
-    with pytest.raises(UsageError, match=r"4 values.*takes"):
+    with pytest.raises(UsageError, match=r"\b4\b.*\b96\b"):
         run.render(run.codes[:1, :4], run.cameras[:1])
 
 
@@ -74,7 +74,7 @@ def test_loading_prints_nothing(trained_config: Path, capfd: pytest.CaptureFixtu
 def test_a_moved_run_is_found(copied_run: Path, trained_config: Path) -> None:
     assert load_run(copied_run).step == load_run(trained_config).step
     (copied_run.parent / "nerfstudio_models").rename(copied_run.parent / "elsewhere")
-    with pytest.raises(UsageError, match=r"moved.*no checkpoint"):
+    with pytest.raises(UsageError, match=r"/moved/.*/nerfstudio_models: "):
         load_run(copied_run)
 
 
@@ -119,27 +119,27 @@ def test_an_option_that_does_not_exist_or_is_of_another_type_is_named(
 
 
 def test_a_missing_config_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"config\.yml: No such file.*--load-config takes"):
+    with pytest.raises(UsageError, match=r"config\.yml: .*--load-config"):
         load_run(tmp_path / "config.yml")
 
 
 @pytest.mark.parametrize("text", ["a: 1\n", "{", "\x00", "!!python/object:no.such.Class {}\n"])
 def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yml").write_text(text)
-    with pytest.raises(UsageError, match=r"config\.yml: .*--load-config takes"):
+    with pytest.raises(UsageError, match=r"config\.yml: .*--load-config"):
         load_run(tmp_path / "config.yml")
 
 
 def test_a_run_of_another_method_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text(yaml.dump(all_methods["vanilla-nerf"]))
-    with pytest.raises(UsageError, match="not a run of nerfgen"):
+    with pytest.raises(UsageError, match=r"config\.yml: .*--load-config"):
         load_run(tmp_path / "config.yml")
 
 
 def test_a_damaged_checkpoint_is_named(copied_run: Path) -> None:
     (checkpoint,) = (copied_run.parent / "nerfstudio_models").glob("*.ckpt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(NerfgenError, match=f"{checkpoint.name}: the checkpoint is damaged"):
+    with pytest.raises(NerfgenError, match=f"{checkpoint.name}: "):
         load_run(copied_run)
 
 
@@ -147,11 +147,11 @@ def test_a_checkpoint_of_another_configuration_is_refused(
     copied_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copied_run.write_text(copied_run.read_text().replace("latent_dim: 96", "latent_dim: 32"))
-    with pytest.raises(UsageError, match="another configuration"):
+    with pytest.raises(UsageError, match=r"latent_dim\b.*\b32\b.*\b96\b"):
         load_run(copied_run)
     with pytest.raises(SystemExit, match="2"):
         eval_setup(copied_run)
-    assert "another configuration" in capsys.readouterr().err
+    assert "config.yml" in capsys.readouterr().err
 
 
 def test_a_run_starts_without_what_it_does_not_need(trained_config: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_run_opens_from_anywhere_with_its_data_and_without(
     assert run.render(run.code(1), run.cameras[:1])["rgb"].shape == (16, 16, 3)
     assert usual_camera(run).width.item() == 16
     write_rendered_photographs(run, run.codes, tmp_path / "rendered")
-    with pytest.raises(UsageError, match="photographs that the run was trained on"):
+    with pytest.raises(UsageError, match="data: "):
         _ = run.photographs
     _, pipeline, _, _ = eval_setup(alone / "config.yml", test_mode="test")
     assert len(pipeline.datamanager.next_train(0)[0]) == 32

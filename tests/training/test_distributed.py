@@ -257,7 +257,7 @@ def test_a_rank_that_dies_ends_all_with_a_clear_error(heads: Path, tmp_path: Pat
     said = log.read_text()
     # By whichever comes first: the broken connection, or the launcher, which ends the others.
     line = next(line for line in said.splitlines() if line.startswith("nerfgen: rank 0 "))
-    assert "another of the 2 processes" in line and "--load-dir" in said
+    assert "2 processes" in line and "--load-dir" in said
 
 
 def rank_of(launcher: subprocess.Popen, rank: int) -> int:
@@ -271,7 +271,7 @@ def test_without_the_launcher_the_call_is_wrong() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "RANK"}
     command = [sys.executable, "-W", "ignore", "-m", "nerfgen_ns.training.distributed", "nerfgen-tiny"]
     done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
-    assert done.returncode == 2 and done.stderr.startswith("nerfgen: not started by torchrun")
+    assert done.returncode == 2 and done.stderr.startswith("nerfgen: ") and "torchrun" in done.stderr
 
 
 if __name__ == "__main__":

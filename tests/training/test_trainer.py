@@ -1,6 +1,7 @@
 """The trainer: the budget, checkpoints and interruptions."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -197,7 +198,7 @@ def test_a_checkpoint_of_another_configuration_ends_the_command_with_one_line(co
         set_up(config, load_dir=trainer.checkpoint_dir)
     assert exit_.value.code == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and "another configuration" in lines[0]
+    assert len(lines) == 1 and "foreground_field" in lines[0] and "config.yml" in lines[0]
 
 
 @pytest.mark.parametrize("content", [None, b"cut off"])
@@ -233,7 +234,7 @@ def test_a_run_that_never_began_leaves_nothing_behind(config, tmp_path, capsys):
     config.pipeline.model.identity = 99
     with pytest.raises(SystemExit):
         set_up(config)
-    assert "identity 99 does not exist" in capsys.readouterr().err
+    assert "identity 99" in capsys.readouterr().err
     assert list(config.output_dir.iterdir()) == []
 
 
@@ -256,7 +257,7 @@ def test_an_interruption_before_training_says_so_and_leaves_nothing_behind(confi
     with pytest.raises(SystemExit) as exit_:
         set_up(config)
     assert exit_.value.code == 130
-    assert "interrupted before training began" in capsys.readouterr().err
+    assert capsys.readouterr().err.strip().startswith("nerfgen: ")
     assert list(config.output_dir.iterdir()) == []
 
 
@@ -355,7 +356,8 @@ def test_a_step_that_is_not_there_is_told_with_those_that_are(config, capsys):
     with pytest.raises(SystemExit) as exit_:
         set_up(config, timestamp="again", load_dir=trainer.base_dir, load_step=7)
     assert exit_.value.code == 2
-    assert said_in_one_line(capsys).endswith("10, 20")
+    line = said_in_one_line(capsys)
+    assert "--load-step 7" in line and "10, 20" in line
 
 
 def test_going_on_with_another_number_of_identities_names_both_and_a_way(
@@ -369,7 +371,7 @@ def test_going_on_with_another_number_of_identities_names_both_and_a_way(
         set_up(more, timestamp="again", load_dir=trainer.base_dir)
     assert exit_.value.code == 2
     line = said_in_one_line(capsys)
-    assert "4 identities" in line and "the data has 7" in line and "nerfgen fit" in line
+    assert re.search(r"\b4 identities.*\b7\b", line) and "nerfgen fit" in line
 
 
 def test_going_on_with_more_photographs_of_the_same_identities_names_both_numbers(
@@ -387,7 +389,7 @@ def test_going_on_with_more_photographs_of_the_same_identities_names_both_number
         set_up(runs[1], timestamp="again", load_dir=trainer.base_dir)
     assert exit_.value.code == 2
     line = said_in_one_line(capsys)
-    assert "2 photographs" in line and "the data has 3" in line
+    assert re.search(r"\b2 photographs.*\b3\b", line)
 
 
 def test_going_on_with_as_many_others_is_refused(config, make_prepared, tmp_path, capsys):
@@ -402,7 +404,7 @@ def test_going_on_with_as_many_others_is_refused(config, make_prepared, tmp_path
         set_up(other, timestamp="again", load_checkpoint=trainer.checkpoint_dir / "step-000000001.ckpt")
     assert exit_.value.code == 2
     line = said_in_one_line(capsys)
-    assert str(others) in line and "4 of its 4 identities" in line and "0000.png" in line
+    assert str(others) in line and "4 identities" in line and "0000.png" in line
     assert not (trainer.base_dir.with_name("again")).exists()
 
 

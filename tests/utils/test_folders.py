@@ -55,7 +55,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name in ("photographs", "file"):
         with (
-            pytest.raises(UsageError, match=f"{name}: .*choose another folder"),
+            pytest.raises(UsageError, match=f"/{name}: "),
             replace_folder(tmp_path / name, never),
         ):
             pytest.fail("the block was entered")
@@ -65,7 +65,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(NerfgenError, match="cannot be written") as error,
+        pytest.raises(NerfgenError, match="/file/folder: ") as error,
         replace_folder(tmp_path / "file" / "folder", never),
     ):
         pytest.fail("the block was entered")
@@ -74,7 +74,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_is_named_where_it_would_lie(tmp_path: Path) -> None:
     with (
-        pytest.raises(NerfgenError, match=f"^{tmp_path / 'folder' / 'file'}: cannot be written"),
+        pytest.raises(NerfgenError, match=f"^{tmp_path / 'folder' / 'file'}: "),
         replace_folder(tmp_path / "folder", never) as making,
     ):
         (making / "file").mkdir()
@@ -83,7 +83,7 @@ def test_a_file_that_cannot_be_written_is_named_where_it_would_lie(tmp_path: Pat
 
 
 def test_another_file_that_fails_in_the_block_is_named_and_not_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(NerfgenError, match="absent: cannot be used"), replace_folder(tmp_path / "a", never):
+    with pytest.raises(NerfgenError, match="/absent: "), replace_folder(tmp_path / "a", never):
         (tmp_path / "absent").read_text()
 
 
@@ -100,7 +100,7 @@ def test_the_old_folder_is_back_where_the_new_one_cannot_take_its_place(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", fail_for_the_new)
-    with pytest.raises(NerfgenError, match="cannot be written"), replace_folder(folder, lambda old: True):
+    with pytest.raises(NerfgenError, match="/folder: "), replace_folder(folder, lambda old: True):
         pass
     assert [path.name for path in folder.iterdir()] == ["old"]
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]

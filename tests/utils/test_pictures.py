@@ -89,14 +89,14 @@ def test_a_missing_ffmpeg_is_named_with_the_mend(tmp_path: Path, monkeypatch: py
         raise RuntimeError("No ffmpeg exe could be found.")
 
     monkeypatch.setattr("imageio_ffmpeg._io.get_ffmpeg_exe", no_ffmpeg)
-    with pytest.raises(NerfgenError, match=r"No ffmpeg exe.*nerfgen doctor"):
+    with pytest.raises(NerfgenError, match=r"video\.mp4: .*ffmpeg.*nerfgen doctor"):
         write_video(tmp_path / "video.mp4", [plain((0, 0, 0), 32)])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_image_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(NerfgenError, match=r"file.picture\.png: cannot be written"):
+    with pytest.raises(NerfgenError, match=r"file.picture\.png: "):
         write_image(tmp_path / "file/picture.png", plain((1, 2, 3)))
 
 

@@ -1,5 +1,7 @@
 """The panel under hostile hands: what cannot be is said, and the picture stays."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +35,7 @@ def test_no_value_of_any_control_raises_or_stops_the_rendering(value, model, vie
 def test_what_cannot_be_shown_is_said_and_the_picture_stays(model, viewer, panel):
     before = picture(model)
     press(viewer, panel._controls.identity, 99)
-    assert viewer.client.messages[-1][1] == "identity 99 does not exist: choose one from 0 to 11"
+    assert "identity 99" in viewer.client.errors[-1]
     assert torch.equal(picture(model), before)
 
 
@@ -42,16 +44,14 @@ def test_what_cannot_be_shown_is_said_and_the_picture_stays(model, viewer, panel
 def test_an_upload_that_holds_no_codes_is_refused(name, content, model, viewer, panel):
     before = picture(model)
     press(viewer, panel._controls.upload, UploadedFile(name, content))
-    assert viewer.client.messages[-1][0] == "That did not work"
+    assert viewer.client.errors
     assert torch.equal(picture(model), before)
 
 
 def test_codes_of_another_model_are_refused_by_their_file_name(viewer, panel, tmp_path):
     write_codes(tmp_path / "other.npz", torch.rand(2, DIMENSION + 1))
     press(viewer, panel._controls.upload, UploadedFile("other.npz", (tmp_path / "other.npz").read_bytes()))
-    assert viewer.client.messages[-1][1].startswith(
-        "other.npz: holds codes of size 7, the model's are of size 6"
-    )
+    assert re.match(rf"other\.npz: .*\b{DIMENSION + 1}\b.*\b{DIMENSION}\b", viewer.client.errors[-1])
 
 
 def test_a_save_that_fails_is_said(viewer, panel, monkeypatch):
@@ -60,10 +60,10 @@ def test_a_save_that_fails_is_said(viewer, panel, monkeypatch):
 
     monkeypatch.setattr("nerfgen_ns.meshing.extraction.save_mesh", fail)
     press(viewer, panel._controls.save_mesh)
-    assert viewer.client.messages[-1] == ("That did not work", "no room")
+    assert viewer.client.errors == ["no room"]
     viewer.log_filename.parent.write_text("a file where the folder should be")
     press(viewer, panel._controls.save_code)
-    assert "cannot be written" in viewer.client.messages[-1][1]
+    assert str(viewer.log_filename.parent) in viewer.client.errors[-1]
     assert not viewer.train_lock.locked() and not panel._controls.save_mesh.disabled
 
 
