@@ -52,7 +52,7 @@ class GpuCheck:
     """Steps of each method that are timed."""
     training_steps: int = 1500
     """Steps of the run that the commands use."""
-    methods: tuple[str, ...] = ("nerfgen-tiny", "nerfgen", "nerfgen-hq")
+    methods: tuple[str, ...] = ("nerfgen-tiny", "nerfgen-small", "nerfgen", "nerfgen-hq")
     """Methods whose steps are timed."""
     tests: bool = True
     """Whether to run the tests that need a GPU."""

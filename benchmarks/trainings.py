@@ -41,7 +41,7 @@ class TrainingSettings:
     """How many times smaller than the files the images are, in training and in judging."""
     seconds: float = 240.0
     """Seconds of training of each; learning rates decay over them."""
-    method: Literal["nerfgen-tiny", "nerfgen", "nerfgen-hq"] = "nerfgen-tiny"
+    method: Literal["nerfgen-tiny", "nerfgen-small", "nerfgen", "nerfgen-hq"] = "nerfgen-tiny"
     """Our method of `ns-train`."""
     rays: int | None = None
     """Rays a step of ours; if not set, the method's."""

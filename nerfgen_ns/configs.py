@@ -1,4 +1,4 @@
-"""The methods of `ns-train`: nerfgen, nerfgen-hq and nerfgen-tiny."""
+"""The methods of `ns-train`: nerfgen-tiny, nerfgen-small, nerfgen and nerfgen-hq."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from nerfstudio.engine.optimizers import OptimizerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
+from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
 from nerfgen_ns.fields.background import BackgroundFieldConfig
 from nerfgen_ns.fields.foreground import ForegroundFieldConfig
@@ -62,7 +63,9 @@ nerfgen = MethodSpecification(
         steps_per_eval_all_images=1_000_000,
         pipeline=NerfgenPipelineConfig(
             datamanager=NerfgenDataManagerConfig(
-                train_num_rays_per_batch=16_384, eval_num_rays_per_batch=4_096
+                dataparser=NerfgenDataParserConfig(training_size=256),
+                train_num_rays_per_batch=16_384,
+                eval_num_rays_per_batch=4_096,
             ),
             model=NerfgenModelConfig(),
         ),
@@ -83,7 +86,9 @@ nerfgen_hq = MethodSpecification(
         steps_per_eval_all_images=1_000_000,
         pipeline=NerfgenPipelineConfig(
             datamanager=NerfgenDataManagerConfig(
-                train_num_rays_per_batch=16_384, eval_num_rays_per_batch=4_096
+                dataparser=NerfgenDataParserConfig(training_size=256),
+                train_num_rays_per_batch=16_384,
+                eval_num_rays_per_batch=4_096,
             ),
             model=NerfgenModelConfig(latent_dim=2048, foreground=ForegroundFieldConfig(hidden_dim=1024)),
         ),
@@ -92,38 +97,95 @@ nerfgen_hq = MethodSpecification(
     ),
     description="The paper's largest networks, 8×1024 with codes of 2048, for large GPUs.",
 )
-nerfgen_tiny = MethodSpecification(
-    config=NerfgenTrainerConfig(
-        method_name="nerfgen-tiny",
-        project_name="nerfgen",
-        machine=machine(),
-        max_num_iterations=60_000,
-        training_minutes=4.0,
-        steps_per_save=5_000,
-        steps_per_eval_batch=1_000,
-        steps_per_eval_image=2_500,
-        steps_per_eval_all_images=1_000_000,
-        logging=LoggingConfig(steps_per_log=100),
-        pipeline=NerfgenPipelineConfig(
-            datamanager=NerfgenDataManagerConfig(
-                train_num_rays_per_batch=768,
-                eval_num_rays_per_batch=768,
-                pixel_sampler=ImagewisePixelSamplerConfig(pixels_per_image=4, background_redraw_fraction=0.8),
-            ),
-            model=NerfgenModelConfig(
-                latent_dim=96,
-                foreground=ForegroundFieldConfig(
-                    hidden_dim=64, num_layers=4, skip_connection=2, num_frequencies=4
+
+
+def processor_method(
+    name: str,
+    description: str,
+    minutes: float,
+    training_size: int,
+    latent_dim: int,
+    hidden_dim: int,
+    num_frequencies: int,
+    sampler: SamplerConfig,
+) -> MethodSpecification:
+    """Return a method that trains in minutes on two processor cores: small networks, few samples.
+
+    Args:
+        name: of the method.
+        description: one line for `ns-train --help`.
+        minutes: of training.
+        training_size: pixels of the longer side of the images.
+        latent_dim: D, the size of a latent code.
+        hidden_dim: units of each hidden layer of the foreground field.
+        num_frequencies: of its positional encoding.
+        sampler: where samples fall, and how many.
+    """
+    return MethodSpecification(
+        config=NerfgenTrainerConfig(
+            method_name=name,
+            project_name="nerfgen",
+            machine=machine(),
+            max_num_iterations=round(15_000 * minutes),
+            training_minutes=minutes,
+            steps_per_save=5_000,
+            steps_per_eval_batch=1_000,
+            steps_per_eval_image=2_500,
+            steps_per_eval_all_images=1_000_000,
+            logging=LoggingConfig(steps_per_log=100),
+            pipeline=NerfgenPipelineConfig(
+                datamanager=NerfgenDataManagerConfig(
+                    dataparser=NerfgenDataParserConfig(training_size=training_size),
+                    train_num_rays_per_batch=768,
+                    eval_num_rays_per_batch=768,
+                    pixel_sampler=ImagewisePixelSamplerConfig(
+                        pixels_per_image=4, background_redraw_fraction=0.8
+                    ),
                 ),
-                background=BackgroundFieldConfig(hidden_dim=64, num_layers=4, num_frequencies=4),
-                sampler=SamplerConfig(num_samples=16, num_eval_samples=16, grid_resolution=48),
-                # Measured by benchmarks.ablate: heavier losses of the shape take steps away from the colors.
-                losses=LossConfig(background_weight=0.3, mask_loss_mult=0.1, hard_surface_loss_mult=0.03),
-                eval_num_rays_per_chunk=4096,
+                model=NerfgenModelConfig(
+                    latent_dim=latent_dim,
+                    foreground=ForegroundFieldConfig(
+                        hidden_dim=hidden_dim,
+                        num_layers=4,
+                        skip_connection=2,
+                        num_frequencies=num_frequencies,
+                        code_in_every_layer=True,
+                    ),
+                    background=BackgroundFieldConfig(hidden_dim=64, num_layers=4, num_frequencies=4),
+                    sampler=sampler,
+                    # Measured by benchmarks.ablate: heavier losses of the shape take steps from the colors.
+                    losses=LossConfig(background_weight=0.3, mask_loss_mult=0.1, hard_surface_loss_mult=0.03),
+                    eval_num_rays_per_chunk=4096,
+                ),
             ),
+            optimizers=optimizers(MuonConfig(lr=1.2e-2), latent_lr=6e-3, final_ratio=0.1),
+            vis="viewer",
         ),
-        optimizers=optimizers(MuonConfig(lr=1.2e-2), latent_lr=6e-3, final_ratio=0.1),
-        vis="viewer",
-    ),
-    description="Minutes on two processor cores: small networks, samples only where the class is.",
+        description=description,
+    )
+
+
+nerfgen_tiny = processor_method(
+    "nerfgen-tiny",
+    "Minutes on two processor cores, 64 pixels: small networks, samples only where the class is.",
+    minutes=4.0,
+    training_size=64,
+    latent_dim=96,
+    hidden_dim=64,
+    num_frequencies=4,
+    sampler=SamplerConfig(num_samples=16, num_eval_samples=16, grid_resolution=48),
 )
+nerfgen_small = processor_method(
+    "nerfgen-small",
+    "An hour on two processor cores, 128 pixels: networks of twice the width.",
+    minutes=60.0,
+    training_size=128,
+    latent_dim=192,
+    hidden_dim=128,
+    num_frequencies=6,
+    sampler=SamplerConfig(num_samples=16, num_eval_samples=24, grid_resolution=48),
+)
+METHODS = {
+    str(method.config.method_name): method for method in (nerfgen_tiny, nerfgen_small, nerfgen, nerfgen_hq)
+}
+"""All methods by name, the smallest first."""

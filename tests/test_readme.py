@@ -211,14 +211,13 @@ def test_a_wrong_command_line_would_be_noticed(line: str) -> None:
 @cache
 def options_of_all_programs() -> set[str]:
     """Every option of every program, as `--name`, and every group of options."""
-    from nerfgen_ns.configs import nerfgen_hq, nerfgen_tiny
+    from nerfgen_ns.configs import METHODS
 
     unions = [*typing.get_args(of_nerfgen()), *_parts(of_ns_render()), *_parts(of_ns_export())]
     wholes = [of_ns_eval(), of_ns_viewer(), *(of_module(f"benchmarks.{name}") for name in BENCHMARKS)]
     parsers = [tyro.extras.get_parser(part) for part in (*unions, *wholes)]
     parsers += [
-        tyro.extras.get_parser(type(method.config), default=method.config)
-        for method in (nerfgen_tiny, nerfgen_hq)
+        tyro.extras.get_parser(type(method.config), default=method.config) for method in METHODS.values()
     ]
     names = {name for parser in parsers for action in parser._actions for name in action.option_strings}
     return names | {name[:place] for name in names for place, sign in enumerate(name) if sign == "."}

@@ -9,18 +9,21 @@ import numpy as np
 
 from benchmarks.ablation.variants import CameraSource
 from benchmarks.cameras import SCHEME_68, landmark_collection, mediapipe_landmarks
+from nerfgen_ns.datamanagers.data_record import CANONICAL_LANDMARKS
 from nerfgen_ns.dataset_format.frame import Frame
 from nerfgen_ns.dataset_format.transforms import read_transforms, write_transforms
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.preprocessing.camera_fitting.fit import fit_collection
+from nerfgen_ns.preprocessing.camera_fitting.fit import CollectionFit, fit_collection
 from nerfgen_ns.preprocessing.landmarks.models import FACE_MESH
+from nerfgen_ns.utils.files import write_json
 
 
 def first_photographs(data: Path, count: int, folder: Path, cameras: CameraSource = "true") -> Path:
     """Write a folder of the first photographs of `data`, whose files stay where they are.
 
     Larger numbers hold all photographs of smaller ones. Fitted cameras keep the true focal length and
-    principal point; the true camera stays under `true_transform_matrix`.
+    principal point; the true camera stays under `true_transform_matrix`. The canonical landmarks of the fit
+    and each photograph's coefficients are written too.
 
     Args:
         data: a data set with true cameras and, for those from exact landmarks, `landmarks2d` in each frame.
@@ -39,15 +42,18 @@ def first_photographs(data: Path, count: int, folder: Path, cameras: CameraSourc
         for frame in known.frames[:count]
     ]
     if cameras != "true":
+        fit = _fit_cameras(data, chosen, cameras)
+        fitted = zip(chosen, fit.cameras.camera_to_world(), fit.coefficients, strict=True)
         chosen = [
-            replace(frame, transform_matrix=matrix)
-            for frame, matrix in zip(chosen, _fit_cameras(data, chosen, cameras), strict=True)
+            replace(frame, transform_matrix=matrix, coefficients=coefficients)
+            for frame, matrix, coefficients in fitted
         ]
+        write_json(folder / CANONICAL_LANDMARKS, fit.model.as_dict())
     write_transforms(folder, chosen, known.head)
     return folder
 
 
-def _fit_cameras(data: Path, frames: list[Frame], source: CameraSource) -> np.ndarray:
+def _fit_cameras(data: Path, frames: list[Frame], source: CameraSource) -> CollectionFit:
     focal = np.array([frame.fl_x for frame in frames])
     center = np.array([[frame.cx, frame.cy] for frame in frames])
     if source == "exact landmarks":
@@ -56,5 +62,4 @@ def _fit_cameras(data: Path, frames: list[Frame], source: CameraSource) -> np.nd
         landmarks, scheme = np.array([frame.landmarks2d for frame in frames]), SCHEME_68
     else:
         landmarks, scheme = mediapipe_landmarks([Path(frame.file_path) for frame in frames]), FACE_MESH
-    fit = fit_collection(landmark_collection(landmarks, focal, center), scheme)
-    return fit.cameras.camera_to_world()
+    return fit_collection(landmark_collection(landmarks, focal, center), scheme)

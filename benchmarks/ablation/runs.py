@@ -19,7 +19,7 @@ from benchmarks.ablation.variants import Variant
 from benchmarks.camera_cost import OWN, WHOLE, new_view_figures, paired_cameras
 from benchmarks.machine import RECORD, record_of_run
 from nerfgen_ns.cameras.alignment import rotation_errors
-from nerfgen_ns.configs import nerfgen, nerfgen_hq, nerfgen_tiny
+from nerfgen_ns.configs import METHODS
 from nerfgen_ns.dataset_format.transforms import transforms_path
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.evaluation.comparisons import Figures, mean_scores, model_renderer, read_views
@@ -158,10 +158,9 @@ def method_config(method: str) -> NerfgenModelConfig:
 
 
 def _method(name: str) -> TrainerConfig:
-    methods = {str(spec.config.method_name): spec.config for spec in (nerfgen, nerfgen_hq, nerfgen_tiny)}
-    if name not in methods:
-        raise UsageError(f"--method {name}: choose one of {', '.join(methods)}")
-    return methods[name]
+    if name not in METHODS:
+        raise UsageError(f"--method {name}: choose one of {', '.join(METHODS)}")
+    return METHODS[name].config
 
 
 def settings_of(training: Training, variant: Variant, seed: int) -> dict[str, Any]:

@@ -33,6 +33,7 @@ COLUMNS = (
     Column("new_views_foreground_psnr", "new views: PSNR inside the matte, dB", 2),
     Column("new_views_psnr", "PSNR of the whole image, dB", 2),
     Column("new_views_depth_correlation", "depth correlation", 3),
+    Column("new_views_normal_error", "normal error, degrees", 1),
     Column("new_views_silhouette_iou", "silhouette IoU", 3),
     Column("rotation_error", "cameras: rotation error, median, degrees", 2),
     Column("one_alignment_foreground_psnr", "one alignment: PSNR inside the matte, dB", 2),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-AblationName = Literal["losses", "images", "latent", "cameras"]
+AblationName = Literal["losses", "images", "latent", "cameras", "geometry", "detail"]
 CameraSource = Literal["true", "exact landmarks", "MediaPipe's landmarks"]
 DEFAULTS = "as it is"
 """The variant that has all defaults. It is trained once for all ablations."""
@@ -16,6 +16,13 @@ HEAVIER_LOSSES = (
     *("--pipeline.model.losses.hard-surface-loss-mult", "0.1"),
 )
 """The weights that `nerfgen` and `nerfgen-hq` begin with."""
+
+
+FIELD, SAMPLER = "--pipeline.model.foreground", "--pipeline.model.sampler"
+FITTED = "from MediaPipe's landmarks"
+LANDMARK_DEPTH = ("--pipeline.datamanager.pixel-sampler.landmark-fraction", "0.1")
+MIRROR = ("--pipeline.model.symmetry.mirrored-share", "0.5")
+CAMERA_OPTIMIZER = ("--pipeline.model.camera-optimizer.mode", "SO3xR3")
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def ablations(
                 Variant("without mask loss", ("--pipeline.model.losses.mask-loss-mult", "0")),
                 Variant("without background field", ("--pipeline.model.background.learned", "False")),
                 Variant("heavier losses of the shape", HEAVIER_LOSSES),
-                Variant("with the mirror", ("--pipeline.model.symmetry.mirrored-share", "0.5")),
+                Variant("with the mirror", MIRROR),
             ),
         ),
         Ablation(
@@ -116,6 +123,39 @@ def ablations(
                 for source in get_args(CameraSource)
             ),
             reference="true cameras",
+        ),
+        Ablation(
+            "geometry",
+            "Shape from fitted cameras",
+            "Which parts improve the shape where cameras are fitted and most photographs are nearly frontal?",
+            tuple(
+                Variant(name, options, cameras="MediaPipe's landmarks")
+                for name, options in {
+                    FITTED: (),
+                    "with the depth of landmarks": LANDMARK_DEPTH,
+                    "with the mirror": MIRROR,
+                    "with the camera optimizer": CAMERA_OPTIMIZER,
+                    "with all three": (*LANDMARK_DEPTH, *MIRROR, *CAMERA_OPTIMIZER),
+                }.items()
+            ),
+            reference=FITTED,
+        ),
+        Ablation(
+            "detail",
+            "Detail",
+            "Which sizes give most detail in the same time?",
+            (
+                Variant(DEFAULTS),
+                Variant("the code in two layers alone", (f"{FIELD}.code-in-every-layer", "False")),
+                Variant("two frequencies more", (f"{FIELD}.num-frequencies", "6")),
+                Variant("twice the width", (f"{FIELD}.hidden-dim", "128")),
+                Variant("half the samples", (f"{SAMPLER}.num-samples", "8")),
+                Variant(
+                    "half the samples, around the depth of the last visit",
+                    (f"{SAMPLER}.num-samples", "8", f"{SAMPLER}.depth-memory", "True"),
+                ),
+                Variant("a finer grid", (f"{SAMPLER}.grid-resolution", "96")),
+            ),
         ),
     )
     return {ablation.name: ablation for ablation in made}

@@ -22,7 +22,12 @@ from nerfgen_ns.errors import UsageError
 from nerfgen_ns.evaluation.folders import TestFolder, open_test_folder
 from nerfgen_ns.evaluation.protocol import Figure, Picture, finite_or_none, mean_figure
 from nerfgen_ns.evaluation.renders import Render, evenly, outputs_of
-from nerfgen_ns.metrics.geometry import depth_correlation, silhouette_iou
+from nerfgen_ns.metrics.geometry import (
+    depth_correlation,
+    normal_error,
+    normals_of_depth,
+    silhouette_iou,
+)
 from nerfgen_ns.metrics.images import SSIM_WINDOW, foreground_psnr, psnr, ssim
 from nerfgen_ns.metrics.networks import SMALLEST, Lpips
 from nerfgen_ns.runs.run import Run
@@ -319,7 +324,8 @@ def score(rendered: Rendered, view: ViewWithTruth) -> Figures:
 
     Returns:
         `psnr` of the whole image in dB; where the view has a matte, `foreground_psnr` inside it;
-        `depth_correlation` inside it where both depths are known; `silhouette_iou` where there is an
+        `depth_correlation`, and `normal_error` in degrees between the normals of both depth maps, inside it
+        where both depths are known; `silhouette_iou` where there is an
         accumulation. NaN where one is not defined.
     """
     rgb = from_bytes(to_bytes(rendered.rgb))
@@ -329,6 +335,10 @@ def score(rendered: Rendered, view: ViewWithTruth) -> Figures:
     figures["foreground_psnr"] = foreground_psnr(rgb, view.image, view.matte)
     if rendered.depth is not None and view.depth is not None:
         figures["depth_correlation"] = depth_correlation(rendered.depth, view.depth, view.matte)
+        normals, true_normals = (
+            normals_of_depth(depth, view.camera) for depth in (rendered.depth, view.depth)
+        )
+        figures["normal_error"] = normal_error(normals, true_normals, view.matte)
     if rendered.accumulation is not None:
         figures["silhouette_iou"] = silhouette_iou(rendered.accumulation, view.matte)
     return figures

@@ -13,7 +13,7 @@ from nerfstudio.data.scene_box import SceneBox
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from nerfgen_ns.cli import doctor
-from nerfgen_ns.configs import nerfgen, nerfgen_hq, nerfgen_tiny
+from nerfgen_ns.configs import METHODS
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSamplerConfig
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
 from nerfgen_ns.datamanagers.ray_generator import PixelRays
@@ -28,7 +28,6 @@ from nerfgen_ns.utils import machine
 from tests.helpers.small_models import make_camera, make_model
 
 GPU = torch.device("cuda:0")
-METHODS = {"nerfgen": nerfgen, "nerfgen-hq": nerfgen_hq, "nerfgen-tiny": nerfgen_tiny}
 
 
 @pytest.fixture

@@ -53,7 +53,14 @@ def test_density_forms_where_the_cars_are_and_nowhere_else(run: Run, folder: Pat
 def test_figures_hold_what_the_mattes_that_are_there_allow(run: Run, folder: Path) -> None:
     assert evaluate_views(run, folder / "train").keys() == {"views", "psnr"}
     judged = evaluate_views(run, folder / "test")
-    assert judged.keys() == {"views", "psnr", "foreground_psnr", "depth_correlation", "silhouette_iou"}
+    assert judged.keys() == {
+        "views",
+        "psnr",
+        "foreground_psnr",
+        "depth_correlation",
+        "normal_error",
+        "silhouette_iou",
+    }
     assert np.isfinite(list(judged.values())).all()
     assert judged["depth_correlation"] > 0.5
 

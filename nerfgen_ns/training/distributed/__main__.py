@@ -56,12 +56,11 @@ def read_command_line() -> NerfgenTrainerConfig:
     import tyro
     import yaml
 
-    from nerfgen_ns.configs import nerfgen, nerfgen_hq, nerfgen_tiny
+    from nerfgen_ns.configs import METHODS
 
-    methods = {str(method.config.method_name): method for method in (nerfgen, nerfgen_hq, nerfgen_tiny)}
     choice = tyro.extras.subcommand_type_from_defaults(
-        {name: method.config for name, method in methods.items()},
-        descriptions={name: method.description for name, method in methods.items()},
+        {name: method.config for name, method in METHODS.items()},
+        descriptions={name: method.description for name, method in METHODS.items()},
     )
     config: Any = tyro.cli(
         choice, prog=PROGRAM, config=(tyro.conf.SuppressFixed, tyro.conf.FlagConversionOff)
