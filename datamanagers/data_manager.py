@@ -16,7 +16,6 @@ import tyro
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion, all_dataparsers
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
-from nerfstudio.data.pixel_samplers import PixelSampler
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
 from nerfstudio.data.utils.nerfstudio_collate import nerfstudio_collate
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -142,7 +141,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
     config: NerfgenDataManagerConfig
     dataparser: NerfgenDataParser
     train_pixel_sampler: ImagewisePixelSampler
-    eval_pixel_sampler: PixelSampler
+    eval_pixel_sampler: ImagewisePixelSampler
 
     def __init__(self, config: NerfgenDataManagerConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -191,9 +190,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
             self.eval_pixels, self.eval_rays = self._pixels(
                 self.eval_dataset, np.arange(len(self.eval_dataset))
             )
-        self.eval_pixel_sampler = self._get_pixel_sampler(
-            self.eval_dataset, self.config.eval_num_rays_per_batch
-        )
+        self.eval_pixel_sampler = self._sampler(self.eval_dataset, self.config.eval_num_rays_per_batch)
         self.fixed_indices_eval_dataloader = RecordedImages(self.eval_dataset, device=self.device)
         self.eval_dataloader = RandIndicesEvalDataloader(self.eval_dataset, device=self.device)
 
@@ -246,9 +243,13 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
     def _pixels(self, dataset: NerfgenDataset, images: np.ndarray) -> tuple[PixelStore, PixelRays]:
         return self.make_store(dataset, images), PixelRays(dataset.cameras.to(self.device))
 
-    def _training_sampler(self) -> ImagewisePixelSampler:
-        sampler = self._get_pixel_sampler(self.train_dataset, self.config.train_num_rays_per_batch)
+    def _sampler(self, dataset: NerfgenDataset, rays: int) -> ImagewisePixelSampler:
+        sampler = self._get_pixel_sampler(dataset, rays)
         assert isinstance(sampler, ImagewisePixelSampler)
+        return sampler
+
+    def _training_sampler(self) -> ImagewisePixelSampler:
+        sampler = self._sampler(self.train_dataset, self.config.train_num_rays_per_batch)
         if sampler.config.landmark_fraction > 0:
             device = self.train_pixels.device
             sampler.landmarks = LandmarkPoints(self.dataparser.record, self.train_dataset.cameras, device)

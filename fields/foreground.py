@@ -97,9 +97,9 @@ class ForegroundField(nn.Module):
             nn.Linear(hidden_dim, hidden_dim, bias=layer != config.skip_connection)
             for layer in range(1, config.num_layers)
         )
-        self.code_layers = (0, config.skip_connection)
-        if config.code_in_every_layer:
-            self.code_layers = tuple(range(config.num_layers))
+        self.code_layers: tuple[int, ...] = (
+            tuple(range(config.num_layers)) if config.code_in_every_layer else (0, config.skip_connection)
+        )
         self.hidden_latent = nn.ModuleDict(
             {
                 str(layer): nn.Linear(latent_dim, hidden_dim, bias=False)
@@ -118,9 +118,9 @@ class ForegroundField(nn.Module):
             if layer in (0, self.skip_connection):
                 linear = self.skip_latent if layer else self.input_latent
                 return dense(codes, linear.weight, linear.bias, dtype)
-            bias = self.hidden[layer - 1].bias
-            assert isinstance(bias, Tensor)
-            return dense(codes, self.hidden_latent[str(layer)].weight, bias, dtype)
+            weight, bias = self.hidden_latent[str(layer)].weight, self.hidden[layer - 1].bias
+            assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
+            return dense(codes, weight, bias, dtype)
 
         return LatentTerms(map(term, self.code_layers))
 

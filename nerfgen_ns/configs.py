@@ -183,7 +183,7 @@ nerfgen_small = processor_method(
     latent_dim=192,
     hidden_dim=128,
     num_frequencies=6,
-    sampler=SamplerConfig(num_samples=16, num_eval_samples=24, grid_resolution=48),
+    sampler=SamplerConfig(num_samples=8, num_eval_samples=24, grid_resolution=48, depth_memory=True),
 )
 METHODS = {
     str(method.config.method_name): method for method in (nerfgen_tiny, nerfgen_small, nerfgen, nerfgen_hq)
