@@ -59,7 +59,8 @@ def own_operations(config: NerfgenModelConfig) -> Operations:
     """Count for the fast path: encodings enter without a gradient, and codes once a ray."""
     foreground, background = config.foreground, config.background
     width, encoded = foreground.hidden_dim, encoded_size(foreground.num_frequencies)
-    a_ray = 6 * 2 * config.latent_dim * width
+    code_layers = foreground.num_layers if foreground.code_in_every_layer else 2
+    a_ray = 6 * code_layers * config.latent_dim * width
     if background.learned:
         background_width = background.hidden_dim
         a_ray += 4 * encoded_size(background.num_frequencies) * background_width

@@ -231,13 +231,13 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
 
     def _smaller(self) -> str:
         """Say at what size the photographs are read, where it is not that of their files."""
-        read, files = self.train_dataset.cameras, self.dataparser.record.cameras
-        width, height = int(read.width[0]), int(read.height[0])
-        if width == int(files.width[0]):
+        factor = self.train_dataset.metadata.get("downscale_factor", 1)
+        if factor == 1:
             return ""
+        camera = self.train_dataset.cameras[0]
         return (
-            f" at {width} × {height} pixels, {int(files.width[0]) / width:.3g} times smaller than their "
-            "files; another size: --pipeline.datamanager.dataparser.downscale-factor"
+            f" at {int(camera.width)} × {int(camera.height)} pixels, {factor:g} times smaller than stored; "
+            "another size: --pipeline.datamanager.dataparser.downscale-factor"
         )
 
     def _pixels(self, dataset: NerfgenDataset, images: np.ndarray) -> tuple[PixelStore, PixelRays]:

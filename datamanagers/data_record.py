@@ -196,6 +196,7 @@ class DataRecord:
             "matte_filenames": self.mattes,
             "num_identities": len(self.identities),
             "digests": None if self.fingerprint is None else self.fingerprint.digests,
+            "downscale_factor": downscale_factor,
         }
         return DataparserOutputs(
             image_filenames=self.images,

@@ -89,7 +89,7 @@ def test_all_baselines_are_scored_alike(with_landmarks: Path, small_heads: Path)
     )
     assert len(baselines) == 4
     for baseline in baselines:
-        assert baseline.figures.keys() == {"psnr", "foreground_psnr", "depth_correlation"}
+        assert baseline.figures.keys() == {"psnr", "foreground_psnr", "depth_correlation", "normal_error"}
         assert all(np.isfinite(value) for value in baseline.figures.values())
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, addmm_flop
 
 from benchmarks import products
 from benchmarks.products import measured_peak, own_operations, reference_operations
@@ -23,8 +23,14 @@ def make_rays() -> tuple[torch.Tensor, torch.Tensor]:
     return origins, directions
 
 
+def addmm_operations(bias, first, second, *, out_shape, **_) -> int:
+    """Count a product with a bias and an activation, which torch's counter does not know."""
+    return addmm_flop.__wrapped__(bias, first, second, out_shape)
+
+
 def counted(step) -> int:
-    with FlopCounterMode(display=False) as counter:
+    fused = {torch.ops.aten._addmm_activation: addmm_operations}
+    with FlopCounterMode(display=False, custom_mapping=fused) as counter:
         step()
     # Weighting the samples by a batched product is compositing; it is no layer.
     layers = [operation for operation in counter.get_flop_counts()["Global"] if "bmm" not in str(operation)]
@@ -44,12 +50,17 @@ def test_the_reference_does_the_operations_that_are_counted(width, layers):
     assert counted(step) == reference_operations(settings).of(RAYS * SAMPLES, RAYS)
 
 
+@pytest.mark.parametrize("in_every_layer", [False, True])
 @pytest.mark.parametrize(("width", "background"), [(24, True), (16, False)])
-def test_the_fast_path_does_the_operations_that_are_counted(width, background):
+def test_the_fast_path_does_the_operations_that_are_counted(width, background, in_every_layer):
     config = NerfgenModelConfig(
         latent_dim=7,
         foreground=ForegroundFieldConfig(
-            hidden_dim=width, num_layers=4, skip_connection=2, num_frequencies=3
+            hidden_dim=width,
+            num_layers=4,
+            skip_connection=2,
+            num_frequencies=3,
+            code_in_every_layer=in_every_layer,
         ),
         background=BackgroundFieldConfig(learned=background, hidden_dim=12, num_layers=4),
         sampler=SamplerConfig("uniform", num_samples=SAMPLES),

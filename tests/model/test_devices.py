@@ -160,9 +160,9 @@ def test_an_inversion_step_and_a_tuning_step_stay_on_their_device(
     assert forked and set(forked) == {GPU}
 
 
-@pytest.mark.parametrize("optimizer", [Muon, RowAdam])
+@pytest.mark.parametrize(("optimizer", "largest"), [(Muon, 0), (RowAdam, 0), (RowAdam, 1 << 10)])
 def test_an_optimizer_step_stays_on_its_device(
-    fake_gpu: None, monkeypatch: pytest.MonkeyPatch, optimizer: type
+    fake_gpu: None, monkeypatch: pytest.MonkeyPatch, optimizer: type, largest: int
 ) -> None:
     with GPU:
         weights = torch.nn.Parameter(torch.zeros(16, 16))
@@ -172,8 +172,11 @@ def test_an_optimizer_step_stays_on_its_device(
         # torch has no fake sparse tensors.
         sparse = SimpleNamespace(indices=lambda: indices, values=lambda: values)
         monkeypatch.setattr(FakeTensor, "coalesce", lambda _: sparse, raising=False)
+        monkeypatch.setattr(FakeTensor, "_indices", lambda _: indices, raising=False)
+        monkeypatch.setattr(FakeTensor, "_values", lambda _: values, raising=False)
+        monkeypatch.setattr("nerfgen_ns.training.optimizers.LARGEST_WHOLE_TABLE", largest)
     stepping = optimizer([weights])
-    if optimizer is RowAdam:
+    if optimizer is RowAdam and largest == 0:
         # Which rows are new depends on values.
         monkeypatch.setattr(stepping, "_places_of", lambda _, rows: rows)
         stepping.state[weights] = {name: torch.zeros_like(weights) for name in ("exp_avg", "exp_avg_sq")}
