@@ -67,6 +67,7 @@ def conditional_mlp(
     layers: Sequence[DenseLayer],
     skip_layer: int = 0,
     skip_weight: Float[Tensor, "width encoded"] | None = None,
+    early: DenseLayer | None = None,
 ) -> Float[Tensor, "points outputs"]:
     """Compute ReLU layers, some with biases that neighboring points share, and a last linear layer.
 
@@ -80,25 +81,37 @@ def conditional_mlp(
         layers: the layers; the first takes γ(x), the last is linear.
         skip_layer: the layer, counted from 0, that γ(x) enters again; 0 for none.
         skip_weight: W_x of that layer.
+        early: a linear layer on the activations below the skip layer. Its outputs come before the others.
     """
     parameters = [part for layer in layers for part in layer]
+    early_weight, early_bias = (None, None) if early is None else early
     # The caller chose one number format for all: an autocast would change that of some products.
     with torch.autocast(encoded.device.type, enabled=False):
-        outputs = _ConditionalMlp.apply(encoded, skip_layer, skip_weight, *parameters)
+        outputs, of_early = _ConditionalMlp.apply(
+            encoded, skip_layer, skip_weight, early_weight, early_bias, *parameters
+        )
     assert isinstance(outputs, Tensor)
-    return outputs
+    return outputs if early is None else torch.cat([of_early, outputs], dim=1)
 
 
 class _ConditionalMlp(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, encoded: Tensor, skip_layer: int, skip_weight: Tensor | None, *parameters: Tensor
-    ) -> Tensor:
+        ctx: Any,
+        encoded: Tensor,
+        skip_layer: int,
+        skip_weight: Tensor | None,
+        early_weight: Tensor | None,
+        early_bias: Tensor | None,
+        *parameters: Tensor,
+    ) -> tuple[Tensor, Tensor | None]:
         """Compute the outputs, and keep the activations if something needs a gradient."""
         weights, biases = parameters[::2], parameters[1::2]
-        below, activations = encoded, []
+        below, activations, early = encoded, [], None
         for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             is_last, is_skip = layer == len(weights) - 1, 0 < layer == skip_layer
+            if is_skip and early_weight is not None:
+                early = torch.addmm(early_bias, below, early_weight.T)
             if bias.ndim == 1 and not is_last and not is_skip:
                 # On a GPU bias and ReLU are part of the product: two passes over the memory less.
                 below = torch._addmm_activation(bias, below, weight.T)
@@ -116,19 +129,20 @@ class _ConditionalMlp(torch.autograd.Function):
         ctx.skip_layer = skip_layer
         ctx.groups = [len(bias) if bias.ndim == 2 else None for bias in biases]
         kept = activations if any(ctx.needs_input_grad) else []
-        ctx.save_for_backward(encoded, skip_weight, *weights, *kept)
-        return outputs
+        ctx.save_for_backward(encoded, skip_weight, early_weight, *weights, *kept)
+        return outputs, early
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *output_gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Compute the gradients that are needed, from the last layer to the first."""
-        encoded, skip_weight, *saved = ctx.saved_tensors
+        encoded, skip_weight, early_weight, *saved = ctx.saved_tensors
         layers = len(ctx.groups)
         weights, activations = saved[:layers], [encoded, *saved[layers:]]
-        needs_encoded, _, needs_skip_weight, *needed = ctx.needs_input_grad
-        (gradient,) = output_gradients
-        of_encoded = of_skip_weight = None
+        needs_encoded, _, needs_skip_weight, *_ = ctx.needs_input_grad
+        needed = ctx.needs_input_grad[5:]
+        gradient, early_gradient = output_gradients
+        of_encoded = of_skip_weight = of_early_weight = of_early_bias = None
         of_parameters: list[Tensor | None] = [None] * (2 * layers)
         for layer in range(layers - 1, -1, -1):
             below, groups = activations[layer], ctx.groups[layer]
@@ -147,11 +161,14 @@ class _ConditionalMlp(torch.autograd.Function):
                     of_encoded = torch.mm(gradient, skip_weight)
             if layer > 0:
                 gradient = torch.mm(gradient, weights[layer])
+                if layer == ctx.skip_layer and early_weight is not None:
+                    of_early_weight, of_early_bias = torch.mm(early_gradient.T, below), early_gradient.sum(0)
+                    gradient.addmm_(early_gradient, early_weight)
                 torch.ops.aten.threshold_backward.grad_input(gradient, below, 0, grad_input=gradient)
         if needs_encoded:
             through_input = torch.mm(gradient, weights[0])
             of_encoded = through_input if of_encoded is None else of_encoded.add_(through_input)
-        return (of_encoded, None, of_skip_weight, *of_parameters)
+        return (of_encoded, None, of_skip_weight, of_early_weight, of_early_bias, *of_parameters)
 
 
 def _weight_gradient(

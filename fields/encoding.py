@@ -55,6 +55,11 @@ class PositionalEncoding(nn.Module):
         """Number of values that encode one point, without padding."""
         return 3 + 6 * self.num_frequencies
 
+    def below(self, frequencies: int) -> Float[Tensor, " encoded"]:
+        """Return 1 for the values of the lowest frequencies and of the point itself, 0 for the others."""
+        low = (torch.arange(self.num_frequencies) < frequencies).float().repeat_interleave(3)
+        return torch.cat([torch.ones(3), low, low])
+
     def forward(
         self, points: Float[Tensor, "*batch 3"], multiple: int = 1
     ) -> Float[Tensor, "*batch encoded"]:

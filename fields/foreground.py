@@ -12,6 +12,7 @@ from nerfgen_ns.fields.conditional_mlp import (
     DenseLayer,
     conditional_mlp,
     dense,
+    dense_layer,
     encoding_multiple,
     pad_inputs,
     product_dtype,
@@ -29,6 +30,9 @@ class ForegroundFieldConfig(EncodedNetworkConfig):
     """The hidden layer, counted from 0, that the encoded position and the latent code enter again."""
     code_in_every_layer: bool = False
     """Whether the latent code enters every hidden layer. That costs once a ray, and samples cost the same."""
+    density_frequencies: int | None = None
+    """Frequencies of the positional encoding that decide the density; the color sees all of them. The density
+    then comes from the layers below the skip connection. If not set, both see all."""
 
     def check(self, option: str) -> None:
         """Check that the sizes make a network.
@@ -41,6 +45,10 @@ class ForegroundFieldConfig(EncodedNetworkConfig):
             raise UsageError(
                 f"{option}.skip-connection {self.skip_connection}: give 1 to {self.num_layers - 1}, for "
                 f"{self.num_layers} layers"
+            )
+        if self.density_frequencies is not None and not 0 <= self.density_frequencies <= self.num_frequencies:
+            raise UsageError(
+                f"{option}.density-frequencies {self.density_frequencies}: give 0 to {self.num_frequencies}"
             )
 
 
@@ -107,6 +115,11 @@ class ForegroundField(nn.Module):
                 if layer not in (0, config.skip_connection)
             }
         )
+        self.has_early_density = config.density_frequencies is not None
+        if config.density_frequencies is not None:
+            self.register_buffer(
+                "low_frequencies", self.encoding.below(config.density_frequencies), persistent=False
+            )
         self.density_head = nn.Linear(hidden_dim, 1)
         self.rgb_head = nn.Linear(hidden_dim, 3)
 
@@ -128,25 +141,37 @@ class ForegroundField(nn.Module):
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
     ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
         """Compute density (per unit of length) and color in [0, 1] at each sample, in the class frame."""
-        density, rgb = self._outputs(positions, terms, self.density_head, self.rgb_head).split([1, 3], dim=-1)
+        density, rgb = self._outputs(positions, terms, [self.density_head, self.rgb_head]).split(
+            [1, 3], dim=-1
+        )
         return activate_density(density.squeeze(-1)), torch.sigmoid(rgb)
 
     def density(
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
     ) -> Float[Tensor, "rays samples"]:
         """Compute the density alone."""
-        return activate_density(self._outputs(positions, terms, self.density_head).squeeze(-1))
+        return activate_density(self._outputs(positions, terms, [self.density_head]).squeeze(-1))
 
     def _outputs(
-        self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms, *heads: nn.Linear
+        self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms, heads: list[nn.Linear]
     ) -> Float[Tensor, "rays samples outputs"]:
-        """Compute the outputs of the heads, one after the other."""
+        """Compute the outputs of the heads, one after the other; the density's is the first."""
         dtype = product_dtype(positions, self.use_bf16)
         encoded = self.encoding(positions, encoding_multiple(dtype)).flatten(0, -2).to(dtype)
         own = dict(zip(self.code_layers, terms, strict=True))
+        first_weight = self.input_position.weight
+        early, hidden = None, list(self.hidden)
+        if self.has_early_density:
+            first_weight = first_weight * self.low_frequencies
+            early, *heads = heads
+            if not heads:
+                # The density alone needs no layer above its own.
+                early, heads, hidden = None, [early], hidden[: self.skip_connection - 1]
         layers = [
-            DenseLayer(linear.weight.to(dtype), own.get(layer, linear.bias).to(dtype))
-            for layer, linear in enumerate((self.input_position, *self.hidden))
+            DenseLayer(weight.to(dtype), own.get(layer, bias).to(dtype))
+            for layer, (weight, bias) in enumerate(
+                [(first_weight, None), *((linear.weight, linear.bias) for linear in hidden)]
+            )
         ]
         layers[0] = layers[0]._replace(weight=pad_inputs(layers[0].weight, encoded.shape[1]))
         head = DenseLayer(
@@ -154,5 +179,12 @@ class ForegroundField(nn.Module):
             torch.cat([head.bias for head in heads]).to(dtype),
         )
         skip_weight = pad_inputs(self.skip_position.weight, encoded.shape[1]).to(dtype)
-        outputs = conditional_mlp(encoded, [*layers, head], self.skip_connection, skip_weight)
+        skips = len(layers) > self.skip_connection
+        outputs = conditional_mlp(
+            encoded,
+            [*layers, head],
+            self.skip_connection if skips else 0,
+            skip_weight if skips else None,
+            None if early is None else dense_layer(early, dtype),
+        )
         return outputs.float().unflatten(0, positions.shape[:-1])

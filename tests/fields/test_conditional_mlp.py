@@ -90,3 +90,20 @@ def test_a_second_derivative_is_refused_rather_than_wrong():
     (gradient,) = torch.autograd.grad((ours(inputs, 3, 0) ** 2).sum(), inputs["encoded"], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+def test_an_early_layer_and_all_gradients_are_those_of_autograd():
+    inputs = make_inputs(4, 2, {0, 2}, 4, 3)
+    early = [torch.randn(1, WIDTH, dtype=torch.double), torch.randn(1, dtype=torch.double)]
+    inputs |= {name: value.requires_grad_() for name, value in zip(("weight", "bias"), early, strict=True)}
+    dense = [DenseLayer(inputs[f"weight {layer}"], inputs[f"bias {layer}"]) for layer in range(4)]
+    own = conditional_mlp(inputs["encoded"], dense, 2, inputs["skip_weight"], DenseLayer(*early))
+    below = F.relu(plain(inputs, 2, 0))
+    expected = torch.cat([F.linear(below, *early), plain(inputs, 4, 2)], dim=1)
+    torch.testing.assert_close(own, expected)
+    weights = torch.randn(own.shape, dtype=torch.double)
+    gradients = [
+        torch.autograd.grad((result * weights).sum(), list(inputs.values())) for result in (own, expected)
+    ]
+    for name, ours_there, plain_there in zip(inputs, *gradients, strict=True):
+        torch.testing.assert_close(ours_there, plain_there, msg=lambda text, name=name: f"{name}: {text}")

@@ -36,12 +36,17 @@ def plain_field(field: ForegroundField, positions: Tensor, codes: Tensor) -> tup
     features = F.relu(
         plain_layer(
             [encoded, codes],
-            [field.input_position.weight, field.input_latent.weight],
+            [
+                field.input_position.weight * getattr(field, "low_frequencies", 1.0),
+                field.input_latent.weight,
+            ],
             field.input_latent.bias,
         )
     )
+    early = features
     for layer, linear in enumerate(field.hidden, start=1):
         if layer == field.skip_connection:
+            early = features
             inputs = [features, encoded, codes]
             weights = [linear.weight, field.skip_position.weight, field.skip_latent.weight]
             features = F.relu(plain_layer(inputs, weights, field.skip_latent.bias))
@@ -50,14 +55,19 @@ def plain_field(field: ForegroundField, positions: Tensor, codes: Tensor) -> tup
             features = F.relu(plain_layer([features, codes], weights, linear.bias))
         else:
             features = F.relu(linear(features))
-    density = 10.0 * F.softplus(field.density_head(features) - 2.0)
+    density = 10.0 * F.softplus(field.density_head(early if field.has_early_density else features) - 2.0)
     return density.squeeze(-1), field.rgb_head(features).sigmoid()
 
 
 @pytest.mark.parametrize(("layers", "skip_layer"), [(2, 1), (4, 2), (4, 3), (8, 4)])
 @pytest.mark.parametrize("in_every_layer", [False, True])
-def test_the_fast_form_equals_plain_concatenation(layers, skip_layer, in_every_layer):
-    sizes = {"num_layers": layers, "skip_connection": skip_layer}
+@pytest.mark.parametrize("density_frequencies", [None, 1])
+def test_the_fast_form_equals_plain_concatenation(layers, skip_layer, in_every_layer, density_frequencies):
+    sizes = {
+        "num_layers": layers,
+        "skip_connection": skip_layer,
+        "density_frequencies": density_frequencies,
+    }
     field = make_field(**sizes, code_in_every_layer=in_every_layer).double()
     positions = torch.rand(6, 9, 3, dtype=torch.double) * 2 - 1
     codes = torch.randn(6, LATENT_DIM, dtype=torch.double)
@@ -88,10 +98,30 @@ def test_one_code_serves_all_rays():
     torch.testing.assert_close(shared[1], own[1])
 
 
-def test_density_alone_is_the_density():
-    field = make_field()
+@pytest.mark.parametrize("density_frequencies", [None, 2])
+def test_density_alone_is_the_density(density_frequencies):
+    field = make_field(density_frequencies=density_frequencies)
     positions, terms = torch.rand(6, 9, 3), field.latent_terms(torch.randn(6, LATENT_DIM))
     torch.testing.assert_close(field.density(positions, terms), field(positions, terms)[0])
+
+
+def test_high_frequencies_change_the_color_and_not_the_density():
+    field = make_field(density_frequencies=1)
+    positions, terms = torch.rand(6, 9, 3), field.latent_terms(torch.randn(6, LATENT_DIM))
+    before = field(positions, terms)
+    with torch.no_grad():
+        # The second frequency and the third, of the sine and of the cosine.
+        for first in (6, 15):
+            field.input_position.weight[:, first : first + 6] += 1.0
+            field.skip_position.weight[:, first : first + 6] += 1.0
+    density, rgb = field(positions, terms)
+    torch.testing.assert_close(density, before[0])
+    assert not torch.allclose(rgb, before[1], atol=1e-2)
+
+
+def test_frequencies_that_the_encoding_does_not_have_are_refused():
+    with pytest.raises(UsageError, match=r"--foreground\.density-frequencies 11"):
+        ForegroundFieldConfig(density_frequencies=11).check("--foreground")
 
 
 def test_density_starts_as_a_thin_fog_and_grows_linearly():
