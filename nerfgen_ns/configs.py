@@ -107,6 +107,7 @@ def processor_method(
     latent_dim: int,
     hidden_dim: int,
     num_frequencies: int,
+    density_frequencies: int | None,
     sampler: SamplerConfig,
 ) -> MethodSpecification:
     """Return a method that trains in minutes on two processor cores: small networks, few samples.
@@ -119,6 +120,7 @@ def processor_method(
         latent_dim: D, the size of a latent code.
         hidden_dim: units of each hidden layer of the foreground field.
         num_frequencies: of its positional encoding.
+        density_frequencies: how many of them decide the density; None: all.
         sampler: where samples fall, and how many.
     """
     return MethodSpecification(
@@ -149,6 +151,7 @@ def processor_method(
                         num_layers=4,
                         skip_connection=2,
                         num_frequencies=num_frequencies,
+                        density_frequencies=density_frequencies,
                         code_in_every_layer=True,
                     ),
                     background=BackgroundFieldConfig(hidden_dim=64, num_layers=4, num_frequencies=4),
@@ -173,6 +176,7 @@ nerfgen_tiny = processor_method(
     latent_dim=96,
     hidden_dim=64,
     num_frequencies=4,
+    density_frequencies=None,
     sampler=SamplerConfig(num_samples=16, num_eval_samples=16, grid_resolution=48),
 )
 nerfgen_small = processor_method(
@@ -183,6 +187,8 @@ nerfgen_small = processor_method(
     latent_dim=192,
     hidden_dim=128,
     num_frequencies=6,
+    # With all six, normals have ridges as wide as the highest one, and the colors are 0.2 dB worse.
+    density_frequencies=4,
     sampler=SamplerConfig(num_samples=8, num_eval_samples=24, grid_resolution=48, depth_memory=True),
 )
 METHODS = {

@@ -148,6 +148,10 @@ def ablations(
                 Variant(DEFAULTS),
                 Variant("the code in two layers alone", (f"{FIELD}.code-in-every-layer", "False")),
                 Variant("two frequencies more", (f"{FIELD}.num-frequencies", "6")),
+                Variant(
+                    "two frequencies more, in the color alone",
+                    (f"{FIELD}.num-frequencies", "6", f"{FIELD}.density-frequencies", "4"),
+                ),
                 Variant("twice the width", (f"{FIELD}.hidden-dim", "128")),
                 Variant("half the samples", (f"{SAMPLER}.num-samples", "8")),
                 Variant(
