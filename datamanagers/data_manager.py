@@ -250,7 +250,7 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
 
     def _training_sampler(self) -> ImagewisePixelSampler:
         sampler = self._sampler(self.train_dataset, self.config.train_num_rays_per_batch)
-        if sampler.config.landmark_fraction > 0:
+        if sampler.config.landmark_fraction > 0 and self.dataparser.record.canonical_landmarks is not None:
             device = self.train_pixels.device
             sampler.landmarks = LandmarkPoints(self.dataparser.record, self.train_dataset.cameras, device)
         return sampler

@@ -45,7 +45,7 @@ class LandmarkPoints:
         device: where landmarks are drawn.
 
     Raises:
-        UsageError: the data has no canonical landmarks.
+        UsageError: the data has no canonical landmarks that can be used.
     """
 
     def __init__(self, record: DataRecord, cameras: Cameras, device: torch.device | str = "cpu") -> None:

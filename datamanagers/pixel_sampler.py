@@ -28,7 +28,7 @@ class ImagewisePixelSamplerConfig(PixelSamplerConfig):
     landmark_fraction: float = 0.0
     """Share of the rays through landmarks, whose distance camera fitting has found: it guides the surface
     where few photographs show it from the side. The weight is
-    --pipeline.model.losses.landmark-depth-loss-mult."""
+    --pipeline.model.losses.landmark-depth-loss-mult. Data without canonical landmarks has no such rays."""
     keep_full_image: tyro.conf.Suppress[bool] = False
     is_equirectangular: tyro.conf.Suppress[bool] = False
     ignore_mask: tyro.conf.Suppress[bool] = True

@@ -108,6 +108,7 @@ def processor_method(
     hidden_dim: int,
     num_frequencies: int,
     density_frequencies: int | None,
+    landmark_fraction: float,
     sampler: SamplerConfig,
 ) -> MethodSpecification:
     """Return a method that trains in minutes on two processor cores: small networks, few samples.
@@ -121,6 +122,7 @@ def processor_method(
         hidden_dim: units of each hidden layer of the foreground field.
         num_frequencies: of its positional encoding.
         density_frequencies: how many of them decide the density; None: all.
+        landmark_fraction: share of the rays through landmarks.
         sampler: where samples fall, and how many.
     """
     return MethodSpecification(
@@ -141,7 +143,9 @@ def processor_method(
                     train_num_rays_per_batch=768,
                     eval_num_rays_per_batch=768,
                     pixel_sampler=ImagewisePixelSamplerConfig(
-                        pixels_per_image=4, background_redraw_fraction=0.8
+                        pixels_per_image=4,
+                        background_redraw_fraction=0.8,
+                        landmark_fraction=landmark_fraction,
                     ),
                 ),
                 model=NerfgenModelConfig(
@@ -177,6 +181,7 @@ nerfgen_tiny = processor_method(
     hidden_dim=64,
     num_frequencies=4,
     density_frequencies=None,
+    landmark_fraction=0.0,
     sampler=SamplerConfig(num_samples=16, num_eval_samples=16, grid_resolution=48),
 )
 nerfgen_small = processor_method(
@@ -189,6 +194,8 @@ nerfgen_small = processor_method(
     num_frequencies=6,
     # With all six, normals have ridges as wide as the highest one, and the colors are 0.2 dB worse.
     density_frequencies=4,
+    # Without it faces that are seen from the front alone have no nose.
+    landmark_fraction=0.1,
     sampler=SamplerConfig(num_samples=8, num_eval_samples=24, grid_resolution=48, depth_memory=True),
 )
 METHODS = {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from nerfgen_ns.datamanagers.data_manager import NerfgenDataManagerConfig
 from nerfgen_ns.datamanagers.data_parser import NerfgenDataParserConfig
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.datamanagers.landmark_points import LandmarkPoints
@@ -76,6 +77,19 @@ def test_data_without_landmarks_is_refused(make_prepared):
     record, dataset = opened(make_prepared(SIZES))
     with pytest.raises(UsageError, match=r"canonical_landmarks\.json.*landmark-fraction"):
         LandmarkPoints(record, dataset.cameras)
+
+
+@pytest.mark.parametrize("has_landmarks", [True, False])
+def test_a_training_has_rays_through_landmarks_where_the_data_has_landmarks(prepared, has_landmarks):
+    if not has_landmarks:
+        (prepared / "canonical_landmarks.json").unlink()
+    config = NerfgenDataManagerConfig(
+        dataparser=NerfgenDataParserConfig(data=prepared),
+        train_num_rays_per_batch=64,
+        pixel_sampler=ImagewisePixelSamplerConfig(landmark_fraction=0.5),
+    )
+    _, batch = config.setup(device="cpu", test_mode="val").next_train(0)
+    assert ("distance" in batch) == has_landmarks
 
 
 def test_the_loss_of_a_depth_is_that_of_huber_and_zero_where_nothing_is_known():
