@@ -110,7 +110,7 @@ class _ConditionalMlp(torch.autograd.Function):
         below, activations, early = encoded, [], None
         for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             is_last, is_skip = layer == len(weights) - 1, 0 < layer == skip_layer
-            if is_skip and early_weight is not None:
+            if is_skip and early_weight is not None and early_bias is not None:
                 early = torch.addmm(early_bias, below, early_weight.T)
             if bias.ndim == 1 and not is_last and not is_skip:
                 # On a GPU bias and ReLU are part of the product: two passes over the memory less.

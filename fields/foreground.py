@@ -91,6 +91,8 @@ class ForegroundField(nn.Module):
         use_bf16: compute the matrix products in bf16 (see `product_dtype`).
     """
 
+    low_frequencies: Float[Tensor, " encoded"] | None
+
     def __init__(self, config: ForegroundFieldConfig, latent_dim: int, use_bf16: bool = False) -> None:
         super().__init__()
         self.skip_connection = config.skip_connection
@@ -115,11 +117,10 @@ class ForegroundField(nn.Module):
                 if layer not in (0, config.skip_connection)
             }
         )
-        self.has_early_density = config.density_frequencies is not None
-        if config.density_frequencies is not None:
-            self.register_buffer(
-                "low_frequencies", self.encoding.below(config.density_frequencies), persistent=False
-            )
+        low = config.density_frequencies
+        self.register_buffer(
+            "low_frequencies", None if low is None else self.encoding.below(low), persistent=False
+        )
         self.density_head = nn.Linear(hidden_dim, 1)
         self.rgb_head = nn.Linear(hidden_dim, 3)
 
@@ -158,22 +159,24 @@ class ForegroundField(nn.Module):
         """Compute the outputs of the heads, one after the other; the density's is the first."""
         dtype = product_dtype(positions, self.use_bf16)
         encoded = self.encoding(positions, encoding_multiple(dtype)).flatten(0, -2).to(dtype)
-        own = dict(zip(self.code_layers, terms, strict=True))
-        first_weight = self.input_position.weight
-        early, hidden = None, list(self.hidden)
-        if self.has_early_density:
-            first_weight = first_weight * self.low_frequencies
-            early, *heads = heads
-            if not heads:
+        hidden = list(self.hidden)
+        early: nn.Linear | None = None
+        first = pad_inputs(self.input_position.weight, encoded.shape[1])
+        if self.low_frequencies is not None:
+            first = first * F.pad(self.low_frequencies, (0, first.shape[1] - len(self.low_frequencies)))
+            if len(heads) > 1:
+                early, *heads = heads
+            else:
                 # The density alone needs no layer above its own.
-                early, heads, hidden = None, [early], hidden[: self.skip_connection - 1]
-        layers = [
-            DenseLayer(weight.to(dtype), own.get(layer, bias).to(dtype))
-            for layer, (weight, bias) in enumerate(
-                [(first_weight, None), *((linear.weight, linear.bias) for linear in hidden)]
-            )
-        ]
-        layers[0] = layers[0]._replace(weight=pad_inputs(layers[0].weight, encoded.shape[1]))
+                hidden = hidden[: self.skip_connection - 1]
+        own = dict(zip(self.code_layers, terms, strict=True))
+        layers = [DenseLayer(first.to(dtype), own[0].to(dtype))]
+        for layer, linear in enumerate(hidden, start=1):
+            if layer in own:
+                assert isinstance(linear.weight, Tensor)
+                layers.append(DenseLayer(linear.weight.to(dtype), own[layer].to(dtype)))
+            else:
+                layers.append(dense_layer(linear, dtype))
         head = DenseLayer(
             torch.cat([head.weight for head in heads]).to(dtype),
             torch.cat([head.bias for head in heads]).to(dtype),

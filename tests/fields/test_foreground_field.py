@@ -37,7 +37,8 @@ def plain_field(field: ForegroundField, positions: Tensor, codes: Tensor) -> tup
         plain_layer(
             [encoded, codes],
             [
-                field.input_position.weight * getattr(field, "low_frequencies", 1.0),
+                field.input_position.weight
+                * (1.0 if field.low_frequencies is None else field.low_frequencies),
                 field.input_latent.weight,
             ],
             field.input_latent.bias,
@@ -55,7 +56,9 @@ def plain_field(field: ForegroundField, positions: Tensor, codes: Tensor) -> tup
             features = F.relu(plain_layer([features, codes], weights, linear.bias))
         else:
             features = F.relu(linear(features))
-    density = 10.0 * F.softplus(field.density_head(early if field.has_early_density else features) - 2.0)
+    density = 10.0 * F.softplus(
+        field.density_head(features if field.low_frequencies is None else early) - 2.0
+    )
     return density.squeeze(-1), field.rgb_head(features).sigmoid()
 
 
