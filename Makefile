@@ -50,7 +50,7 @@ test-fast: $(INSTALLED)
 # In a folder of its own: nerfstudio's requirements pin the older one, and both are tested.
 test-viser: $(INSTALLED)
 	test -d build/viser || pip install --quiet --no-deps --target build/viser $(NEWER_VISER)
-	PYTHONPATH=build/viser python -m pytest -q tests/viewer
+	PYTHONPATH=$(CURDIR)/build/viser python -m pytest -q -m 'not browser' tests/viewer
 
 lint: $(INSTALLED) types
 	ruff check .
