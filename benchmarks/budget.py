@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import tyro
 from rich.console import Console
@@ -23,14 +24,15 @@ from rich.table import Table
 
 from benchmarks.machine import RECORD, record_of_run, shown_path
 from benchmarks.results_file import write_section
-from benchmarks.throughput_report import markdown_table
+from benchmarks.throughput_report import markdown_table, save_curves
 from nerfgen_ns.datamanagers.data_parser import evenly_spread
 from nerfgen_ns.evaluation.evaluate import evaluate
 from nerfgen_ns.evaluation.protocol import EvaluationConfig
 from nerfgen_ns.runs.launch import Training
 from nerfgen_ns.runs.loading import load_run
-from nerfgen_ns.utils.files import read_json, replace_file, write_json
+from nerfgen_ns.utils.files import read_json, write_json
 from nerfgen_ns.utils.images import write_image
+from nerfgen_ns.utils.spacing import evenly_spaced
 from nerfgen_ns.visualization.contact_sheets import turning_sheet
 
 FIGURES = ("PSNR inside the matte", "SSIM inside the matte")
@@ -113,14 +115,12 @@ class Budget:
             **training.figures(),
             "figures": figures,
         }
-        trained = [row for row in range(len(run.codes)) if row not in set(self._set_aside(len(run.codes)))]
-        shown = trained[:: max(1, len(trained) // SHOWN_IDENTITIES)][:SHOWN_IDENTITIES]
+        set_aside = evenly_spread(len(run.record.images), self.eval_fraction)
+        trained = np.setdiff1d(run.record.rows, run.record.rows[set_aside])
+        shown = trained[evenly_spaced(len(trained), SHOWN_IDENTITIES)]
         write_image(training.run_dir / "turning.png", turning_sheet(run, run.codes[shown], 128))
         write_json(path, measured)
         return measured
-
-    def _set_aside(self, photographs: int) -> list[int]:
-        return evenly_spread(photographs, self.eval_fraction).tolist()
 
 
 def _head() -> list[str]:
@@ -153,13 +153,7 @@ def _plot(path: Path, trainings: list[dict[str, Any]]) -> None:
             minutes = [training["minutes"] for training in own]
             values = [training["figures"][kind][FIGURES[0]] for training in own]
             axes.plot(minutes, values, line, marker="o", color=f"C{color}", label=f"{method}, {label}")
-    axes.set_xscale("log")
-    axes.set_xlabel("minutes of training")
-    axes.set_ylabel("PSNR inside the matte, dB")
-    axes.grid(True, which="both", alpha=0.25)
-    axes.legend()
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_curves(path, axes, "minutes of training", "PSNR inside the matte, dB")
 
 
 if __name__ == "__main__":

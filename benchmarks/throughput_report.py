@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.results_file import write_section
 from nerfgen_ns.utils.files import replace_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NAMES = {"reference": "literal method", "ours": "ours"}
 COLORS = {"reference": "tab:gray", "ours": "tab:blue"}
@@ -127,13 +130,18 @@ def plot_curves(path: Path, trainings: dict[str, dict[str, Any]], target: dict[s
                 axes.annotate(
                     f"{reached:.1f} s", (reached, target["psnr"]), xytext=(4, -12), textcoords="offset points"
                 )
+    save_curves(path, axes, "seconds of training", "PSNR on new views, dB inside the matte")
+
+
+def save_curves(path: Path, axes: Axes, x_label: str, y_label: str) -> None:
+    """Write a plot of curves over time, on a logarithmic axis."""
     axes.set_xscale("log")
-    axes.set_xlabel("seconds of training")
-    axes.set_ylabel("PSNR on new views, dB inside the matte")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
     axes.grid(True, which="both", alpha=0.25)
     axes.legend()
     with replace_file(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        axes.figure.savefig(temporary, dpi=150)
 
 
 def write_results(path: Path, figures: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor, nn
 
+from nerfgen_ns.rendering.volume_rendering import VISIBLE
+
 CELLS = 32
 """Cells along each side of a photograph that keep one depth each."""
 SPREAD = 0.06
@@ -14,8 +16,6 @@ SPREAD = 0.06
 within a cell, and between two visits."""
 ELSEWHERE = 0.1
 """How densely the rest of the class is sampled, where it is 1 at the depth of the last visit."""
-VISIBLE = 0.5
-"""Accumulation from which a ray has found a surface."""
 
 
 class DepthMemory(nn.Module):
@@ -47,7 +47,7 @@ class DepthMemory(nn.Module):
 
         Rays of no photograph, and those whose cell has not found a surface, keep theirs.
         """
-        if "photograph" not in rays.metadata or "pixel" not in rays.metadata:
+        if not _are_of_photographs(rays):
             return occupied
         if len(self.depths) == 0:
             self.depths = self.depths.new_zeros(self.num_photographs, CELLS * CELLS)
@@ -62,7 +62,7 @@ class DepthMemory(nn.Module):
         self, rays: RayBundle, depth: Float[Tensor, "rays 1"], accumulation: Float[Tensor, "rays 1"]
     ) -> None:
         """Keep the depth that each ray has found; 0 where it has not met a surface."""
-        if "photograph" not in rays.metadata or "pixel" not in rays.metadata or len(self.depths) == 0:
+        if not _are_of_photographs(rays) or len(self.depths) == 0:
             return
         found = torch.where(accumulation > VISIBLE, depth, 0.0)[:, 0]
         self.depths[self._places(rays)] = found.to(self.depths.dtype)
@@ -71,3 +71,7 @@ class DepthMemory(nn.Module):
         photograph = rays.metadata["photograph"][:, 0]
         row, column = (rays.metadata["pixel"] * CELLS).long().clamp_(0, CELLS - 1).unbind(-1)
         return photograph, row * CELLS + column
+
+
+def _are_of_photographs(rays: RayBundle) -> bool:
+    return "photograph" in rays.metadata and "pixel" in rays.metadata

@@ -346,7 +346,7 @@ class RowAdam(torch.optim.SparseAdam):
         mean = state["exp_avg"][places].lerp_(values, 1 - first)
         square = state["exp_avg_sq"][places].mul_(second).addcmul_(values, values, value=1 - second)
         state["exp_avg"][places], state["exp_avg_sq"][places] = mean, square
-        scale = group["lr"] * math.sqrt(1 - second ** state["step"]) / (1 - first ** state["step"])
+        scale = _corrected_rate(group, state["step"])
         table.index_add_(0, rows, mean.div_(square.sqrt_().add_(group["eps"])), alpha=-scale)
 
     def _step_whole(self, table: Parameter, group: dict[str, Any]) -> None:
@@ -366,7 +366,7 @@ class RowAdam(torch.optim.SparseAdam):
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         mean.lerp_(gradient, (1 - first) * has_gradient)
         square.lerp_(gradient.square_(), (1 - second) * has_gradient)
-        scale = group["lr"] * math.sqrt(1 - second ** state["step"]) / (1 - first ** state["step"])
+        scale = _corrected_rate(group, state["step"])
         change = mean / square.sqrt().add_(group["eps"])
         table.addcmul_(change, has_gradient, value=-scale)
 
@@ -427,6 +427,12 @@ class RowAdam(torch.optim.SparseAdam):
                 for name in MOMENTS:
                     state[name] = state[name][state["rows"]]
             state["count"] = len(state["rows"])
+
+
+def _corrected_rate(group: dict[str, Any], step: int) -> float:
+    """Return Adam's learning rate with both moments' corrections of their bias: Kingma and Ba (2015), 2."""
+    first, second = group["betas"]
+    return group["lr"] * math.sqrt(1 - second**step) / (1 - first**step)
 
 
 def _with_room(kept: Tensor, rows: int, most: int) -> Tensor:
