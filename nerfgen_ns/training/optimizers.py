@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -17,9 +17,6 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextmanager
@@ -77,26 +74,32 @@ def megabytes(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def decay_factor(step: int, spent: float, warmup_steps: int, final_ratio: float) -> float:
-    """Return the factor on a learning rate: a linear warm-up times an exponential decay.
+def decay_factor(
+    step: int, spent: float, warmup_steps: int, final_ratio: float, cooldown: float = 0.0
+) -> float:
+    """Return the factor on a learning rate: a linear warm-up, an exponential decay, a linear end at zero.
 
     Args:
         step: from 0.
         spent: share of the budget that is spent, in [0, 1].
         warmup_steps: steps over which the factor rises from almost zero.
-        final_ratio: the factor where all is spent.
+        final_ratio: what the exponential decay has reached where all is spent.
+        cooldown: share of the budget, at its end, over which the factor also falls linearly to zero.
     """
-    return float(min((step + 1) / (warmup_steps + 1), 1.0) * final_ratio**spent)
+    end = min((1.0 - spent) / cooldown, 1.0) if cooldown > 0 else 1.0
+    return float(min((step + 1) / (warmup_steps + 1), 1.0) * final_ratio**spent * end)
 
 
 @dataclass
 class BudgetDecayConfig(SchedulerConfig):
-    """Exponential decay over the training budget, after a short warm-up."""
+    """Exponential decay over the training budget, after a short warm-up and before a linear end at zero."""
 
     _target: type = field(default_factory=lambda: BudgetDecayScheduler)
     """Target class to instantiate."""
     final_ratio: float = 0.2
-    """Learning rate at the end of the budget, as a share of that at its start."""
+    """What the exponential decay reaches at the end of the budget, as a share of the learning rate."""
+    cooldown: float = 0.0
+    """Share of the budget, at its end, over which the learning rate also falls linearly to zero."""
     warmup_steps: int = 100
     """Steps over which the learning rate rises from almost zero."""
     start: float = 0.0
@@ -130,7 +133,8 @@ class BudgetDecay:
         spent = self.spent(step)
         if spent < self.config.start:
             return 0.0
-        return decay_factor(step, spent, self.config.warmup_steps, self.config.final_ratio)
+        config = self.config
+        return decay_factor(step, spent, config.warmup_steps, config.final_ratio, config.cooldown)
 
 
 class BudgetDecayScheduler(Scheduler):

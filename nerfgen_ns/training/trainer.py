@@ -244,8 +244,9 @@ class NerfgenTrainer(Trainer):
                 lowest["--pipeline.datamanager.dataparser.training-size"] = (size, 1)
         for group, parts in config.optimizers.items():
             if isinstance(decay := parts["scheduler"], BudgetDecayConfig):
-                option = f"--optimizers.{group.replace('_', '-')}.scheduler.warmup-steps"
-                lowest[option] = (decay.warmup_steps, 0)
+                option = f"--optimizers.{group.replace('_', '-')}.scheduler"
+                lowest[f"{option}.warmup-steps"] = (decay.warmup_steps, 0)
+                lowest[f"{option}.cooldown"] = (decay.cooldown, 0.0)
             if isinstance(rows := parts["optimizer"], RowAdamConfig) and rows.max_norm is not None:
                 raise UsageError(
                     f"--optimizers.{group.replace('_', '-')}.optimizer.max-norm {rows.max_norm}: sparse "

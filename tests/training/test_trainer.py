@@ -56,6 +56,13 @@ def test_the_learning_rate_rises_over_the_first_steps():
     assert [decay(step) for step in (0, 4, 9, 20)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
 
 
+def test_the_cooldown_ends_at_zero_and_leaves_what_is_before_it():
+    decay, plain = decay_of(max_steps=1000, cooldown=0.25), decay_of(max_steps=1000)
+    assert [decay(step) for step in (0, 400, 750)] == [plain(step) for step in (0, 400, 750)]
+    assert decay(875) == pytest.approx(0.5 * plain(875))
+    assert decay(1000) == 0.0
+
+
 def test_the_scheduler_s_state_is_the_spent_time_alone():
     parameter = torch.nn.Parameter(torch.zeros(1))
 
