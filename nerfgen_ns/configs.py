@@ -17,7 +17,13 @@ from nerfgen_ns.fields.foreground import ForegroundFieldConfig
 from nerfgen_ns.model.config import NerfgenModelConfig
 from nerfgen_ns.model.losses import LossConfig
 from nerfgen_ns.rendering.ray_renderers import SamplerConfig
-from nerfgen_ns.training.optimizers import BudgetDecayConfig, FusedAdamConfig, MuonConfig, RowAdamConfig
+from nerfgen_ns.training.optimizers import (
+    BudgetDecayConfig,
+    DiscriminatorAdamConfig,
+    FusedAdamConfig,
+    MuonConfig,
+    RowAdamConfig,
+)
 from nerfgen_ns.training.pipeline import NerfgenPipelineConfig
 from nerfgen_ns.training.trainer import NerfgenTrainerConfig
 
@@ -28,7 +34,8 @@ CAMERA_LR = 4e-4
 def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) -> dict[str, Any]:
     """Return the networks' optimizer and, for the tables, Adam that changes only the rows of the batch.
 
-    The camera optimizer, where it is switched on, starts only when the shapes have formed.
+    The camera optimizer, where it is switched on, starts only when the shapes have formed, and adversarial
+    training when most is learned.
     """
     return {
         "fields": {
@@ -42,6 +49,10 @@ def optimizers(fields: OptimizerConfig, latent_lr: float, final_ratio: float) ->
         "camera_opt": {
             "optimizer": RowAdamConfig(lr=CAMERA_LR),
             "scheduler": BudgetDecayConfig(final_ratio=final_ratio, start=0.3),
+        },
+        "discriminator": {
+            "optimizer": DiscriminatorAdamConfig(),
+            "scheduler": BudgetDecayConfig(final_ratio=1.0, start=0.7),
         },
     }
 
