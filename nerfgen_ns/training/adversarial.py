@@ -145,7 +145,6 @@ class AdversarialStage(nn.Module):
         """
         config = self.config
         rays, batch = manager.next_patches(config.patches, config.patch_size, config.patch_stride)
-        rays.metadata.pop("cam_idx", None)
         if model.camera_optimizer is not None:
             with torch.no_grad():
                 rays, _ = model.camera_optimizer.move_rays(rays)
