@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+from jaxtyping import Int
 from rich.console import Console
 from rich.table import Table
 
@@ -30,12 +31,17 @@ from nerfgen_ns.evaluation.evaluate import evaluate
 from nerfgen_ns.evaluation.protocol import EvaluationConfig
 from nerfgen_ns.runs.launch import Training
 from nerfgen_ns.runs.loading import load_run
+from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.files import read_json, write_json
 from nerfgen_ns.utils.images import write_image
 from nerfgen_ns.utils.spacing import evenly_spaced
 from nerfgen_ns.visualization.contact_sheets import turning_sheet
 
 FIGURES = ("PSNR inside the matte", "SSIM inside the matte")
+KINDS = {"training-reconstruction": "trained", "held-out": "set aside"}
+"""The protocols that judge photographs, and what these photographs are called."""
+WITHOUT_EVALUATION = ("--steps-per-eval-image", "0", "--steps-per-eval-batch", "0")
+EVAL_FRACTION = "--pipeline.datamanager.dataparser.eval-fraction"
 SHOWN_IDENTITIES = 8
 
 
@@ -86,8 +92,8 @@ class Budget:
             timestamp=f"{minutes:g}-minutes",
             minutes=minutes,
             options=(
-                *("--pipeline.datamanager.dataparser.eval-fraction", str(self.eval_fraction)),
-                *("--steps-per-eval-image", "0", "--steps-per-eval-batch", "0", *self.options),
+                *(EVAL_FRACTION, str(self.eval_fraction)),
+                *(*WITHOUT_EVALUATION, *self.options),
             ),
         )
         path = training.run_dir / "budget.json"
@@ -95,48 +101,74 @@ class Budget:
             return read_json(path)
         training.run()
         run = load_run(training.load_config)
-        config = EvaluationConfig(
-            protocol=("training-reconstruction", "held-out"),
-            downscale_factor=self.judged_factor,
-            max_views=self.photographs,
-            training_views=self.photographs,
-        )
-        with tempfile.TemporaryDirectory() as work:
-            outcome = evaluate(run, [], config, Path(work))
-        figures = {
-            result.protocol: {one.name: one.value for one in result.figures if one.name in FIGURES}
-            for _, result in outcome.results
-        }
         size = float(run.cameras.width.float().median()) / run.downscale_factor
         measured = {
             "method": method,
             "minutes": minutes,
             "size": round(size),
             **training.figures(),
-            "figures": figures,
+            "figures": reconstruction_figures(run, self.judged_factor, self.photographs),
         }
-        set_aside = evenly_spread(len(run.record.images), self.eval_fraction)
-        trained = np.setdiff1d(run.record.rows, run.record.rows[set_aside])
+        trained = run.record.rows[trained_photographs(run)]
         shown = trained[evenly_spaced(len(trained), SHOWN_IDENTITIES)]
         write_image(training.run_dir / "turning.png", turning_sheet(run, run.codes[shown], 128))
         write_json(path, measured)
         return measured
 
 
+def reconstruction_figures(run: Run, factor: int, photographs: int) -> dict[str, dict[str, float | None]]:
+    """Judge photographs that trained by their reconstruction, those set aside after their codes are fitted.
+
+    Args:
+        run: a trained run.
+        factor: how many times smaller than the files they are judged.
+        photographs: how many of each are judged at most.
+
+    Returns:
+        The values of `FIGURES` by the protocols of `KINDS`.
+    """
+    config = EvaluationConfig(
+        protocol=("training-reconstruction", "held-out"),
+        downscale_factor=factor,
+        max_views=photographs,
+        training_views=photographs,
+    )
+    with tempfile.TemporaryDirectory() as work:
+        outcome = evaluate(run, [], config, Path(work))
+    return {
+        result.protocol: {one.name: one.value for one in result.figures if one.name in FIGURES}
+        for _, result in outcome.results
+    }
+
+
+def trained_photographs(run: Run) -> Int[np.ndarray, " photographs"]:
+    """Return the numbers of the photographs that trained."""
+    count = len(run.record.images)
+    return np.setdiff1d(np.arange(count), evenly_spread(count, run.eval_fraction))
+
+
+def figure_names() -> list[str]:
+    """Return the heads of the columns of `figure_cells`."""
+    return [f"{name}, {kind}" for kind in KINDS.values() for name in FIGURES]
+
+
+def figure_cells(figures: dict[str, dict[str, float | None]]) -> list[str]:
+    """Write the result of `reconstruction_figures` for a table."""
+    values = [figures.get(kind, {}).get(name) for kind in KINDS for name in FIGURES]
+    return ["–" if value is None else f"{value:.4g}" for value in values]
+
+
 def _head() -> list[str]:
-    names = [f"{name}, {kind}" for kind in ("trained", "set aside") for name in FIGURES]
-    return ["method", "minutes", "trained at", "steps", *names]
+    return ["method", "minutes", "trained at", "steps", *figure_names()]
 
 
 def _row(training: dict[str, Any]) -> list[str]:
-    kinds = [training["figures"].get(kind, {}) for kind in ("training-reconstruction", "held-out")]
-    values = [kind.get(name) for kind in kinds for name in FIGURES]
     return [
         training["method"],
         f"{training['minutes']:g}",
         f"{training['size']} px",
         f"{training['steps']:,}",
-        *("–" if value is None else f"{value:.4g}" for value in values),
+        *figure_cells(training["figures"]),
     ]
 
 
@@ -146,13 +178,13 @@ def _plot(path: Path, trainings: list[dict[str, Any]]) -> None:
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    lines = {"training-reconstruction": ("-", "trained"), "held-out": ("--", "set aside")}
+    lines = dict(zip(KINDS, ["-", "--"], strict=True))
     for color, method in enumerate(dict.fromkeys(training["method"] for training in trainings)):
         own = [training for training in trainings if training["method"] == method]
-        for kind, (line, label) in lines.items():
+        for kind, line in lines.items():
             minutes = [training["minutes"] for training in own]
             values = [training["figures"][kind][FIGURES[0]] for training in own]
-            axes.plot(minutes, values, line, marker="o", color=f"C{color}", label=f"{method}, {label}")
+            axes.plot(minutes, values, line, marker="o", color=f"C{color}", label=f"{method}, {KINDS[kind]}")
     save_curves(path, axes, "minutes of training", "PSNR inside the matte, dB")
 
 

@@ -25,7 +25,11 @@ from nerfgen_ns.datamanagers.data_parser import NerfgenDataParser, NerfgenDataPa
 from nerfgen_ns.datamanagers.data_record import Fingerprint, check_files, fingerprint_of
 from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.datamanagers.landmark_points import LandmarkPoints
-from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSampler, ImagewisePixelSamplerConfig
+from nerfgen_ns.datamanagers.pixel_sampler import (
+    ImagewisePixelSampler,
+    ImagewisePixelSamplerConfig,
+    draw_patches,
+)
 from nerfgen_ns.datamanagers.pixel_store import BYTES_OF_PIXEL, FilePixelStore, PixelStore
 from nerfgen_ns.datamanagers.ray_generator import PixelRays
 from nerfgen_ns.dataset_format.transforms import transforms_path
@@ -134,8 +138,9 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
     """Serves rays with the row of their identity, pixels and mattes.
 
     Batches hold "image" (rays, 3), "matte" (rays, 1) where the data has mattes, and "indices" (rays, 3) of
-    image, row and column. The ray bundle's `metadata["cam_idx"]` (rays, 1) is the row of the latent table,
-    and `metadata["photograph"]` (rays, 1) the number of the photograph, where it is one of those that train.
+    image, row and column; what else may be in them is in `ImagewisePixelSampler.sample`. The ray bundle's
+    `metadata["cam_idx"]` (rays, 1) is the row of the latent table, and `metadata["photograph"]` (rays, 1) the
+    number of the photograph, where it is one of those that train.
     """
 
     config: NerfgenDataManagerConfig
@@ -216,6 +221,11 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         self.eval_count += 1
         batch = self.eval_pixel_sampler.sample(self.eval_pixels)
         return self.eval_rays(batch["indices"]), self._on_device(batch)
+
+    def next_patches(self, count: int, size: int, stride: int) -> tuple[RayBundle, dict[str, Tensor]]:
+        """Return the rays and pixels of random patches of photographs that train; see `draw_patches`."""
+        indices = draw_patches(self.train_pixels, count, size, stride)
+        return self.train_rays(indices), self._on_device(self.train_pixels.gather(indices))
 
     def get_datapath(self) -> Path:
         """Return the folder of the transforms.json, where the viewer keeps camera paths."""

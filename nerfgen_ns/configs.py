@@ -18,7 +18,13 @@ from nerfgen_ns.fields.foreground import ForegroundFieldConfig
 from nerfgen_ns.model.config import NerfgenModelConfig
 from nerfgen_ns.model.losses import LossConfig
 from nerfgen_ns.rendering.ray_renderers import SamplerConfig
-from nerfgen_ns.training.optimizers import BudgetDecayConfig, FusedAdamConfig, MuonConfig, RowAdamConfig
+from nerfgen_ns.training.optimizers import (
+    BudgetDecayConfig,
+    DiscriminatorAdamConfig,
+    FusedAdamConfig,
+    MuonConfig,
+    RowAdamConfig,
+)
 from nerfgen_ns.training.pipeline import NerfgenPipelineConfig
 from nerfgen_ns.training.trainer import NerfgenTrainerConfig
 
@@ -31,7 +37,8 @@ def optimizers(
 ) -> dict[str, Any]:
     """Return the networks' optimizer and, for the tables, Adam that changes only the rows of the batch.
 
-    The camera optimizer, where it is switched on, starts only when the shapes have formed.
+    The camera optimizer, where it is switched on, starts only when the shapes have formed, and adversarial
+    training when most is learned.
     """
     decay = BudgetDecayConfig(final_ratio=final_ratio, cooldown=cooldown)
     return {
@@ -46,6 +53,10 @@ def optimizers(
         "camera_opt": {
             "optimizer": RowAdamConfig(lr=CAMERA_LR),
             "scheduler": replace(decay, start=0.3),
+        },
+        "discriminator": {
+            "optimizer": DiscriminatorAdamConfig(),
+            "scheduler": BudgetDecayConfig(final_ratio=1.0, start=0.7),
         },
     }
 

@@ -132,16 +132,25 @@ class Lpips:
     @cached_property
     def _loaded(self) -> nn.Module | str:
         try:
-            weights = read_weights(self._weights, BACKBONE, "--weights.lpips")
-            return _network(weights, self._weights)
+            return lpips_network(self._weights, "--weights.lpips")
         except Unavailable as error:
             return str(error)
 
 
-def _network(weights: dict[str, Tensor], path: Path | None) -> nn.Module:
+def lpips_network(path: Path | None, option: str) -> nn.Module:
+    """Load LPIPS with AlexNet; it takes two batches of images, and with `normalize=True` colors in [0, 1].
+
+    Args:
+        path: the weights of `Lpips`.
+        option: the option that gives the path, for the message.
+
+    Raises:
+        Unavailable: there are no weights.
+    """
     from torchmetrics.functional.image.lpips import _NoTrainLpips
 
     # torchmetrics' public functions take a backbone only from torchvision's own download.
+    weights = read_weights(path, BACKBONE, option)
     network = _NoTrainLpips(net="alex", pnet_rand=True)
     try:
         # slice2.3.weight is features.3.weight in torchvision's file.
@@ -149,6 +158,6 @@ def _network(weights: dict[str, Tensor], path: Path | None) -> nn.Module:
         network.net.load_state_dict(own)
     except (KeyError, RuntimeError) as error:
         raise Unavailable(
-            f"{path}: not the weights of AlexNet; --weights.lpips takes {BACKBONE.rsplit('/', 1)[-1]}"
+            f"{path}: not the weights of AlexNet; {option} takes {BACKBONE.rsplit('/', 1)[-1]}"
         ) from error
     return network

@@ -1,14 +1,21 @@
 """The losses as pure functions, and their weights: those of the auto-decoder, LOLNeRF (CVPR 2022), 3.4."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from nerfgen_ns.errors import check_options
+
+PatchDistance = Callable[
+    [Float[Tensor, "patches 3 size size"], Float[Tensor, "patches 3 size size"]], Float[Tensor, ""]
+]
+"""The distance of rendered patches from those of photographs; 0 where they are equal."""
 
 
 @dataclass
@@ -27,10 +34,17 @@ class LossConfig:
     landmark_depth_loss_mult: float = 0.01
     """Weight of the Huber loss of the depth, in standard deviations, on rays through landmarks; a mean over
     all rays. There are such rays if --pipeline.datamanager.pixel-sampler.landmark-fraction is above 0."""
+    perceptual_loss_mult: float = 0.0
+    """Weight of the perceptual loss, a mean over patches. There are patches if
+    --pipeline.datamanager.pixel-sampler.patch-fraction is above 0."""
+    perceptual_distance: Literal["ssim", "lpips"] = "ssim"
+    """What the perceptual loss is. ssim: 1 − SSIM; lpips: LPIPS with AlexNet, whose weights
+    --pipeline.lpips-weights gives; it needs patches of 31 rays or more a side."""
 
     def check(self, option: str) -> None:
         """Raise a UsageError that names the option, which begins with `option`, of a negative weight."""
-        check_options(self, option, dict.fromkeys(vars(self), 0.0))
+        weights = {name: 0.0 for name, value in vars(self).items() if not isinstance(value, str)}
+        check_options(self, option, weights)
 
 
 def rgb_loss(
@@ -81,3 +95,48 @@ def landmark_depth_loss(
     """
     error = (depth - distance) / std
     return F.huber_loss(error, torch.zeros_like(error))
+
+
+def ssim_distance(
+    rendered: Float[Tensor, "patches 3 size size"], image: Float[Tensor, "patches 3 size size"]
+) -> Float[Tensor, ""]:
+    """Compute 1 − SSIM, a mean over windows: Wang et al., "Image quality assessment" (2004).
+
+    The Gaussian window is 11 rays wide, as published, or as wide as a smaller patch. Patches are mirrored at
+    their borders.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    # torchmetrics makes a window of 2·round(3.5·sigma) + 1, which is 11 with the published sigma.
+    sigma = min(1.5, (image.shape[-1] - 1) // 2 / 3.5)
+    similarity = structural_similarity_index_measure(rendered, image, sigma=sigma, data_range=1.0)
+    assert isinstance(similarity, Tensor)
+    return 1.0 - similarity
+
+
+def perceptual_loss(
+    rgb: Float[Tensor, "rays 3"],
+    pixels: Float[Tensor, "rays 3"],
+    patches: Int[Tensor, "patches size size"],
+    distance: PatchDistance,
+    matte: Float[Tensor, "rays 1"] | None = None,
+    background_weight: float = 1.0,
+) -> Float[Tensor, ""]:
+    """Compute the distance of rendered patches from those of photographs.
+
+    Args:
+        rgb: composited colors in [0, 1].
+        pixels: what they should be.
+        patches: the number of each ray of each patch.
+        distance: of two images.
+        matte: the pixels' matte in [0, 1].
+        background_weight: what remains of an error outside the matte, so that, as in `rgb_loss`, it counts
+            less.
+    """
+    # Variances are small differences of large numbers, which half precision does not have.
+    with torch.autocast(rgb.device.type, enabled=False):
+        rgb = rgb.float()
+        if matte is not None and background_weight != 1.0:
+            rgb = torch.lerp(pixels, rgb, matte + background_weight * (1.0 - matte))
+        rendered, image = (values[patches].permute(0, 3, 1, 2) for values in (rgb, pixels))
+        return distance(rendered, image)

@@ -27,7 +27,16 @@ from nerfgen_ns.metrics.images import image_metrics, mask_iou, psnr
 from nerfgen_ns.model.camera_optimizer import DRIFT_STEPS, CameraOptimizer, rotation_degrees
 from nerfgen_ns.model.conditioning import Shown, ViewerHook, codes_of_rays
 from nerfgen_ns.model.config import NerfgenModelConfig
-from nerfgen_ns.model.losses import LossConfig, hard_surface_loss, landmark_depth_loss, mask_loss, rgb_loss
+from nerfgen_ns.model.losses import (
+    LossConfig,
+    PatchDistance,
+    hard_surface_loss,
+    landmark_depth_loss,
+    mask_loss,
+    perceptual_loss,
+    rgb_loss,
+    ssim_distance,
+)
 from nerfgen_ns.model.symmetry import draw_mirrored, mirror_codes, mirror_rays
 from nerfgen_ns.rendering.ray_renderers import RayRenderer, make_ray_renderer
 from nerfgen_ns.rendering.volume_rendering import normal_colors
@@ -74,6 +83,10 @@ class NerfgenModel(Model):
         self.ray_renderer: RayRenderer = make_ray_renderer(
             config.sampler, self.foreground_field, self.latent_table, device, self.num_train_data
         )
+        self.patch_distance: PatchDistance | None = (
+            ssim_distance if config.losses.perceptual_distance == "ssim" else None
+        )
+        """The distance of the perceptual loss. A training gives the model one whose network it has loaded."""
         self.viewer_panel: ViewerHook | None = None
         """What the viewer's controls ask for. nerfstudio's viewer finds its controls as attributes."""
 
@@ -248,7 +261,7 @@ class NerfgenModel(Model):
         batch: dict[str, Tensor],
         metrics_dict: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Return the three losses, and with a camera optimizer its prior, each with its weight.
+        """Return the losses, and with a camera optimizer its prior, each with its weight.
 
         The hard-surface value is taken from the metrics where it is there: it is computed once a step.
         """
@@ -274,6 +287,16 @@ class NerfgenModel(Model):
         if "distance" in batch and config.landmark_depth_loss_mult > 0:
             value = landmark_depth_loss(outputs["depth"], batch["distance"], batch["distance_std"])
             losses["landmark_depth_loss"] = config.landmark_depth_loss_mult * value
+        if "patches" in batch and config.perceptual_loss_mult > 0 and self.patch_distance is not None:
+            value = perceptual_loss(
+                outputs["rgb"],
+                batch["image"],
+                batch["patches"],
+                self.patch_distance,
+                batch.get("matte"),
+                config.background_weight,
+            )
+            losses["perceptual_loss"] = config.perceptual_loss_mult * value
         if "pose_deltas" in outputs:
             assert self.camera_optimizer is not None
             losses["pose_loss"] = self.camera_optimizer.loss(outputs["pose_deltas"])

@@ -283,6 +283,16 @@ class FusedAdamConfig(AdamOptimizerConfig):
 
 
 @dataclass
+class DiscriminatorAdamConfig(FusedAdamConfig):
+    """Adam for a discriminator: what it has learned of earlier renders soon counts little."""
+
+    lr: float = 2e-4
+    """Learning rate."""
+    betas: tuple[float, float] = (0.0, 0.99)
+    """What the two moments keep at each step."""
+
+
+@dataclass
 class MuonConfig(OptimizerConfig):
     """Muon for the hidden layers' matrices, Adam for the rest."""
 

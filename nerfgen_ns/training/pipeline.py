@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,10 +15,13 @@ from torch.cuda.amp.grad_scaler import GradScaler
 from torch.nn import Parameter
 from torch.nn.parallel import DistributedDataParallel
 
-from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager
+from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager, NerfgenDataManagerConfig
 from nerfgen_ns.datamanagers.data_record import Fingerprint
-from nerfgen_ns.errors import UsageError, exit_with_one_line
+from nerfgen_ns.errors import UsageError, check_options, exit_with_one_line
+from nerfgen_ns.metrics.networks import SMALLEST, Unavailable, lpips_network
+from nerfgen_ns.model.config import NerfgenModelConfig
 from nerfgen_ns.rendering.ray_renderers import MARK_STEPS
+from nerfgen_ns.training.adversarial import PARAMETERS, AdversarialConfig, AdversarialStage
 from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT, POSE_DELTAS_IN_CHECKPOINT
 from nerfgen_ns.training.distributed.ranks import copy_first, in_turn, keep_largest, share, tables_of
 from nerfgen_ns.viewer.choice import ViewerPanelConfig
@@ -36,6 +40,47 @@ class NerfgenPipelineConfig(VanillaPipelineConfig):
     """Target class to instantiate."""
     viewer_panel: ViewerPanelConfig = field(default_factory=ViewerPanelConfig)
     """The controls of the class in nerfstudio's viewer."""
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
+    """Adversarial training of the networks on samples."""
+    lpips_weights: Path | None = None
+    """A file with AlexNet's weights as torchvision publishes them, for
+    --pipeline.model.losses.perceptual-distance lpips; if not set, they are fetched."""
+
+
+PATCHES = "--pipeline.datamanager.pixel-sampler.patch"
+PERCEPTUAL = "--pipeline.model.losses.perceptual"
+
+
+def check_stages(config: NerfgenPipelineConfig, world_size: int) -> None:
+    """Check the options of patches, of the perceptual loss and of adversarial training.
+
+    Raises:
+        UsageError: no training can use them together, or on this number of processes.
+    """
+    config.adversarial.check("--pipeline.adversarial")
+    if config.adversarial.loss_mult > 0 and world_size > 1:
+        raise UsageError("--pipeline.adversarial.loss-mult: it trains on one process alone; leave it out")
+    manager, model = config.datamanager, config.model
+    if not isinstance(manager, NerfgenDataManagerConfig) or not isinstance(model, NerfgenModelConfig):
+        return
+    sampler, losses, rays = manager.pixel_sampler, model.losses, manager.train_num_rays_per_batch
+    lowest = {"patch_fraction": 0.0, "patch_size": 3, "patch_stride": 1}
+    check_options(sampler, "--pipeline.datamanager.pixel-sampler", lowest, {"patch_fraction": 1.0})
+    if (sampler.patch_fraction > 0) != (losses.perceptual_loss_mult > 0):
+        raise UsageError(
+            f"{PATCHES}-fraction {sampler.patch_fraction} and {PERCEPTUAL}-loss-mult "
+            f"{losses.perceptual_loss_mult}: give both more than 0, or neither"
+        )
+    if sampler.patch_fraction > 0 and sampler.patch_size**2 > rays:
+        raise UsageError(
+            f"{PATCHES}-size {sampler.patch_size}: a patch has {sampler.patch_size**2} rays and a step has "
+            f"{rays}; give a smaller one, or more --pipeline.datamanager.train-num-rays-per-batch"
+        )
+    is_lpips = losses.perceptual_loss_mult > 0 and losses.perceptual_distance == "lpips"
+    if is_lpips and sampler.patch_size < SMALLEST:
+        raise UsageError(
+            f"{PATCHES}-size {sampler.patch_size}: {PERCEPTUAL}-distance lpips needs {SMALLEST} or more"
+        )
 
 
 class NerfgenPipeline(VanillaPipeline):
@@ -72,9 +117,32 @@ class NerfgenPipeline(VanillaPipeline):
         # A pipeline for inference has no viewer: it starts faster without the imports of the panel.
         if isinstance(config, NerfgenPipelineConfig) and test_mode != "inference":
             self.model.viewer_panel = config.viewer_panel.setup()
+        self.adversarial: AdversarialStage | None = None
+        """What trains the networks on samples too. It is no part of the model, and only training has it."""
+        if isinstance(config, NerfgenPipelineConfig) and test_mode == "val":
+            with exit_with_one_line():
+                self._make_stages(config)
         if world_size > 1:
             self.world_size = world_size
             self._link(local_rank)
+
+    def _make_stages(self, config: NerfgenPipelineConfig) -> None:
+        """Make the networks that only training needs.
+
+        Raises:
+            UsageError: there are no weights for LPIPS.
+        """
+        losses = self.model.config.losses
+        if losses.perceptual_loss_mult > 0 and losses.perceptual_distance == "lpips":
+            try:
+                network = lpips_network(config.lpips_weights, "--pipeline.lpips-weights").to(self.device)
+            except Unavailable as error:
+                raise UsageError(
+                    f"--pipeline.model.losses.perceptual-distance lpips: {error}, or choose ssim"
+                ) from error
+            self.model.patch_distance = lambda *patches: network(*patches, normalize=True).mean()
+        if config.adversarial.loss_mult > 0:
+            self.adversarial = config.adversarial.setup().to(self.device)
 
     def _link(self, local_rank: int) -> None:
         """Give all ranks the same start, and average the networks' gradients from now on."""
@@ -118,6 +186,12 @@ class NerfgenPipeline(VanillaPipeline):
         own = {name: value for name, value in loaded_state.items() if not name.startswith(FINGERPRINT)}
         with exit_with_one_line():
             self._check_identities(loaded_state)
+            has_discriminator = any(name.startswith("adversarial.") for name in own)
+            if self.test_mode == "val" and self.adversarial is None and has_discriminator:
+                raise UsageError(
+                    "--pipeline.adversarial.loss-mult 0: the checkpoint has a discriminator, which "
+                    "continues to train; give the weight that it had"
+                )
             super().load_pipeline(own, step)
 
     def _check_identities(self, loaded_state: dict[str, Any]) -> None:
@@ -150,10 +224,21 @@ class NerfgenPipeline(VanillaPipeline):
                 f"checkpoint was trained on, {first} first, and would be given their codes; {ways}"
             )
 
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """Return the model's groups, and the discriminator's, where there is one."""
+        groups = super().get_param_groups()
+        if self.adversarial is not None:
+            groups[PARAMETERS] = list(self.adversarial.parameters())
+        return groups
+
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """Return outputs, losses and metrics of this rank's rays; the loss is the mean over the ranks."""
         with exit_with_one_line():
             outputs, losses, metrics = super().get_train_loss_dict(step)
+            if self.adversarial is not None and self.adversarial.is_learning:
+                assert isinstance(self.datamanager, NerfgenDataManager)
+                of_samples, scores = self.adversarial.losses(self.model, self.datamanager, step)
+                losses, metrics = {**losses, **of_samples}, {**metrics, **scores}
         if self.world_size > 1:
             for loss, output in MEANS_OVER.items():
                 if loss in losses:
@@ -178,6 +263,11 @@ class NerfgenPipeline(VanillaPipeline):
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Return nerfstudio's callbacks, and after them the exchange of what the ranks' samplers found."""
         callbacks = super().get_training_callbacks(attributes)
+        if self.adversarial is not None:
+            assert attributes.optimizers is not None
+            (group,) = attributes.optimizers.optimizers[PARAMETERS].param_groups
+            before = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION
+            callbacks.append(TrainingCallback([before], self.adversarial.follow, 1, kwargs={"group": group}))
         if self.world_size > 1:
             after = TrainingCallbackLocation.AFTER_TRAIN_ITERATION
             callbacks.append(TrainingCallback([after], self.share_grid, update_every_num_iters=MARK_STEPS))

@@ -22,6 +22,7 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils import comms
 from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
+from torch.optim.lr_scheduler import LambdaLR
 
 from nerfgen_ns.datamanagers.data_manager import NerfgenDataManager, NerfgenDataManagerConfig
 from nerfgen_ns.datamanagers.data_record import write_record
@@ -45,7 +46,7 @@ from nerfgen_ns.training.optimizers import (
     size_line,
     start_anew,
 )
-from nerfgen_ns.training.pipeline import NerfgenPipeline
+from nerfgen_ns.training.pipeline import NerfgenPipeline, NerfgenPipelineConfig, check_stages
 from nerfgen_ns.utils.console import show_on_any_console
 from nerfgen_ns.utils.machine import cuda_problem, keep_freed_memory, watch_this_machine
 
@@ -256,6 +257,8 @@ class NerfgenTrainer(Trainer):
             check_at_least(option, value, least)
         if config.training_minutes is not None and config.training_minutes <= 0:
             raise UsageError(f"--training-minutes {config.training_minutes}: give more than 0")
+        if isinstance(config.pipeline, NerfgenPipelineConfig):
+            check_stages(config.pipeline, self.world_size)
 
     def _check_device(self) -> None:
         """Say why a GPU is not used, and refuse what cannot work on the device.
@@ -357,8 +360,19 @@ class NerfgenTrainer(Trainer):
                     f"{config.load_checkpoint}: is no whole checkpoint to go on from; --load-checkpoint "
                     "takes a .ckpt file of a run, --load-dir its folder"
                 ) from error
+        self._catch_up()
         if self._start_step > 0 and (said := start_anew(self.optimizers)):
             CONSOLE.log(said)
+
+    def _catch_up(self) -> None:
+        """Take the schedulers of what is new in the run, which no checkpoint has, to where the others are."""
+        schedulers = [
+            scheduler for scheduler in self.optimizers.schedulers.values() if isinstance(scheduler, LambdaLR)
+        ]
+        for scheduler in schedulers:
+            scheduler.last_epoch = max(other.last_epoch for other in schedulers)
+        for decay in self.decays:
+            decay.seconds = max(other.seconds for other in self.decays)
 
     def save_checkpoint(self, step: int) -> None:
         """Save into a temporary folder, then rename: an interruption does not damage the last checkpoint.

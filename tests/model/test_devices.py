@@ -1,9 +1,11 @@
 """Devices: everything of a model on the one it is given, checked without a GPU by torch's fake tensors."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import nullcontext
 from importlib import import_module
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from nerfgen_ns.inversion.latent_fit import tune
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.model.model import NerfgenModel
 from nerfgen_ns.rendering.ray_renderers import check_volumetric
+from nerfgen_ns.training.adversarial import AdversarialConfig
 from nerfgen_ns.training.optimizers import Muon, RowAdam
 from nerfgen_ns.utils import machine
 from tests.helpers.small_models import make_camera, make_model
@@ -82,11 +85,29 @@ def test_a_batch_is_drawn_where_the_pixels_are(fake_gpu: None) -> None:
         pixels.images, pixels.offsets = torch.arange(2), torch.tensor([0, 256])
         pixels.heights = pixels.widths = torch.full((2,), 16)
         pixels.values = torch.zeros(512, 4, dtype=torch.uint8)
-    sampler = ImagewisePixelSamplerConfig(background_redraw_fraction=0.5).setup(num_rays_per_batch=64)
+    sampler = ImagewisePixelSamplerConfig(
+        background_redraw_fraction=0.5, patch_fraction=0.5, patch_size=4
+    ).setup(num_rays_per_batch=64)
     batch = sampler.sample(pixels)
     assert {name: value.device for name, value in batch.items()} == dict.fromkeys(
-        ("image", "matte", "indices"), GPU
+        ("image", "matte", "indices", "patches"), GPU
     )
+
+
+def test_the_losses_of_patches_and_of_samples_stay_on_their_device(fake_gpu: None) -> None:
+    model = model_of("nerfgen-small").train()
+    rays, batch = training_rays(128)
+    batch["patches"] = torch.arange(128, device=GPU).view(2, 8, 8)
+    model.config = copy.deepcopy(model.config)
+    model.config.losses.perceptual_loss_mult = 1.0
+    losses = model.get_loss_dict(model(rays), batch)
+    with GPU:
+        stage = AdversarialConfig(patches=2, patch_size=8, gradient_penalty_mult=0.0).setup()
+    stage._codes = torch.zeros(1024, model.config.latent_dim, device=GPU)
+    manager: Any = SimpleNamespace(next_patches=lambda *_: (rays, batch))
+    of_samples, scores = stage.losses(model, manager, 1)
+    assert "perceptual_loss" in losses
+    assert {value.device for value in (*losses.values(), *of_samples.values(), *scores.values())} == {GPU}
 
 
 class OneView:

@@ -1,11 +1,17 @@
-"""The three losses, by hand."""
+"""The losses, by hand."""
 
 import math
 
 import pytest
 import torch
 
-from nerfgen_ns.model.losses import hard_surface_loss, mask_loss, rgb_loss
+from nerfgen_ns.model.losses import (
+    hard_surface_loss,
+    mask_loss,
+    perceptual_loss,
+    rgb_loss,
+    ssim_distance,
+)
 
 
 def test_a_background_weighs_what_it_is_said_to():
@@ -50,3 +56,48 @@ def test_hard_surface_loss_pushes_weights_away_from_a_half():
     weights = torch.tensor([[0.4, 0.6]], requires_grad=True)
     (gradient,) = torch.autograd.grad(hard_surface_loss(weights), weights)
     assert gradient[0, 0] > 0 > gradient[0, 1]
+
+
+def patches_of(rays: int, size: int) -> torch.Tensor:
+    return torch.arange(rays).view(-1, size, size)
+
+
+@pytest.mark.parametrize("size", [3, 8, 11, 16])
+def test_the_perceptual_loss_is_0_for_equal_patches_and_reaches_their_rays_alone(size):
+    pixels = torch.rand(2 * size**2 + 5, 3)
+    patches = patches_of(2 * size**2, size)
+    assert perceptual_loss(pixels, pixels, patches, ssim_distance).item() == pytest.approx(0.0, abs=1e-5)
+    rgb = torch.rand_like(pixels).requires_grad_()
+    loss = perceptual_loss(rgb, pixels, patches, ssim_distance)
+    assert 0.5 < loss.item() < 1.5
+    loss.backward()
+    assert rgb.grad is not None
+    assert (rgb.grad[: 2 * size**2] != 0).any(dim=1).all() and (rgb.grad[2 * size**2 :] == 0).all()
+
+
+def test_ssim_of_patches_is_that_of_images_and_a_mean_over_patches():
+    from nerfgen_ns.metrics.images import ssim
+
+    first, second = torch.rand(2, 2, 31, 31, 3)
+    of_patch = [
+        float(ssim_distance(*(image[None].permute(0, 3, 1, 2) for image in pair)))
+        for pair in zip(first, second, strict=True)
+    ]
+    of_image = [1.0 - ssim(*pair) for pair in zip(first, second, strict=True)]
+    # Windows at the borders, which the metric leaves out, are mirrored.
+    assert of_patch == pytest.approx(of_image, abs=0.03)
+    patches = patches_of(2 * 31**2, 31)
+    whole = perceptual_loss(first.reshape(-1, 3), second.reshape(-1, 3), patches, ssim_distance)
+    assert whole.item() == pytest.approx(sum(of_patch) / 2, abs=1e-5)
+
+
+def test_an_error_outside_the_matte_has_the_background_s_weight_in_the_perceptual_loss():
+    pixels, rgb = torch.rand(2, 64, 3)
+    matte = torch.zeros(64, 1)
+    patches = patches_of(64, 8)
+
+    def loss(weight: float, matte: torch.Tensor | None) -> float:
+        return perceptual_loss(rgb, pixels, patches, ssim_distance, matte, weight).item()
+
+    assert loss(0.0, matte) == pytest.approx(0.0, abs=1e-5)
+    assert loss(0.0, matte) < loss(0.3, matte) < loss(1.0, matte) == loss(0.3, None) == loss(0.3, matte + 1)
