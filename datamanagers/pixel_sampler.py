@@ -31,8 +31,9 @@ class ImagewisePixelSamplerConfig(PixelSamplerConfig):
     where few photographs show it from the side. The weight is
     --pipeline.model.losses.landmark-depth-loss-mult. Data without canonical landmarks has no such rays."""
     patch_fraction: float = 0.0
-    """Share of the rays in square patches of photographs, one patch or more; they are for the loss of
-    --pipeline.model.losses.perceptual-loss-mult. Such rays are never drawn again or through landmarks."""
+    """Share of the rays in square patches of photographs, one patch or more; they are for the losses of
+    --pipeline.model.losses.perceptual-loss-mult and normal-smoothness-loss-mult. Such rays are never drawn
+    again or through landmarks."""
     patch_size: int = 16
     """Rays along each side of a patch."""
     patch_stride: int = 1

@@ -22,6 +22,12 @@ FIELD, SAMPLER = "--pipeline.model.foreground", "--pipeline.model.sampler"
 FITTED = "from MediaPipe's landmarks"
 LANDMARK_DEPTH = ("--pipeline.datamanager.pixel-sampler.landmark-fraction", "0.1")
 MIRROR = ("--pipeline.model.symmetry.mirrored-share", "0.5")
+SMOOTH_NORMALS = (
+    *("--pipeline.datamanager.pixel-sampler.patch-fraction", "0.33"),
+    *("--pipeline.datamanager.pixel-sampler.patch-size", "8"),
+    *("--pipeline.datamanager.pixel-sampler.patch-stride", "4"),
+    *("--pipeline.model.losses.normal-smoothness-loss-mult", "0.003"),
+)
 CAMERA_OPTIMIZER = ("--pipeline.model.camera-optimizer.mode", "SO3xR3")
 
 
@@ -133,6 +139,7 @@ def ablations(
                 for name, options in {
                     FITTED: (),
                     "with the depth of landmarks": LANDMARK_DEPTH,
+                    "with smooth normals": SMOOTH_NORMALS,
                     "with the mirror": MIRROR,
                     "with the camera optimizer": CAMERA_OPTIMIZER,
                     "with all three": (*LANDMARK_DEPTH, *MIRROR, *CAMERA_OPTIMIZER),

@@ -37,6 +37,9 @@ class LossConfig:
     perceptual_loss_mult: float = 0.0
     """Weight of the perceptual loss, a mean over patches. There are patches if
     --pipeline.datamanager.pixel-sampler.patch-fraction is above 0."""
+    normal_smoothness_loss_mult: float = 0.0
+    """Weight of the difference of neighboring normals of the surface that patches show, a mean over pairs. It
+    too needs --pipeline.datamanager.pixel-sampler.patch-fraction."""
     perceptual_distance: Literal["ssim", "lpips"] = "ssim"
     """What the perceptual loss is. ssim: 1 − SSIM; lpips: LPIPS with AlexNet, whose weights
     --pipeline.lpips-weights gives; it needs patches of 31 rays or more a side."""
@@ -140,3 +143,33 @@ def perceptual_loss(
             rgb = torch.lerp(pixels, rgb, matte + background_weight * (1.0 - matte))
         rendered, image = (values[patches].permute(0, 3, 1, 2) for values in (rgb, pixels))
         return distance(rendered, image)
+
+
+def normal_smoothness_loss(
+    points: Float[Tensor, "rays 3"],
+    accumulation: Float[Tensor, "rays 1"],
+    patches: Int[Tensor, "patches size size"],
+) -> Float[Tensor, ""]:
+    """Compute the mean length of the difference of neighboring normals of the surface that patches show.
+
+    The normal of a ray is that of the triangle with the ray to its right and the one below. A pair counts as
+    much as its rays meet the object. The idea is that of Niemeyer et al., "RegNeRF" (CVPR 2022), 4.1, where
+    differences of depths are penalized; a plane that is seen from the side has no loss here.
+
+    Args:
+        points: where each ray meets the surface.
+        accumulation: of each ray, in [0, 1].
+        patches: the number of each ray of each patch.
+    """
+    with torch.autocast(points.device.type, enabled=False):
+        corners = points.float()[patches]
+        met = accumulation.detach().float()[patches].squeeze(-1)
+        right, below = corners[:, :-1, 1:] - corners[:, :-1, :-1], corners[:, 1:, :-1] - corners[:, :-1, :-1]
+        normals = F.normalize(torch.linalg.cross(right, below), dim=-1)
+        met = met[:, :-1, :-1] * met[:, :-1, 1:] * met[:, 1:, :-1]
+        pairs = [
+            (met.narrow(axis, 1, met.shape[axis] - 1) * met.narrow(axis, 0, met.shape[axis] - 1))
+            * normals.diff(dim=axis).norm(dim=-1)
+            for axis in (1, 2)
+        ]
+        return torch.stack([pair.mean() for pair in pairs]).mean()

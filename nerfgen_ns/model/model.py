@@ -33,6 +33,7 @@ from nerfgen_ns.model.losses import (
     hard_surface_loss,
     landmark_depth_loss,
     mask_loss,
+    normal_smoothness_loss,
     perceptual_loss,
     rgb_loss,
     ssim_distance,
@@ -168,8 +169,9 @@ class NerfgenModel(Model):
 
         Returns:
             One value a ray: "rgb", "foreground" and "background", colors in [0, 1]; "accumulation" in [0, 1];
-            "depth" along the ray in the class's units. In training also "weights", of the samples; otherwise
-            also "normals", of the class frame, as colors in [0, 1].
+            "depth" along the ray in the class's units. In training also "weights", of the samples, and, for
+            the smoothness of normals, "points" of the surface; otherwise also "normals", of the class frame,
+            as colors in [0, 1].
         """
         if rays.nears is None or rays.fars is None:
             rays = self.collider(rays)  # type: ignore[misc]
@@ -184,18 +186,21 @@ class NerfgenModel(Model):
                 fars=rays.fars.to(rays.origins),
             )
         behind = self._background(rays.directions, codes, background)
+        seen = rays
         if self.training and self.config.symmetry.mirrored_share > 0:
             mirrored = draw_mirrored(rays, self.config.symmetry.mirrored_share)
-            rays = mirror_rays(rays, mirrored)
+            seen = mirror_rays(rays, mirrored)
             codes = mirror_codes(codes, mirrored, self.config.symmetry.lopsided_share)
         terms = self.foreground_field.latent_terms(codes)
-        pixels, weights = self.ray_renderer(rays, terms, behind)
+        pixels, weights = self.ray_renderer(seen, terms, behind)
         outputs = {**pixels._asdict(), "background": behind}
-        if self.training:
-            outputs["weights"] = weights
+        points = rays.origins + rays.directions * pixels.depth
+        if not self.training:
+            outputs["normals"] = normal_colors(self.foreground_field, points, terms, pixels.accumulation)
         else:
-            positions = rays.origins + rays.directions * pixels.depth
-            outputs["normals"] = normal_colors(self.foreground_field, positions, terms, pixels.accumulation)
+            outputs["weights"] = weights
+            if self.config.losses.normal_smoothness_loss_mult > 0:
+                outputs["points"] = points
         return outputs
 
     @torch.no_grad()
@@ -297,6 +302,9 @@ class NerfgenModel(Model):
                 config.background_weight,
             )
             losses["perceptual_loss"] = config.perceptual_loss_mult * value
+        if "patches" in batch and "points" in outputs and config.normal_smoothness_loss_mult > 0:
+            value = normal_smoothness_loss(outputs["points"], outputs["accumulation"], batch["patches"])
+            losses["normal_smoothness_loss"] = config.normal_smoothness_loss_mult * value
         if "pose_deltas" in outputs:
             assert self.camera_optimizer is not None
             losses["pose_loss"] = self.camera_optimizer.loss(outputs["pose_deltas"])

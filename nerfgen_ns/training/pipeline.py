@@ -49,6 +49,7 @@ class NerfgenPipelineConfig(VanillaPipelineConfig):
 
 PATCHES = "--pipeline.datamanager.pixel-sampler.patch"
 PERCEPTUAL = "--pipeline.model.losses.perceptual"
+SMOOTHNESS = "--pipeline.model.losses.normal-smoothness-loss-mult"
 
 
 def check_stages(config: NerfgenPipelineConfig, world_size: int) -> None:
@@ -66,10 +67,11 @@ def check_stages(config: NerfgenPipelineConfig, world_size: int) -> None:
     sampler, losses, rays = manager.pixel_sampler, model.losses, manager.train_num_rays_per_batch
     lowest = {"patch_fraction": 0.0, "patch_size": 3, "patch_stride": 1}
     check_options(sampler, "--pipeline.datamanager.pixel-sampler", lowest, {"patch_fraction": 1.0})
-    if (sampler.patch_fraction > 0) != (losses.perceptual_loss_mult > 0):
+    for_patches = losses.perceptual_loss_mult, losses.normal_smoothness_loss_mult
+    if (sampler.patch_fraction > 0) != (max(for_patches) > 0):
         raise UsageError(
-            f"{PATCHES}-fraction {sampler.patch_fraction} and {PERCEPTUAL}-loss-mult "
-            f"{losses.perceptual_loss_mult}: give both more than 0, or neither"
+            f"{PATCHES}-fraction {sampler.patch_fraction} beside {PERCEPTUAL}-loss-mult {for_patches[0]} and "
+            f"{SMOOTHNESS} {for_patches[1]}: patches need one of these losses, and these need patches"
         )
     if sampler.patch_fraction > 0 and sampler.patch_size**2 > rays:
         raise UsageError(

@@ -8,6 +8,7 @@ import torch
 from nerfgen_ns.model.losses import (
     hard_surface_loss,
     mask_loss,
+    normal_smoothness_loss,
     perceptual_loss,
     rgb_loss,
     ssim_distance,
@@ -101,3 +102,31 @@ def test_an_error_outside_the_matte_has_the_background_s_weight_in_the_perceptua
 
     assert loss(0.0, matte) == pytest.approx(0.0, abs=1e-5)
     assert loss(0.0, matte) < loss(0.3, matte) < loss(1.0, matte) == loss(0.3, None) == loss(0.3, matte + 1)
+
+
+def surface(depth) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points of a patch of 6 × 6 rays with a depth at each (row, column), and the numbers of its rays."""
+    row, column = torch.meshgrid(torch.arange(6.0), torch.arange(6.0), indexing="ij")
+    points = torch.stack([column, -row, -depth(row, column)], dim=-1).reshape(-1, 3)
+    return points, torch.arange(36).view(1, 6, 6)
+
+
+def test_a_plane_has_smooth_normals_from_any_side_and_a_fold_has_not():
+    met = torch.ones(36, 1)
+    points, patches = surface(lambda row, column: 3.0 + 2.0 * row - 0.7 * column)
+    assert normal_smoothness_loss(points, met, patches).item() == pytest.approx(0.0, abs=1e-5)
+    # Of the 4 pairs of normals along each of 5 rows, one turns by 90°; none does along the columns.
+    points, patches = surface(lambda row, column: (column - 2.0).abs())
+    assert normal_smoothness_loss(points, met, patches).item() == pytest.approx(2**0.5 / 4 / 2, abs=1e-5)
+    half = normal_smoothness_loss(points, 0.5 * met, patches).item()
+    assert half == pytest.approx(0.5**6 * 2**0.5 / 4 / 2, abs=1e-5)
+
+
+def test_the_gradient_of_the_smoothness_flattens_a_bump_and_is_finite_where_points_coincide():
+    points, patches = surface(lambda row, column: torch.where((row == 3) & (column == 3), 0.5, 0.0))
+    points.requires_grad_()
+    normal_smoothness_loss(points, torch.ones(36, 1), patches).backward()
+    assert points.grad[21, 2] < 0
+    same = torch.zeros(36, 3, requires_grad=True)
+    normal_smoothness_loss(same, torch.ones(36, 1), patches).backward()
+    assert same.grad.isfinite().all()
