@@ -229,8 +229,16 @@ class DataRecord:
             )
 
 
-def write_record(folder: Path, record: DataRecord, fingerprint: Fingerprint) -> None:
+def write_record(
+    folder: Path, record: DataRecord, fingerprint: Fingerprint | None, location: Path | None = None
+) -> None:
     """Write what a run keeps into its folder, and the canonical landmarks beside it.
+
+    Args:
+        folder: where to write.
+        record: what the run keeps.
+        fingerprint: the fingerprint of the photographs.
+        location: where the folder will be at the end, if the photographs are outside it.
 
     Raises:
         NerfgenError: the folder cannot be written.
@@ -244,7 +252,7 @@ def write_record(folder: Path, record: DataRecord, fingerprint: Fingerprint) -> 
     text, arrays = parts_of(replace(record, fingerprint=fingerprint))
     places = {
         "data": str(record.data.resolve()),
-        "beside": os.path.relpath(record.data.resolve(), folder.resolve()),
+        "beside": os.path.relpath(record.data.resolve(), (location or folder).resolve()),
         "images": named(record.images),
         "mattes": None if record.mattes is None else named(record.mattes),
     }

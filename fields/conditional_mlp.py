@@ -83,15 +83,31 @@ def conditional_mlp(
         skip_weight: W_x of that layer.
         early: a linear layer on the activations below the skip layer. Its outputs come before the others.
     """
+    return outputs_and_hidden(encoded, layers, skip_layer, skip_weight, early, keep_hidden=False)[0]
+
+
+def outputs_and_hidden(
+    encoded: Float[Tensor, "points encoded"],
+    layers: Sequence[DenseLayer],
+    skip_layer: int = 0,
+    skip_weight: Float[Tensor, "width encoded"] | None = None,
+    early: DenseLayer | None = None,
+    keep_hidden: bool = True,
+) -> tuple[Float[Tensor, "points outputs"], Float[Tensor, "points width"] | None]:
+    """Compute the outputs of `conditional_mlp`, to the bit, and the activations of its last hidden layer.
+
+    Args:
+        keep_hidden: whether to return these activations; if not, None. The other arguments are those of
+            `conditional_mlp`.
+    """
     parameters = [part for layer in layers for part in layer]
     early_weight, early_bias = (None, None) if early is None else early
     # The caller chose one number format for all: an autocast would change that of some products.
     with torch.autocast(encoded.device.type, enabled=False):
-        outputs, of_early = _ConditionalMlp.apply(
-            encoded, skip_layer, skip_weight, early_weight, early_bias, *parameters
+        outputs, of_early, hidden = _ConditionalMlp.apply(
+            encoded, skip_layer, skip_weight, early_weight, early_bias, keep_hidden, *parameters
         )
-    assert isinstance(outputs, Tensor)
-    return outputs if early is None else torch.cat([of_early, outputs], dim=1)
+    return outputs if early is None else torch.cat([of_early, outputs], dim=1), hidden
 
 
 class _ConditionalMlp(torch.autograd.Function):
@@ -103,8 +119,9 @@ class _ConditionalMlp(torch.autograd.Function):
         skip_weight: Tensor | None,
         early_weight: Tensor | None,
         early_bias: Tensor | None,
+        keep_hidden: bool,
         *parameters: Tensor,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Compute the outputs, and keep the activations if something needs a gradient."""
         weights, biases = parameters[::2], parameters[1::2]
         below, activations, early = encoded, [], None
@@ -126,11 +143,12 @@ class _ConditionalMlp(torch.autograd.Function):
                     below.relu_()
             activations.append(below)
         outputs = activations.pop()
+        hidden = activations[-1] if keep_hidden else None
         ctx.skip_layer = skip_layer
         ctx.groups = [len(bias) if bias.ndim == 2 else None for bias in biases]
         kept = activations if any(ctx.needs_input_grad) else []
         ctx.save_for_backward(encoded, skip_weight, early_weight, *weights, *kept)
-        return outputs, early
+        return outputs, early, hidden
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -140,8 +158,8 @@ class _ConditionalMlp(torch.autograd.Function):
         layers = len(ctx.groups)
         weights, activations = saved[:layers], [encoded, *saved[layers:]]
         needs_encoded, _, needs_skip_weight, *_ = ctx.needs_input_grad
-        needed = ctx.needs_input_grad[5:]
-        gradient, early_gradient = output_gradients
+        needed = ctx.needs_input_grad[6:]
+        gradient, early_gradient, hidden_gradient = output_gradients
         of_encoded = of_skip_weight = of_early_weight = of_early_bias = None
         of_parameters: list[Tensor | None] = [None] * (2 * layers)
         for layer in range(layers - 1, -1, -1):
@@ -161,6 +179,8 @@ class _ConditionalMlp(torch.autograd.Function):
                     of_encoded = torch.mm(gradient, skip_weight)
             if layer > 0:
                 gradient = torch.mm(gradient, weights[layer])
+                if layer == layers - 1 and hidden_gradient is not None:
+                    gradient.add_(hidden_gradient)
                 if layer == ctx.skip_layer and early_weight is not None:
                     of_early_weight, of_early_bias = torch.mm(early_gradient.T, below), early_gradient.sum(0)
                     gradient.addmm_(early_gradient, early_weight)
@@ -168,7 +188,7 @@ class _ConditionalMlp(torch.autograd.Function):
         if needs_encoded:
             through_input = torch.mm(gradient, weights[0])
             of_encoded = through_input if of_encoded is None else of_encoded.add_(through_input)
-        return (of_encoded, None, of_skip_weight, of_early_weight, of_early_bias, *of_parameters)
+        return (of_encoded, None, of_skip_weight, of_early_weight, of_early_bias, None, *of_parameters)
 
 
 def _weight_gradient(

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.fields.conditional_mlp import (
     DenseLayer,
-    conditional_mlp,
     dense,
     dense_layer,
     encoding_multiple,
+    outputs_and_hidden,
     pad_inputs,
     product_dtype,
 )
@@ -142,21 +142,39 @@ class ForegroundField(nn.Module):
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
     ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
         """Compute density (per unit of length) and color in [0, 1] at each sample, in the class frame."""
-        density, rgb = self._outputs(positions, terms, [self.density_head, self.rgb_head]).split(
-            [1, 3], dim=-1
-        )
-        return activate_density(density.squeeze(-1)), torch.sigmoid(rgb)
+        density, rgb, _ = self.with_features(positions, terms, keep=False)
+        return density, rgb
+
+    def with_features(
+        self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms, keep: bool = True
+    ) -> tuple[
+        Float[Tensor, "rays samples"],
+        Float[Tensor, "rays samples 3"],
+        Float[Tensor, "rays samples hidden"] | None,
+    ]:
+        """Compute density, color and, unless `keep` is false, the hidden features: the last hidden layer."""
+        outputs, features = self._outputs(positions, terms, [self.density_head, self.rgb_head], keep)
+        density, rgb = outputs.split([1, 3], dim=-1)
+        return activate_density(density.squeeze(-1)), torch.sigmoid(rgb), features
 
     def density(
         self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
     ) -> Float[Tensor, "rays samples"]:
         """Compute the density alone."""
-        return activate_density(self._outputs(positions, terms, [self.density_head]).squeeze(-1))
+        outputs, _ = self._outputs(positions, terms, [self.density_head])
+        return activate_density(outputs.squeeze(-1))
 
     def _outputs(
-        self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms, heads: list[nn.Linear]
-    ) -> Float[Tensor, "rays samples outputs"]:
-        """Compute the outputs of the heads, one after the other; the density's is the first."""
+        self,
+        positions: Float[Tensor, "rays samples 3"],
+        terms: LatentTerms,
+        heads: list[nn.Linear],
+        keep_hidden: bool = False,
+    ) -> tuple[Float[Tensor, "rays samples outputs"], Float[Tensor, "rays samples hidden"] | None]:
+        """Compute the outputs of the heads, one after the other; the density's is the first.
+
+        With `keep_hidden` also the last hidden layer.
+        """
         dtype = product_dtype(positions, self.use_bf16)
         encoded = self.encoding(positions, encoding_multiple(dtype)).flatten(0, -2).to(dtype)
         hidden = list(self.hidden)
@@ -183,11 +201,14 @@ class ForegroundField(nn.Module):
         )
         skip_weight = pad_inputs(self.skip_position.weight, encoded.shape[1]).to(dtype)
         skips = len(layers) > self.skip_connection
-        outputs = conditional_mlp(
+        outputs, last = outputs_and_hidden(
             encoded,
             [*layers, head],
             self.skip_connection if skips else 0,
             skip_weight if skips else None,
             None if early is None else dense_layer(early, dtype),
+            keep_hidden,
         )
-        return outputs.float().unflatten(0, positions.shape[:-1])
+        shape = positions.shape[:-1]
+        features = None if last is None else last.float().unflatten(0, shape)
+        return outputs.float().unflatten(0, shape), features

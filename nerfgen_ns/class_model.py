@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from nerfgen_ns.inversion.config import FitConfig
     from nerfgen_ns.inversion.inversion import Found
+    from nerfgen_ns.semantics.config import LabelConfig
 
 
 Code = Float[Tensor, " latent"]
@@ -90,7 +91,8 @@ class ClassModel:
 
         Returns:
             `rgb`, `foreground`, `background` and `normals` with three channels in [0, 1]; `accumulation` in
-            [0, 1] and `depth`, the distance along the ray in units of the class frame, with one.
+            [0, 1] and `depth`, the distance along the ray in units of the class frame, with one. Of a class
+            with labels also `labels`, colors, and `label_confidence`.
         """
         return self.run.render(code.reshape(1, -1), self.camera() if camera is None else camera)
 
@@ -109,12 +111,18 @@ class ClassModel:
 
         write_pack(self.run, Path(path), thumbnails)
 
-    def fit(self, images: Sequence[Path | str], config: FitConfig | None = None) -> Found:
+    def fit(
+        self,
+        images: Sequence[Path | str],
+        config: FitConfig | None = None,
+        label_maps: Path | str | None = None,
+    ) -> Found:
         """Find the latent codes of photographs, all of them together.
 
         Args:
             images: photographs, folders of photographs, or one folder with cameras in the class frame.
             config: how; the command `nerfgen fit` has the same options.
+            label_maps: a folder of label maps of the photographs or, without photographs, to be fitted alone.
 
         Returns:
             `codes`, (objects, D); `photographs`, each with its identity and its camera; `rejected`, those
@@ -128,7 +136,37 @@ class ClassModel:
         from nerfgen_ns.inversion.inversion import find
 
         with tempfile.TemporaryDirectory() as work:
-            return find(self.run, [Path(image) for image in images], config or FitConfig(), Path(work))
+            return find(
+                self.run,
+                [Path(image) for image in images],
+                config or FitConfig(),
+                Path(work),
+                label_maps=None if label_maps is None else Path(label_maps),
+            )
+
+    def label(self, masks: Path | str, config: LabelConfig | None = None) -> ClassModel:
+        """Return this class with labels everywhere, learned from label maps of a few photographs.
+
+        Its renders have the outputs `labels`, colors, and `label_confidence` too. Geometry and colors stay.
+
+        Args:
+            masks: a folder of label maps with their `labels.json`; see `nerfgen label`.
+            config: how; the command `nerfgen label` has the same options.
+
+        Raises:
+            UsageError: a label map cannot be used, or an option makes no sense.
+        """
+        from nerfgen_ns.semantics.label_training import with_labels
+        from nerfgen_ns.semantics.labeling import read_label_maps
+
+        legend, label_maps = read_label_maps(self.run, Path(masks))
+        return ClassModel(with_labels(self.run, label_maps, legend, config))
+
+    def suggest(self, count: int) -> list[str]:
+        """Return the names of the photographs most worth labeling next, the most useful first."""
+        from nerfgen_ns.semantics.labeling import suggest
+
+        return suggest(self.run, count)
 
     def sample(self, count: int, truncation: float = 1.0, seed: int = 0) -> Float[Tensor, "count latent"]:
         """Draw codes of new objects from the Gaussian of the latent table.
@@ -153,23 +191,26 @@ class ClassModel:
         """Return the code at `share` of the way, in [0, 1], from one object to another."""
         return interpolate(first, second, share, kind, self.space.mean)
 
-    def mesh(self, code: Code, resolution: int = 128) -> Trimesh:
+    def mesh(self, code: Code, resolution: int = 128, labels: bool = False) -> Trimesh:
         """Return a closed surface of one object, with normals and vertex colors, in the class frame.
 
         Args:
             code: its latent code.
             resolution: cells along each side of the class's box, 16 to 512.
+            labels: whether vertices have the colors of their labels, and the attributes `label` and
+                `label_confidence`.
 
         Raises:
-            UsageError: the resolution is out of range.
+            UsageError: the resolution is out of range, or the class has no labels.
             NerfgenError: the object has no surface.
         """
         from nerfgen_ns.meshing.extraction import extract_mesh
         from nerfgen_ns.meshing.field import object_field
+        from nerfgen_ns.meshing.labels import label_mesh
 
-        return extract_mesh(
-            object_field(self.run.model, code.reshape(1, -1)), resolution, cameras=self.run.cameras
-        )
+        field = object_field(self.run.model, code.reshape(1, -1))
+        mesh = extract_mesh(field, resolution, cameras=self.run.cameras)
+        return label_mesh(mesh, field, self.run.legend) if labels else mesh
 
     def save_mesh(self, code: Code, path: Path | str, resolution: int = 128) -> None:
         """Write `mesh` as .ply, .obj or .glb, by the suffix of the path.

@@ -7,7 +7,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
     "errors", "utils", "cameras", "dataset_format", "metrics", "preprocessing", "datamanagers",
     "fields", "latents", "rendering", "model", "visualization", "meshing", "viewer", "training", "runs",
-    "inversion", "evaluation", "synthetic", "cli", "configs", "dataparser_config", "class_model", "__init__",
+    "inversion", "semantics", "evaluation", "synthetic", "cli", "configs", "dataparser_config", "class_model",
+    "__init__",
 )  # fmt: skip
 """From the lowest to the highest. A room imports from itself and from those before it."""
 

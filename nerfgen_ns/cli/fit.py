@@ -26,10 +26,14 @@ class Fit(FitConfig):
 
     load_config: Path
     """The config.yml of a trained run."""
-    images: tuple[Path, ...]
+    images: tuple[Path, ...] = ()
     """Photographs, or folders of photographs, for which landmarks, matte and camera are found first. Or one
     folder with cameras in the class frame: its frames with the role `query` are fitted, or all frames if none
     has this role."""
+    label_maps: Path | None = None
+    """A folder of label maps, for a run of `nerfgen label`: those of the photographs, named as they are, or,
+    without --images, label maps to be fitted alone. These need cameras: a transforms.json there, whose frames
+    name them as `semantic_path`, or --search-cameras."""
     output_dir: Path
     """The run folder to make: new, empty, or one of an earlier call, which is then replaced."""
 
@@ -48,11 +52,9 @@ class Fit(FitConfig):
         config = FitConfig(**{field.name: getattr(self, field.name) for field in fields(FitConfig)})
         config.check()
         run = load_run(self.load_config)
-        self._report(fit(run, self.images, self.output_dir, config, progress_bar))
+        self._report(fit(run, self.images, self.output_dir, config, progress_bar, self.label_maps))
 
     def _report(self, report: FitReport) -> None:
-        from statistics import fmean
-
         from rich.console import Console
         from rich.markup import escape
         from rich.table import Table
@@ -60,16 +62,22 @@ class Fit(FitConfig):
         from nerfgen_ns.preprocessing.report.prepare_report import lines_of_unused
 
         console = Console(highlight=False)
-        table = Table("photograph", "identity", "PSNR", "foreground PSNR", "Mahalanobis distance", "camera")
+        columns = ("photograph", "identity", "PSNR", "foreground PSNR", "Mahalanobis distance", "camera")
+        has_labels = any(fitted.label_agreement is not None for fitted in report.photographs)
+        table = Table(*columns, *(("mIoU of labels",) if has_labels else ()))
         for fitted in report.photographs[:MOST_ROWS]:
-            inside = "–" if fitted.foreground_psnr is None else f"{fitted.foreground_psnr:.1f} dB"
+            whole, inside = (
+                "–" if value is None else f"{value:.1f} dB" for value in (fitted.psnr, fitted.foreground_psnr)
+            )
+            agreement = "–" if fitted.label_agreement is None else f"{fitted.label_agreement:.2f}"
             table.add_row(
                 escape(fitted.name),
                 str(fitted.identity),
-                f"{fitted.psnr:.1f} dB",
+                whole,
                 inside,
                 f"{fitted.mahalanobis:.1f}",
                 fitted.camera,
+                *((agreement,) if has_labels else ()),
             )
         console.print(table)
         if len(report.photographs) > MOST_ROWS:
@@ -79,7 +87,7 @@ class Fit(FitConfig):
         console.print(
             f"[bold]{count}[/bold] photographs fitted in {report.seconds:.1f} s, "
             f"{len(report.rejected)} rejected{left_out}; "
-            f"mean PSNR {fmean(fitted.psnr for fitted in report.photographs):.1f} dB"
+            f"{_mean_of(report)}"
         )
         for line in lines_of_unused(report.rejected, report.left_out):
             console.print(line, soft_wrap=True)
@@ -88,3 +96,13 @@ class Fit(FitConfig):
                 console.print(escape(f"  {fitted.name}: {note}"), soft_wrap=True)
         for name in ("config.yml", "codes.npz", "fit.json", "contact_sheet.png"):
             console.print(str(report.config.with_name(name)), soft_wrap=True, markup=False)
+
+
+def _mean_of(report: FitReport) -> str:
+    from statistics import fmean
+
+    psnrs = [fitted.psnr for fitted in report.photographs if fitted.psnr is not None]
+    if psnrs:
+        return f"mean PSNR {fmean(psnrs):.1f} dB"
+    agreements = [one.label_agreement for one in report.photographs if one.label_agreement is not None]
+    return f"mean IoU of labels {fmean(agreements):.2f}"

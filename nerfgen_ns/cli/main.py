@@ -13,6 +13,7 @@ from nerfgen_ns.cli.demo import Demo
 from nerfgen_ns.cli.doctor import Doctor
 from nerfgen_ns.cli.evaluate import Evaluate
 from nerfgen_ns.cli.fit import Fit
+from nerfgen_ns.cli.label import Label
 from nerfgen_ns.cli.mesh import Mesh
 from nerfgen_ns.cli.morph import Morph
 from nerfgen_ns.cli.pack import Pack
@@ -27,6 +28,7 @@ Command = (
     Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Fit, tyro.conf.subcommand("fit")]
+    | Annotated[Label, tyro.conf.subcommand("label")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Morph, tyro.conf.subcommand("morph")]

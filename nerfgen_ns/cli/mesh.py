@@ -50,7 +50,12 @@ class Mesh:
     texture: int | None = None
     """Bake a texture of this width and height in pixels, for .obj and .glb."""
     points: int = 100_000
-    """How many points, for --kind points."""
+    """How many points, for --kind points; with --labels, at most."""
+    labels: bool = False
+    """Label the surface, for a run of `nerfgen label`: vertices have the colors of their labels and the
+    properties `label`, a number, and `label_confidence`. Points are then fused from several views."""
+    part: str | None = None
+    """Write only the part of this name, as a mesh; implies --labels."""
 
     def run(self) -> None:
         """Extract and write, and print the file's path.
@@ -77,8 +82,21 @@ class Mesh:
             )
         if self.texture is not None and (self.kind != "mesh" or suffix == ".ply"):
             raise UsageError("--texture needs a mesh in a .obj or .glb; choose such an --output-path")
+        if self.labels_wanted and (self.kind == "voxels" or self.texture is not None):
+            raise UsageError("--labels: labels are on meshes and points without --texture; leave one out")
+        if self.labels_wanted and suffix == ".obj":
+            raise UsageError(
+                f"--output-path {self.output_path}: an .obj holds no labels; choose a .ply or a .glb"
+            )
+        if self.part is not None and self.kind != "mesh":
+            raise UsageError(f"--part {self.part}: a part is a mesh; leave out --kind {self.kind}")
         if self.identity is not None and self.code is not None:
             raise UsageError("--identity and --code both name an object: give one of them")
+
+    @property
+    def labels_wanted(self) -> bool:
+        """Whether labels are written."""
+        return self.labels or self.part is not None
 
     def _code(self, run: Run) -> Float[Tensor, "1 latent"]:
         table = run.model.latent_table
@@ -107,6 +125,9 @@ class Mesh:
         from nerfgen_ns.meshing.mesh import write_mesh, write_points
         from nerfgen_ns.utils.console import progress_bar
 
+        if self.labels_wanted:
+            self._write_labeled(run, code)
+            return
         field = object_field(run.model, code)
         with progress_bar(self.kind) as progress:
             options: dict[str, Any] = {
@@ -123,3 +144,34 @@ class Mesh:
             else:
                 mesh = extract_mesh(field, self.resolution, texture_size=self.texture, **options)
                 write_mesh(self.output_path, mesh)
+
+    def _write_labeled(self, run: Run, code: Float[Tensor, "1 latent"]) -> None:
+        from nerfgen_ns.meshing.extraction import SURFACE_LEVEL, check_count, extract_mesh
+        from nerfgen_ns.meshing.field import object_field
+        from nerfgen_ns.meshing.labels import fused_points, label_mesh, part_of_mesh
+        from nerfgen_ns.meshing.mesh import write_mesh, write_points
+        from nerfgen_ns.utils.console import progress_bar
+
+        legend = run.legend
+        number = None if self.part is None else legend.number(self.part, "--part")
+        with progress_bar(self.kind) as progress:
+            if self.kind == "points":
+                check_count(self.points)
+                points = fused_points(run.model, code, run.cameras, legend, self.points, progress=progress)
+                write_points(self.output_path, points)
+                return
+            field = object_field(run.model, code)
+            level = SURFACE_LEVEL if self.level is None else self.level
+            mesh = extract_mesh(
+                field,
+                self.resolution,
+                level=level,
+                keep_all=self.keep_all,
+                cameras=run.cameras,
+                progress=progress,
+            )
+            labeled = label_mesh(mesh, field, legend, progress)
+            if number is not None:
+                assert self.part is not None
+                labeled = part_of_mesh(labeled, number, self.part)
+            write_mesh(self.output_path, labeled)

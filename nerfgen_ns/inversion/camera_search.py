@@ -21,6 +21,7 @@ from nerfgen_ns.inversion.latent_fit import (
     codes_at,
     fit_codes,
     frozen,
+    label_surprise,
 )
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.model.model import NerfgenModel
@@ -67,7 +68,9 @@ def search_cameras(
     chosen = torch.arange(len(views)).repeat_interleave(count)
     cameras = views.cameras[chosen]
     cameras.camera_to_worlds = grid[best.flatten()].to(cameras.camera_to_worlds)
-    candidates = Views(views.store, views.photographs[chosen], cameras, torch.arange(len(chosen)))
+    candidates = replace(
+        views, photographs=views.photographs[chosen], cameras=cameras, objects=torch.arange(len(chosen))
+    )
     refining = replace(config, steps=REFINING_STEPS)
     fitted = fit_codes(model, space, candidates, refining, POSE_STD, progress)
     errors = view_errors(model, candidates, codes_at(space, fitted.amounts), fitted.motions)
@@ -97,7 +100,8 @@ def view_errors(
 ) -> Float[Tensor, " views"]:
     """Compute the mean squared error of color over some pixels of each view.
 
-    Where there are mattes, that of the accumulation is added.
+    Where there are mattes, that of the accumulation is added. Of label maps without a photograph it is the
+    mean −log P of their labels.
     """
     sampler = ViewSampler(views, COMPARED_RAYS, model.device)
     errors = []
@@ -109,7 +113,11 @@ def view_errors(
         chunk = model.config.eval_num_rays_per_chunk
         for first in range(0, len(ray_bundle), chunk):
             part = slice(first, first + chunk)
-            outputs = model.render(ray_bundle[part], codes[objects[part]])
+            outputs = model.render(ray_bundle[part], codes[objects[part]], probabilities=not views.has_colors)
+            if not views.has_colors:
+                own = {name: value[part] for name, value in batch.items()}
+                errors.append(label_surprise(outputs, own))
+                continue
             error = (outputs["rgb"] - batch["image"][part]).square().mean(dim=-1)
             if "matte" in batch:
                 error = error + (outputs["accumulation"] - batch["matte"][part]).square()[:, 0]
@@ -127,7 +135,9 @@ def _best_of_grid(
         every = torch.full((len(grid),), view)
         cameras = views.cameras[every]
         cameras.camera_to_worlds = grid.to(cameras.camera_to_worlds)
-        tried = Views(views.store, views.photographs[every], cameras, torch.zeros_like(every))
+        tried = replace(
+            views, photographs=views.photographs[every], cameras=cameras, objects=torch.zeros_like(every)
+        )
         best.append(view_errors(model, tried, mean).topk(count, largest=False).indices)
     return torch.stack(best)
 

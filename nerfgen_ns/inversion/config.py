@@ -31,6 +31,9 @@ class FitConfig:
     background_weight: float = 0.1
     """Weight of the colors outside the matte; those inside have weight 1. Object and background share one
     code: what describes the background is lost to the object. Without mattes it has no effect."""
+    label_loss_mult: float = 0.02
+    """Weight of the labels' cross-entropy, where label maps are fitted. Rare labels count more: the weight of
+    one is the inverse root of its share."""
     refine_cameras: bool = False
     """Correct the cameras together with the codes: a small rotation and translation for each photograph."""
     search_cameras: bool = False
@@ -55,6 +58,7 @@ class FitConfig:
             ("tune_steps", 0),
             ("prior_weight", 0),
             ("background_weight", 0),
+            ("label_loss_mult", 0),
             ("code_noise", 0),
         ):
             value = getattr(self, name)

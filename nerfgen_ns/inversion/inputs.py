@@ -15,6 +15,17 @@ from PIL import Image
 from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
 from nerfgen_ns.datamanagers.data_record import CANONICAL_LANDMARKS
 from nerfgen_ns.dataset_format.frame import Frame
+from nerfgen_ns.dataset_format.label_maps import (
+    LabelMap,
+    Legend,
+    MappedPhotograph,
+    label_map_of_crop,
+    list_label_maps,
+    match_label_maps,
+    read_label_map,
+    read_legend,
+    shrink_label_map,
+)
 from nerfgen_ns.dataset_format.transforms import (
     read_transforms,
     rows_of_frames,
@@ -50,6 +61,11 @@ class Photograph:
     """Photographs of one object share one; numbered from 0 without gaps."""
     searched: bool = False
     """Whether the camera is only a usual one of the class, and the true one must be searched."""
+    label_map: LabelMap | None = field(default=None, compare=False)
+    """What is where in it, by the labels of the run, at the size of the image; None where that is not known.
+    """
+    is_drawn: bool = False
+    """Whether the image is nothing but its label map in colors, and says nothing of the object's own."""
     camera_model: str = "OPENCV"
     """nerfstudio's name of the camera model."""
     notes: tuple[str, ...] = ()
@@ -151,7 +167,7 @@ def take_uncaptured(files: Sequence[Path], run: Run, size: int, folder: Path, sh
         Image.fromarray(image).save(image_file)
         matte = None if mattes is None else matte_file
         number = len(photographs)
-        frame = Frame.of_camera(image_file.name, camera)
+        frame = Frame.of_camera(image_file.name, camera, photograph_to_crop=crop.matrix)
         photographs.append(Photograph(path.name, image_file, matte, frame, number, searched=True))
     return Gathered(photographs, rejected)
 
@@ -163,6 +179,95 @@ def _has_alpha(path: Path) -> bool:
         return False
 
 
+def with_label_maps(photographs: Sequence[Photograph], folder: Path, run: Run) -> list[Photograph]:
+    """Return the photographs with their label maps, from a folder of PNGs; some photographs may have none.
+
+    Raises:
+        UsageError: a label map cannot be used, or none is of a photograph; or the run has no labels.
+    """
+    legend, own = read_legend(folder), run.legend
+    crops = [
+        MappedPhotograph(
+            Path(one.frame.file_path).stem,
+            one.name,
+            int(one.frame.w),
+            int(one.frame.h),
+            one.frame.photograph_to_crop,
+        )
+        for one in photographs
+    ]
+    maps = list_label_maps(folder, LABEL_MAPS)
+    found = match_label_maps(maps, crops, legend)
+    return [
+        replace(one, label_map=own.renumbered(found[place], legend, folder)) if place in found else one
+        for place, one in enumerate(photographs)
+    ]
+
+
+def gather_label_maps(folder: Path, run: Run, config: FitConfig, work: Path) -> Gathered:
+    """Read label maps that have no photograph; each is drawn in colors in the place of one.
+
+    Args:
+        folder: a folder with cameras in the class frame, whose frames name label maps as `semantic_path`; or
+            one of square label maps as the class is photographed, whose cameras are searched.
+        run: the trained run, which has labels.
+        config: `one_object` and `search_cameras` are used.
+        work: an empty folder for the pictures.
+
+    Raises:
+        UsageError: the run has no labels, a label map cannot be used, or its camera is not known.
+    """
+    own = run.legend
+    found: list[tuple[Path, Frame, int]] = []
+    searched = not transforms_path(folder).is_file()
+    if not searched:
+        data = read_transforms(folder, allow_outside=True)
+        names = data.semantic_labels
+        legend = Legend.of_names(names) if names else read_legend(data.path.parent)
+        frames = [frame for frame in data.frames if frame.role == "query"] or data.frames
+        for frame, identity in zip(frames, rows_of_frames(frames), strict=True):
+            if frame.semantic_path is None:
+                raise UsageError(
+                    f'{data.path}: frame {frame.file_path} has no "semantic_path"; name its label map there'
+                )
+            found.append((data.path.parent / frame.semantic_path, frame, identity))
+    else:
+        maps, legend = list_label_maps(folder, LABEL_MAPS), read_legend(folder)
+        if not config.search_cameras:
+            raise UsageError(
+                f"{LABEL_MAPS} {folder}: has no transforms.json, so the cameras are not known; give {SEARCH}"
+            )
+        _, pitch = usual_angles(run.cameras)
+        camera = turned_cameras(run.cameras, np.array([[0.0, pitch]]), stored_size(run))
+        found = [
+            (path, Frame.of_camera(path.name, camera), place) for place, path in enumerate(maps.values())
+        ]
+    (work / "drawn").mkdir(parents=True)
+    photographs = []
+    for place, (path, frame, identity) in enumerate(found):
+        size = MappedPhotograph(path.stem, path.name, int(frame.w), int(frame.h))
+        labels = read_label_map(path, legend)
+        if searched and labels.shape[0] == labels.shape[1]:
+            labels = shrink_label_map(labels, size.width, size.height)
+        labels = own.renumbered(label_map_of_crop(path, labels, size), legend, path)
+        drawn = work / "drawn" / f"{place:04d}.png"
+        Image.fromarray(own.picture(labels)).save(drawn)
+        photographs.append(
+            Photograph(
+                frame.source or path.name,
+                drawn,
+                None,
+                frame,
+                0 if config.one_object else identity,
+                searched=searched,
+                label_map=labels,
+                is_drawn=True,
+            )
+        )
+    return Gathered(photographs)
+
+
+LABEL_MAPS = "--label-maps"
 SEARCH = "--search-cameras, which finds cameras by rendering"
 OF_FOLDERS = "name such folders in --images themselves"
 

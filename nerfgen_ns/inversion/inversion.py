@@ -12,21 +12,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from nerfgen_ns.cameras.projection import homogeneous
 from nerfgen_ns.cameras.se3 import move_cameras
 from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
-from nerfgen_ns.errors import UsageError
+from nerfgen_ns.dataset_format.label_maps import UNLABELED, shrink_label_map
+from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.inversion.camera_search import search_cameras
 from nerfgen_ns.inversion.config import FitConfig
-from nerfgen_ns.inversion.inputs import Photograph, gather, write_folder
+from nerfgen_ns.inversion.inputs import (
+    Photograph,
+    gather,
+    gather_label_maps,
+    with_label_maps,
+    write_folder,
+)
 from nerfgen_ns.inversion.latent_fit import PoseStd, Progress, Views, codes_at, fit_codes, tune
 from nerfgen_ns.latents.code_files import write_codes
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.metrics.images import foreground_psnr, psnr
+from nerfgen_ns.metrics.labels import confusion, mean_iou
 from nerfgen_ns.preprocessing.report.prepare_report import Rejection
 from nerfgen_ns.runs.code_runs import fill_run_folder, is_code_run
 from nerfgen_ns.runs.loading import load_run
@@ -66,7 +74,14 @@ class Found:
     """Other files and folders beside the photographs."""
 
 
-def find(run: Run, images: Sequence[Path], config: FitConfig, work: Path, stages: Stages = silent) -> Found:
+def find(
+    run: Run,
+    images: Sequence[Path],
+    config: FitConfig,
+    work: Path,
+    stages: Stages = silent,
+    label_maps: Path | None = None,
+) -> Found:
     """Find the codes of photographs in the latent space of a run, all photographs together.
 
     Args:
@@ -75,14 +90,22 @@ def find(run: Run, images: Sequence[Path], config: FitConfig, work: Path, stages
         config: the options.
         work: an empty folder for files made from the photographs.
         stages: shows progress.
+        label_maps: a folder of label maps of the photographs or, without photographs, to be fitted alone; see
+            `with_label_maps` and `gather_label_maps`.
 
     Raises:
         UsageError: an option or a path makes no sense, or the latent table has no spread.
-        NerfgenError: no photograph can be used.
+        NerfgenError: no photograph can be used, or no code explains a label map.
     """
     config.check()
     space = latent_space_of(run)
-    gathered = gather(images, run, config, work)
+    if label_maps is not None and not images:
+        gathered = gather_label_maps(label_maps, run, config, work)
+    else:
+        gathered = gather(images, run, config, work)
+        if label_maps is not None:
+            labeled = with_label_maps(gathered.photographs, label_maps, run)
+            gathered = replace(gathered, photographs=labeled)
     photographs = sorted(gathered.photographs, key=lambda photograph: photograph.identity)
     if run.model.device.type == "cpu":
         keep_freed_memory()
@@ -122,7 +145,24 @@ def _views(run: Run, photographs: Sequence[Photograph], config: FitConfig, folde
     dataset = open_dataset(folder, looked_at_factor(run, config))
     every = torch.arange(len(dataset))
     identities = torch.tensor([photograph.identity for photograph in photographs])
-    return Views(PixelStore(dataset, every.numpy()), every, dataset.cameras, identities)
+    store = PixelStore(dataset, every.numpy())
+    has_colors = not any(photograph.is_drawn for photograph in photographs)
+    return Views(store, every, dataset.cameras, identities, _labels_of(photographs, store), has_colors)
+
+
+def _labels_of(photographs: Sequence[Photograph], store: PixelStore) -> Int[Tensor, " pixels"] | None:
+    """Return the label of each pixel of a store; None where no photograph has labels."""
+    if all(photograph.label_map is None for photograph in photographs):
+        return None
+    parts = []
+    for photograph, height, width in zip(
+        photographs, store.heights.tolist(), store.widths.tolist(), strict=True
+    ):
+        if photograph.label_map is None:
+            parts.append(np.full(height * width, UNLABELED, dtype=np.int64))
+        else:
+            parts.append(shrink_label_map(photograph.label_map, width, height).astype(np.int64).ravel())
+    return torch.from_numpy(np.concatenate(parts))
 
 
 def latent_space_of(run: Run) -> LatentSpace:
@@ -142,6 +182,8 @@ def looked_at_factor(run: Run, config: FitConfig) -> int:
     return config.downscale_factor or int(run.downscale_factor)
 
 
+LEAST_AGREEMENT = 0.25
+"""Mean IoU of a label map alone and its reconstruction below which no code explains it."""
 MOST_SHOWN = 12
 """Identities on the contact sheet."""
 SHOWN_SIZE = 128
@@ -155,8 +197,8 @@ class FittedPhotograph:
     """Its file."""
     identity: int
     """The row of the new run's latent table that shows its object."""
-    psnr: float
-    """Over the whole photograph, at the size of the fit."""
+    psnr: float | None
+    """Over the whole photograph, at the size of the fit; None of a label map alone."""
     foreground_psnr: float | None
     """Inside its matte; None where it has none."""
     mahalanobis: float
@@ -165,6 +207,8 @@ class FittedPhotograph:
     """Where its camera came from: "known", from landmarks or the folder, or "searched"."""
     notes: tuple[str, ...] = ()
     """Remarks of its capture: a covered face, several faces."""
+    label_agreement: float | None = None
+    """Mean IoU of its label map and the labels of its reconstruction; None where it has no label map."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +233,7 @@ def fit(
     output_dir: Path,
     config: FitConfig | None = None,
     stages: Stages = silent,
+    label_maps: Path | None = None,
 ) -> FitReport:
     """Fit photographs, and make a run folder of them.
 
@@ -205,7 +250,7 @@ def fit(
         tempfile.TemporaryDirectory(prefix="nerfgen-fit-") as temporary,
     ):
         work = Path(temporary)
-        found = find(run, images, config, work, stages)
+        found = find(run, images, config, work, stages, label_maps)
         write_folder(found.photographs, work / "data", run.record.canonical_landmarks)
         fill_run_folder(making, run, found.codes, work / "data", output_dir, found.state)
         made = load_run(making / "config.yml")
@@ -233,18 +278,31 @@ def _judge(made: Run, found: Found, factor: int) -> Iterator[FittedPhotograph]:
     for view, photograph in enumerate(found.photographs):
         image = torch.from_numpy(dataset.get_numpy_image(view) / np.float32(255))
         matte = dataset.get_numpy_matte(view)
-        rgb = made.render(made.code(photograph.identity), dataset.cameras[view : view + 1])["rgb"].cpu()
-        inside = None
+        camera, labels = dataset.cameras[view : view + 1], photograph.label_map
+        outputs = made.model.render_camera(
+            camera, made.code(photograph.identity), probabilities=labels is not None
+        )
+        rgb, inside, agreement = outputs["rgb"].cpu(), None, None
+        if labels is not None:
+            rendered = outputs["label_probabilities"].argmax(dim=-1).cpu()
+            truth = torch.from_numpy(shrink_label_map(labels, *reversed(rendered.shape)).astype(np.int64))
+            agreement = mean_iou(confusion(rendered, truth, len(made.legend.names)))
+            if photograph.is_drawn and agreement < LEAST_AGREEMENT:
+                raise NerfgenError(
+                    f"{photograph.name}: no code of this class explains the label map (mean IoU "
+                    f"{agreement:.2f}); check what its numbers mean and its camera, or leave it out"
+                )
         if matte is not None and (matte > 127).any():
             inside = foreground_psnr(rgb, image, torch.from_numpy(matte / np.float32(255)))
         yield FittedPhotograph(
             photograph.name,
             photograph.identity,
-            float(psnr(rgb, image)),
+            None if photograph.is_drawn else float(psnr(rgb, image)),
             inside,
             float(found.distances[photograph.identity]),
             "searched" if photograph.searched else "known",
             photograph.notes,
+            agreement,
         )
 
 

@@ -19,6 +19,7 @@ from nerfgen_ns.cameras.se3 import motion_matrices, move_rays
 from nerfgen_ns.datamanagers.pixel_sampler import ImagewisePixelSampler, ImagewisePixelSamplerConfig
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
 from nerfgen_ns.datamanagers.ray_generator import PixelRays
+from nerfgen_ns.dataset_format.label_maps import UNLABELED
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.model.model import NerfgenModel
@@ -59,6 +60,11 @@ class Views:
     """The camera of each view."""
     objects: Int[Tensor, " views"]
     """The object of each view, numbered from 0 without gaps."""
+    labels: Int[Tensor, " pixels"] | None = None
+    """The label of each pixel of all photographs, in the order of the store, 255 where it is not known; None
+    where no photograph has labels."""
+    has_colors: bool = True
+    """Whether the photographs show the objects' colors; otherwise labels alone are fitted."""
 
     def __len__(self) -> int:
         return len(self.photographs)
@@ -71,7 +77,9 @@ class Views:
     def select(self, chosen: Int[Tensor, " chosen"]) -> Views:
         """Return only the chosen views; their objects are renumbered, in their order."""
         _, objects = self.objects[chosen].unique(return_inverse=True)
-        return Views(self.store, self.photographs[chosen], self.cameras[chosen], objects)
+        return replace(
+            self, photographs=self.photographs[chosen], cameras=self.cameras[chosen], objects=objects
+        )
 
 
 class ViewSampler:
@@ -94,12 +102,17 @@ class ViewSampler:
         self._sampler = EveryPhotographSampler(config)
         self._rays = PixelRays(views.cameras.to(device))
         self._view_of_ray = torch.arange(len(views)).repeat_interleave(rays)
+        self._labels = views.labels
 
     def __call__(self) -> tuple[RayBundle, dict[str, Tensor], Int[Tensor, " rays"]]:
         """Draw rays; return them, their pixels, and the view of each ray."""
         batch = self._sampler.sample(self._store)
         indices = torch.cat([self._view_of_ray[:, None], batch["indices"][:, 1:]], dim=-1)
         ray_bundle = self._rays(indices)
+        if self._labels is not None:
+            image, row, column = batch["indices"].unbind(-1)
+            store = self._store
+            batch["label"] = self._labels[store.offsets[image] + row * store.widths[image] + column]
         device = ray_bundle.origins.device
         return (
             ray_bundle,
@@ -192,14 +205,37 @@ def codes_at(space: LatentSpace, amounts: Float[Tensor, "n directions"]) -> Floa
     return space.mean + (amounts * space.deviations) @ space.directions
 
 
+def label_surprise(outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Float[Tensor, " rays"]:
+    """Return −log P(label) of each ray, rare labels weighed more; 0 where its label is not known."""
+    known = batch["label"] != UNLABELED
+    probabilities = outputs["label_probabilities"]
+    labels = torch.where(known, batch["label"], 0)
+    surprise = -probabilities.gather(1, labels[:, None])[:, 0].clamp(min=1e-4).log()
+    counts = torch.bincount(labels[known], minlength=probabilities.shape[1])
+    weights = torch.where(known, counts.clamp(min=1)[labels].to(surprise) ** -0.5, 0.0)
+    return surprise * weights * (known.sum() / weights.sum().clamp(min=1e-9))
+
+
 def photograph_loss(
-    model: NerfgenModel, outputs: dict[str, Tensor], batch: dict[str, Tensor], config: FitConfig
+    model: NerfgenModel,
+    outputs: dict[str, Tensor],
+    batch: dict[str, Tensor],
+    config: FitConfig,
+    has_colors: bool = True,
 ) -> Float[Tensor, ""]:
-    """Compute the model's own losses, with the configuration's weights for mattes and backgrounds."""
+    """Compute the model's own losses, with the configuration's weights for mattes and backgrounds.
+
+    The loss of labels is added where there are any; without colors it is alone.
+    """
+    of_labels = outputs["rgb"].new_zeros(())
+    if "label" in batch:
+        of_labels = config.label_loss_mult * label_surprise(outputs, batch).mean()
+    if not has_colors:
+        return of_labels
     weights = replace(model.config.losses, background_weight=config.background_weight)
     if config.mask_loss_mult is not None:
         weights = replace(weights, mask_loss_mult=config.mask_loss_mult)
-    return torch.stack(list(model.weighted_losses(outputs, batch, weights).values())).sum()
+    return torch.stack([*model.weighted_losses(outputs, batch, weights).values(), of_labels]).sum()
 
 
 @contextmanager
@@ -261,8 +297,8 @@ def _fit_part(
                 ray_bundle = move_rays(ray_bundle, pose_std.motion_matrices(pose_delta)[view_of_ray])
             noisy = amounts + config.code_noise * torch.randn_like(amounts)
             codes = codes_at(space, noisy)[objects][view_of_ray]
-            outputs = model.render(ray_bundle, codes)
-            loss = photograph_loss(model, outputs, batch, config)
+            outputs = model.render(ray_bundle, codes, probabilities=views.labels is not None)
+            loss = photograph_loss(model, outputs, batch, config, views.has_colors)
             loss = loss + prior * (amounts.square().sum() + pose_delta.square().sum())
             optimizer.zero_grad()
             loss.backward()
@@ -339,8 +375,12 @@ def _tune(
         set_learning_rate(optimizer, LEARNING_RATE, step, config.tune_steps)
         chosen = torch.randperm(len(views))[:some]
         ray_bundle, batch, view_of_ray = ViewSampler(views.select(chosen), config.rays, model.device)()
-        outputs = tuned.render(ray_bundle, own_codes[chosen.to(codes.device)][view_of_ray])
-        loss = photograph_loss(tuned, outputs, batch, config)
+        outputs = tuned.render(
+            ray_bundle,
+            own_codes[chosen.to(codes.device)][view_of_ray],
+            probabilities=views.labels is not None,
+        )
+        loss = photograph_loss(tuned, outputs, batch, config, views.has_colors)
         others = table[torch.randint(len(table), (some,), device=table.device)][view_of_ray]
         loss = loss + HELD_WEIGHT * _difference(tuned, model, ray_bundle, others)
         optimizer.zero_grad()

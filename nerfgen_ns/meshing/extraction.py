@@ -144,8 +144,7 @@ def extract_points(
         UsageError: count, resolution or level are out of range.
         NerfgenError: the density is nowhere above the level.
     """
-    if not 1 <= count <= MOST_POINTS:
-        raise UsageError(f"{count} points: choose from 1 to {MOST_POINTS}")
+    check_count(count)
     from trimesh import PointCloud
     from trimesh.sample import sample_surface
     from trimesh.triangles import points_to_barycentric
@@ -233,6 +232,12 @@ def _surface(
     _check_found(bool((lattice[1:-1, 1:-1, 1:-1] > APART).any()), level)
     mesh = triangulate(lattice)
     return mesh if keep_all else largest_part(mesh)
+
+
+def check_count(count: int) -> None:
+    """Raise a UsageError for a number of points that is out of range."""
+    if not 1 <= count <= MOST_POINTS:
+        raise UsageError(f"{count} points: choose from 1 to {MOST_POINTS}")
 
 
 def _check(resolution: int, level: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,8 @@ class ObjectField:
     """Density per unit of length."""
     density_and_color: Callable[[Float[Tensor, "n 3"]], tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]]
     """The same, and colors in [0, 1]."""
+    label_probabilities: Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n labels"]] | None = None
+    """The probability of each label; None where the model tells no labels."""
     near_class: Callable[[Float[Tensor, "n 3"]], Bool[Tensor, " n"]] | None = None
     """Where training found surfaces of any object of the class; None where that is not known."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009
@@ -66,9 +68,18 @@ def object_field(model: NerfgenModel, code: Float[Tensor, "*one latent"]) -> Obj
         assert isinstance(renderer, ImportanceRenderer)
         return renderer.occupancy(positions) > 0
 
+    head = copy.deepcopy(model.label_head)
+
+    def label_probabilities(positions: Tensor) -> Tensor:
+        assert head is not None
+        _, _, features = field.with_features(positions[None], terms)
+        assert features is not None
+        return head(features[0], positions)
+
     return ObjectField(
         density,
         density_and_color,
+        None if head is None else label_probabilities,
         near_class if isinstance(renderer, ImportanceRenderer) else None,
         torch.device(model.device),
     )
@@ -226,9 +237,27 @@ def surface_colors(
         normals: unit normals there, outwards.
         progress: called with the number of points done and their total.
     """
+
+    def color(samples: Tensor) -> Tensor:
+        return field.density_and_color(samples)[1]
+
+    parts = surface_values(field, color, positions, normals, progress)
+    return np.concatenate([_bytes(part) for part in parts])
+
+
+def surface_values(
+    field: ObjectField,
+    values: Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n channels"]],
+    positions: Float[np.ndarray, "n 3"],
+    normals: Float[np.ndarray, "n 3"],
+    progress: Progress | None = None,
+) -> Iterator[Float[Tensor, "some channels"]]:
+    """Yield, a part after another, values of positions as rays mix them that meet the surface straight on.
+
+    For the arguments see `surface_colors`; `values` gives those of positions.
+    """
     bounds = torch.linspace(*REACH, SAMPLES + 1, device=field.device)
     middles, lengths = 0.5 * (bounds[1:] + bounds[:-1]), bounds[1:] - bounds[:-1]
-    colors = np.empty((len(positions), 3), dtype=np.uint8)
     chunk = CHUNK // SAMPLES
     with torch.no_grad():
         for start in range(0, len(positions), chunk):
@@ -236,14 +265,13 @@ def surface_colors(
             origins = torch.tensor(positions[own]).to(bounds)
             inwards = -torch.tensor(normals[own]).to(bounds)
             samples = origins[:, None] + inwards[:, None] * middles[:, None]
-            density, color = field.density_and_color(samples.view(-1, 3))
+            density, own_values = field.density(samples.view(-1, 3)), values(samples.view(-1, 3))
             # The little that is added keeps the mean defined where a thin part lets the ray through.
             weights = rendering_weights(density.view(-1, SAMPLES) + 1e-3, lengths.expand(len(origins), -1))
-            mixed = (weights[..., None] * color.view(-1, SAMPLES, 3)).sum(dim=1) / weights.sum(dim=1)[:, None]
-            colors[own] = _bytes(mixed)
+            of_samples = own_values.unflatten(0, (-1, SAMPLES))
+            yield (weights[..., None] * of_samples).sum(dim=1) / weights.sum(dim=1)[:, None]
             if progress is not None:
                 progress(min(start + chunk, len(positions)), len(positions))
-    return colors
 
 
 def colors_at(field: ObjectField, positions: Float[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:

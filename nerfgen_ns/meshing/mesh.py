@@ -73,7 +73,8 @@ def write_mesh(path: Path, mesh: Trimesh) -> None:
     """Write a mesh as the suffix of the file says, with its normals and its colors or its texture.
 
     A textured .obj brings a .mtl and a .png of the same name, which are written before it. If programs
-    cannot read that name inside a file, for example because of a space, they get another name.
+    cannot read that name inside a file, for example because of a space, they get another name. The attributes
+    of vertices become properties of a .ply, and, in capitals after an underscore, attributes of a .glb.
 
     Raises:
         UsageError: another suffix, or a texture where the format holds none.
@@ -158,7 +159,9 @@ def _glb(mesh: Trimesh) -> bytes:
     if isinstance(mesh.visual, TextureVisuals):
         return export_glb(mesh, include_normals=True)
     linear = srgb_to_linear(vertex_colors(mesh) / 255.0).astype(np.float32)
-    mesh = _dressed(mesh, vertex_attributes={"_COLOR_0": linear})
+    # glTF's own attributes begin with an underscore, and each takes a multiple of four bytes.
+    others = {f"_{name.upper()}": np.float32(values) for name, values in mesh.vertex_attributes.items()}
+    mesh = _dressed(mesh, vertex_attributes={"_COLOR_0": linear, **others})
     return export_glb(mesh, include_normals=True, tree_postprocessor=name_colors)
 
 

@@ -335,20 +335,35 @@ def view_agreement(
         second: the other view's outputs.
         second_camera: of shape (1,).
     """
+    both, place = surface_seen_again(first, first_camera, second, second_camera)
+    # Of the object alone, so that the silhouette's pixels are not mixed with what is behind it.
+    seen = _look_up(torch.cat([second["foreground"], second["accumulation"]], dim=-1), place)
+    colors = seen[..., :3] / seen[..., 3:].clamp(min=0.5)
+    own = first["foreground"][both] / first["accumulation"][both]
+    pixels = int((first["accumulation"] > 0.5).sum())
+    return Agreement(float(psnr(colors[both], own)), int(both.sum()) / pixels if pixels else math.nan)
+
+
+def surface_seen_again(
+    first: dict[str, Float[Tensor, "height width channels"]],
+    first_camera: Cameras,
+    second: dict[str, Float[Tensor, "height width channels"]],
+    second_camera: Cameras,
+) -> tuple[Bool[Tensor, "height width"], Float[Tensor, "height width 2"]]:
+    """Return which pixels of a view show a surface point that another shows too, and their places there.
+
+    For the arguments see `view_agreement`; places are in pixels of the second view.
+    """
     rays = first_camera.to(first["depth"].device).generate_rays(camera_indices=0, keep_shape=True)
     place, depth = project_tensors(second_camera, rays.origins + rays.directions * first["depth"])
     shown = second["accumulation"]
     surface = shown * z_depth(second["depth"][..., 0], second_camera)[..., None]
-    seen = _look_up(torch.cat([second["foreground"], surface, shown], dim=-1), place)
-    # Of the object alone, so that the silhouette's pixels are not mixed with what is behind it.
-    seen, accumulation = seen[..., :4] / seen[..., 4:].clamp(min=0.5), seen[..., 4]
+    seen, accumulation = _look_up(torch.cat([surface, shown], dim=-1), place).unbind(-1)
     height, width = shown.shape[:2]
     inside = ((place >= 0.0) & (place <= place.new_tensor([width, height]))).all(dim=-1) & (depth > 0.0)
     foreground = first["accumulation"][..., 0] > 0.5
-    both = foreground & inside & (accumulation > 0.5) & (depth - seen[..., 3] <= HIDDEN * depth)
-    own = first["foreground"][both] / first["accumulation"][both]
-    pixels = int(foreground.sum())
-    return Agreement(float(psnr(seen[..., :3][both], own)), int(both.sum()) / pixels if pixels else math.nan)
+    behind = depth - seen / accumulation.clamp(min=0.5)
+    return foreground & inside & (accumulation > 0.5) & (behind <= HIDDEN * depth), place
 
 
 def _look_up(

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from nerfgen_ns.dataset_format.label_maps import Legend
+from nerfgen_ns.errors import UsageError
 from nerfgen_ns.model.model import NerfgenModel
 
 
@@ -19,6 +21,18 @@ class ClassView:
     """The class model, in evaluation mode."""
     cameras: Cameras
     """The camera of each photograph of the data, its row of the latent table under `metadata["cam_idx"]`."""
+
+    @property
+    def legend(self) -> Legend:
+        """Return the labels that the model tells.
+
+        Raises:
+            UsageError: it tells none.
+        """
+        head = self.model.config.label_head
+        if head is None:
+            raise UsageError("the run has no labels; make a run that has them with nerfgen label")
+        return Legend(head.names, head.colors)
 
     @property
     def codes(self) -> Float[Tensor, "identities latent"]:

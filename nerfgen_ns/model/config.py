@@ -14,6 +14,7 @@ from nerfstudio.models.base_model import ModelConfig
 from nerfgen_ns.errors import UsageError, check_options, exit_with_one_line
 from nerfgen_ns.fields.background import BackgroundFieldConfig
 from nerfgen_ns.fields.foreground import ForegroundFieldConfig
+from nerfgen_ns.fields.heads import LabelHeadConfig
 from nerfgen_ns.model.camera_optimizer import CameraOptimizerConfig
 from nerfgen_ns.model.losses import LossConfig
 from nerfgen_ns.model.symmetry import SymmetryConfig
@@ -45,6 +46,8 @@ class NerfgenModelConfig(ModelConfig):
     """Training on mirrored rays."""
     camera_optimizer: CameraOptimizerConfig = field(default_factory=CameraOptimizerConfig)
     """The refinement of camera poses in training."""
+    label_head: tyro.conf.Suppress[LabelHeadConfig | None] = None
+    """The labels of the class, which `nerfgen label` teaches a trained run; None without labels."""
     use_bf16: bool = True
     """Compute the fields' matrix products in bf16 where the device has it in hardware."""
     identity: int | None = None
@@ -75,6 +78,8 @@ class NerfgenModelConfig(ModelConfig):
         self.losses.check(f"{option}.losses")
         self.symmetry.check(f"{option}.symmetry")
         self.camera_optimizer.check(f"{option}.camera-optimizer")
+        if self.label_head is not None:
+            self.label_head.check(f"{option}.label-head")
 
     @property
     def sdf_field(self) -> NoReturn:
@@ -109,16 +114,24 @@ def set_options(config: Any, options: Mapping[str, Any]) -> None:
         if name not in names:
             raise ValueError(f"there is no option {name}")
         own = getattr(config, name)
+        if own is None and isinstance(value, Mapping):
+            # A part that a config may have or not have.
+            own = next((kind() for kind in get_args(hints[name]) if is_dataclass(kind)), None)
+            setattr(config, name, own)
         if is_dataclass(own):
             if not isinstance(value, Mapping):
                 raise ValueError(f"{name} holds no options")
             set_options(own, value)
             continue
-        if isinstance(value, list):
-            value = tuple(value)
+        value = _as_tuples(value)
         if not _fits(value, hints[name]):
             raise ValueError(f"{name} is {reprlib.repr(value)}")
         setattr(config, name, value)
+
+
+def _as_tuples(value: Any) -> Any:
+    """Return lists, which JSON has in the place of tuples, as tuples."""
+    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _option_names(config: Any) -> list[str]:
@@ -131,6 +144,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, argument) for argument in arguments)
     if kind is Literal:
         return value in arguments
+    if kind is tuple and arguments[-1] is Ellipsis:
+        return isinstance(value, tuple) and all(_fits(part, arguments[0]) for part in value)
     if kind is tuple:
         return isinstance(value, tuple) and len(value) == len(arguments) and all(map(_fits, value, arguments))
     if hint is float:

@@ -22,6 +22,7 @@ from torch.nn import Parameter
 from nerfgen_ns.errors import UsageError, exit_with_one_line
 from nerfgen_ns.fields.background import BackgroundField
 from nerfgen_ns.fields.foreground import ForegroundField
+from nerfgen_ns.fields.heads import LabelHead
 from nerfgen_ns.latents.latent_table import LatentTable
 from nerfgen_ns.metrics.images import image_metrics, mask_iou, psnr
 from nerfgen_ns.model.camera_optimizer import DRIFT_STEPS, CameraOptimizer, rotation_degrees
@@ -40,7 +41,7 @@ from nerfgen_ns.model.losses import (
 )
 from nerfgen_ns.model.symmetry import draw_mirrored, mirror_codes, mirror_rays
 from nerfgen_ns.rendering.ray_renderers import RayRenderer, make_ray_renderer
-from nerfgen_ns.rendering.volume_rendering import normal_colors
+from nerfgen_ns.rendering.volume_rendering import SeenSamples, normal_colors
 from nerfgen_ns.utils.machine import has_fast_bf16
 
 
@@ -78,6 +79,10 @@ class NerfgenModel(Model):
             if config.camera_optimizer.mode != "off"
             else None
         )
+        self.label_head: LabelHead | None = (
+            config.label_head.setup(features=config.foreground.hidden_dim) if config.label_head else None
+        )
+        """What tells the label of a sample; training leaves it as it is."""
         self.collider = AABBBoxCollider(  # type: ignore[assignment]
             self.scene_box, near_plane=0.05
         )
@@ -157,6 +162,7 @@ class NerfgenModel(Model):
         rays: RayBundle,
         codes: Float[Tensor, "codes latent"],
         background: Sequence[float] | Float[Tensor, "3"] | None = None,
+        probabilities: bool = False,
     ) -> dict[str, Tensor]:
         """Render rays through the class as latent codes make it.
 
@@ -166,13 +172,49 @@ class NerfgenModel(Model):
             rays: of the class frame. Without near and far ends they get those of the class's box.
             codes: one for all rays, or one each.
             background: a color, red, green, blue in [0, 1], in place of the background field's.
+            probabilities: whether to return the probability of each label.
 
         Returns:
             One value a ray: "rgb", "foreground" and "background", colors in [0, 1]; "accumulation" in [0, 1];
             "depth" along the ray in the class's units. In training also "weights", of the samples, and, for
             the smoothness of normals, "points" of the surface; otherwise also "normals", of the class frame,
-            as colors in [0, 1].
+            as colors in [0, 1], and of a model with labels "labels", the color of the most probable label,
+            and "label_confidence", its probability. If asked for, "label_probabilities" (rays, labels).
         """
+        rays = self._with_ends(rays)
+        behind = self._background(rays.directions, codes, background)
+        seen = rays
+        if self.training and self.config.symmetry.mirrored_share > 0:
+            mirrored = draw_mirrored(rays, self.config.symmetry.mirrored_share)
+            seen = mirror_rays(rays, mirrored)
+            codes = mirror_codes(codes, mirrored, self.config.symmetry.lopsided_share)
+        terms = self.foreground_field.latent_terms(codes)
+        has_labels = self.label_head is not None and (probabilities or not self.training)
+        pixels, weights, samples = self.ray_renderer(seen, terms, behind, has_labels)
+        outputs = {**pixels._asdict(), "background": behind}
+        points = rays.origins + rays.directions * pixels.depth
+        if not self.training:
+            outputs["normals"] = normal_colors(self.foreground_field, points, terms, pixels.accumulation)
+        else:
+            outputs["weights"] = weights
+            if self.config.losses.normal_smoothness_loss_mult > 0:
+                outputs["points"] = points
+        if samples is not None:
+            outputs |= self._label_outputs(samples, len(behind), probabilities)
+        return outputs
+
+    @torch.no_grad()
+    def seen_samples(self, rays: RayBundle, codes: Float[Tensor, "codes latent"]) -> SeenSamples:
+        """Return the samples that show in the pixels of rays, with their hidden features; see `render`."""
+        rays = self._with_ends(rays)
+        terms = self.foreground_field.latent_terms(codes)
+        behind = torch.zeros_like(rays.directions)
+        samples = self.ray_renderer(rays, terms, behind, keep_samples=True).seen
+        assert samples is not None
+        return samples
+
+    def _with_ends(self, rays: RayBundle) -> RayBundle:
+        """Return rays with near and far ends, those of the class's box where they have none."""
         if rays.nears is None or rays.fars is None:
             rays = self.collider(rays)  # type: ignore[misc]
         assert rays.nears is not None and rays.fars is not None
@@ -185,22 +227,16 @@ class NerfgenModel(Model):
                 nears=rays.nears.to(rays.origins),
                 fars=rays.fars.to(rays.origins),
             )
-        behind = self._background(rays.directions, codes, background)
-        seen = rays
-        if self.training and self.config.symmetry.mirrored_share > 0:
-            mirrored = draw_mirrored(rays, self.config.symmetry.mirrored_share)
-            seen = mirror_rays(rays, mirrored)
-            codes = mirror_codes(codes, mirrored, self.config.symmetry.lopsided_share)
-        terms = self.foreground_field.latent_terms(codes)
-        pixels, weights = self.ray_renderer(seen, terms, behind)
-        outputs = {**pixels._asdict(), "background": behind}
-        points = rays.origins + rays.directions * pixels.depth
+        return rays
+
+    def _label_outputs(self, samples: SeenSamples, rays: int, probabilities: bool) -> dict[str, Tensor]:
+        head = self.label_head
+        assert head is not None
+        values = samples.composite(head(samples.features, samples.positions), rays)
+        of_labels = head.with_background(values)
+        outputs = {"label_probabilities": of_labels} if probabilities else {}
         if not self.training:
-            outputs["normals"] = normal_colors(self.foreground_field, points, terms, pixels.accumulation)
-        else:
-            outputs["weights"] = weights
-            if self.config.losses.normal_smoothness_loss_mult > 0:
-                outputs["points"] = points
+            outputs["labels"], outputs["label_confidence"] = head.shown(of_labels)
         return outputs
 
     @torch.no_grad()
@@ -209,13 +245,16 @@ class NerfgenModel(Model):
         camera: Cameras,
         code: Float[Tensor, "1 latent"],
         background: Sequence[float] | None = None,
+        probabilities: bool = False,
     ) -> dict[str, Float[Tensor, "height width channels"]]:
         """Render all pixels of a camera, of shape (1,), with one latent code; see `render`."""
         rays = camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True)
         height, width = rays.origins.shape[:2]
         size = self.config.eval_num_rays_per_chunk
         chunks = [
-            self.render(rays.get_row_major_sliced_ray_bundle(start, start + size), code, background)
+            self.render(
+                rays.get_row_major_sliced_ray_bundle(start, start + size), code, background, probabilities
+            )
             for start in range(0, height * width, size)
         ]
         return {

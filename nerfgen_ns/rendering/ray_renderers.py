@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import nerfacc
 import torch
@@ -22,7 +22,13 @@ from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
 from nerfgen_ns.latents.latent_table import LatentTable
 from nerfgen_ns.rendering.depth_memory import DepthMemory
 from nerfgen_ns.rendering.occupancy_grid import ImportanceSampler, ObjectOccupancy, OccupancyGrid
-from nerfgen_ns.rendering.volume_rendering import Composite, composite, rendering_weights
+from nerfgen_ns.rendering.volume_rendering import (
+    Composite,
+    SeenSamples,
+    composite,
+    rendering_weights,
+    seen_samples,
+)
 
 UPDATE_STEPS = 4
 """Steps between two updates of the importance sampler's grid."""
@@ -62,6 +68,17 @@ class SamplerConfig:
         check_options(self, option, {**lowest, "occupancy_decay": 0.0, "unoccupied_density": 0.0}, highest)
 
 
+class Rendered(NamedTuple):
+    """What a renderer makes of rays."""
+
+    pixels: Composite
+    """One value a ray."""
+    weights: Float[Tensor, "..."]
+    """The weight of every sample, on the rays that have samples."""
+    seen: SeenSamples | None
+    """The samples that show, where they are asked for."""
+
+
 class RayRenderer(nn.Module):
     """Renders rays through a foreground field that it does not own.
 
@@ -89,9 +106,20 @@ class RayRenderer(nn.Module):
 
     @abstractmethod
     def forward(
-        self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
-    ) -> tuple[Composite, Float[Tensor, "..."]]:
-        """Render the pixels of the rays, and return the weight of every sample too."""
+        self,
+        ray_bundle: RayBundle,
+        terms: LatentTerms,
+        background: Float[Tensor, "rays 3"],
+        keep_samples: bool = False,
+    ) -> Rendered:
+        """Render the pixels of the rays.
+
+        Args:
+            ray_bundle: the rays, with near and far ends.
+            terms: what the code of each ray, or of all, adds to the field's layers.
+            background: what is behind the object on each ray.
+            keep_samples: whether to return the samples that show. Pixels are the same, to the bit.
+        """
 
     def after_step(self, step: int) -> None:
         """Update what a sampler learns from a training step; by default nothing."""
@@ -110,9 +138,13 @@ class DenseRenderer(RayRenderer):
         self.fine_sampler = PDFSampler(config.num_samples, include_original=True) if refine else None
 
     def forward(
-        self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
-    ) -> tuple[Composite, Float[Tensor, "rays samples"]]:
-        """Render the pixels of the rays, and return the weight of every sample too."""
+        self,
+        ray_bundle: RayBundle,
+        terms: LatentTerms,
+        background: Float[Tensor, "rays 3"],
+        keep_samples: bool = False,
+    ) -> Rendered:
+        """Render the pixels of the rays; see `RayRenderer`."""
         assert ray_bundle.fars is not None
         samples = self.sampler(ray_bundle, num_samples=self.num_samples)
         if self.fine_sampler is not None:
@@ -120,9 +152,11 @@ class DenseRenderer(RayRenderer):
                 density = self.field.density(positions_of(samples), terms)
                 weights = rendering_weights(density, samples.deltas[..., 0])
             samples = self.fine_sampler(ray_bundle, samples, weights[..., None], num_samples=self.num_samples)
-        density, colors = self.field(positions_of(samples), terms)
+        positions = positions_of(samples)
+        density, colors, features = self.field.with_features(positions, terms, keep_samples)
         weights = rendering_weights(density, samples.deltas[..., 0])
-        return composite(weights, colors, middles_of(samples), background, ray_bundle.fars), weights
+        pixels = composite(weights, colors, middles_of(samples), background, ray_bundle.fars)
+        return Rendered(pixels, weights, _seen_on_rays(weights, features, positions))
 
 
 class ImportanceRenderer(RayRenderer):
@@ -139,26 +173,31 @@ class ImportanceRenderer(RayRenderer):
         self._last: tuple[Tensor, Tensor] | None = None
 
     def forward(
-        self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
-    ) -> tuple[Composite, Float[Tensor, "hits samples"]]:
-        """Render the pixels of the rays; also return the weights of samples on rays that meet the class."""
+        self,
+        ray_bundle: RayBundle,
+        terms: LatentTerms,
+        background: Float[Tensor, "rays 3"],
+        keep_samples: bool = False,
+    ) -> Rendered:
+        """Render the pixels of the rays; see `RayRenderer`. Rays that miss the class have no samples."""
         if self.training:
             edges, occupied = self.sampler.look_up(ray_bundle)
             if self.depth_memory is not None:
                 occupied = self.depth_memory.narrow(ray_bundle, edges, occupied)
             # Nearly every ray of a crop meets the class, and the few others are how the class can grow.
-            return self._render(ray_bundle, terms, background, edges, occupied)
+            return self._render(ray_bundle, terms, background, edges, occupied, keep_samples)
         one_object = len(terms[0]) == 1
         edges, occupied = self.sampler.look_up(ray_bundle, self._object(terms) if one_object else None)
         (hits,) = (occupied.amax(dim=-1) > 0).nonzero(as_tuple=True)
-        hit_pixels, weights = self._render(
-            ray_bundle[hits], terms.of_rays(hits), background[hits], edges[hits], occupied[hits]
+        rendered = self._render(
+            ray_bundle[hits], terms.of_rays(hits), background[hits], edges[hits], occupied[hits], keep_samples
         )
         assert ray_bundle.fars is not None
         empty = background.new_zeros(len(background), 1)
         missed = Composite(background, torch.zeros_like(background), empty, ray_bundle.fars)
-        pixels = (miss.index_copy(0, hits, hit) for miss, hit in zip(missed, hit_pixels, strict=True))
-        return Composite(*pixels), weights
+        pixels = (miss.index_copy(0, hits, hit) for miss, hit in zip(missed, rendered.pixels, strict=True))
+        seen = rendered.seen
+        return Rendered(Composite(*pixels), rendered.weights, seen and seen._replace(rays=hits[seen.rays]))
 
     def _render(
         self,
@@ -167,11 +206,12 @@ class ImportanceRenderer(RayRenderer):
         background: Float[Tensor, "rays 3"],
         edges: Float[Tensor, "rays bins+1"],
         occupied: Float[Tensor, "rays bins"],
-    ) -> tuple[Composite, Float[Tensor, "rays samples"]]:
+        keep_samples: bool,
+    ) -> Rendered:
         assert rays.fars is not None
         samples = self.sampler(rays, edges, occupied, num_samples=self.num_samples)
         positions = positions_of(samples)
-        density, colors = self.field(positions, terms)
+        density, colors, features = self.field.with_features(positions, terms, keep_samples)
         if not self.training:
             density = density * self.occupancy.presence(positions)
         weights = rendering_weights(density, samples.deltas[..., 0])
@@ -180,7 +220,7 @@ class ImportanceRenderer(RayRenderer):
             self._last = (positions.detach(), weights.detach())
             if self.depth_memory is not None:
                 self.depth_memory.keep(rays, pixels.depth, pixels.accumulation)
-        return pixels, weights
+        return Rendered(pixels, weights, _seen_on_rays(weights, features, positions))
 
     def after_step(self, step: int) -> None:
         """Update the grid with the weights that the step's rays found."""
@@ -216,9 +256,13 @@ class VolumetricRenderer(RayRenderer):
         self.sampler = VolumetricSampler(self.grid)
 
     def forward(
-        self, ray_bundle: RayBundle, terms: LatentTerms, background: Float[Tensor, "rays 3"]
-    ) -> tuple[Composite, Float[Tensor, " samples"]]:
-        """Render the pixels of the rays, and return the weight of every sample, packed."""
+        self,
+        ray_bundle: RayBundle,
+        terms: LatentTerms,
+        background: Float[Tensor, "rays 3"],
+        keep_samples: bool = False,
+    ) -> Rendered:
+        """Render the pixels of the rays; see `RayRenderer`. Weights are packed."""
         assert ray_bundle.fars is not None
         rays = len(ray_bundle.origins)
         samples, ray_of_sample = self.sampler(
@@ -228,7 +272,8 @@ class VolumetricRenderer(RayRenderer):
         )
         starts, ends = samples.frustums.starts[:, 0], samples.frustums.ends[:, 0]
         own_terms = terms.of_rays(ray_of_sample)
-        density, colors = self.field(samples.frustums.get_positions()[:, None], own_terms)
+        positions = samples.frustums.get_positions()
+        density, colors, features = self.field.with_features(positions[:, None], own_terms, keep_samples)
         weights, _, _ = nerfacc.render_weight_from_density(
             starts, ends, density[:, 0], ray_indices=ray_of_sample, n_rays=rays
         )
@@ -241,9 +286,11 @@ class VolumetricRenderer(RayRenderer):
         depth = torch.where(
             accumulation > 1e-3, reached / accumulation.clamp(min=1e-6), ray_bundle.fars.to(reached)
         )
-        return Composite(
-            foreground + (1.0 - accumulation) * background, foreground, accumulation, depth
-        ), weights
+        pixels = Composite(foreground + (1.0 - accumulation) * background, foreground, accumulation, depth)
+        seen = None
+        if features is not None:
+            seen = seen_samples(ray_of_sample, weights, features[:, 0], positions, rays)
+        return Rendered(pixels, weights, seen)
 
     @property
     def step_size(self) -> float:
@@ -264,6 +311,21 @@ class VolumetricRenderer(RayRenderer):
             own = terms.of_rays(torch.tensor([row], device=positions.device))
             largest = torch.maximum(largest, self.field.density(positions[:, None], own))
         return largest * self.step_size
+
+
+def _seen_on_rays(
+    weights: Float[Tensor, "rays samples"],
+    features: Float[Tensor, "rays samples features"] | None,
+    positions: Float[Tensor, "rays samples 3"],
+) -> SeenSamples | None:
+    """Return the samples that show on rays with equally many; None where their features are not kept."""
+    if features is None:
+        return None
+    rays, samples = weights.shape
+    ray_of_sample = torch.arange(rays, device=weights.device).repeat_interleave(samples)
+    return seen_samples(
+        ray_of_sample, weights.flatten(), features.flatten(0, 1), positions.flatten(0, 1), rays
+    )
 
 
 def positions_of(samples: RaySamples) -> Float[Tensor, "rays samples 3"]:

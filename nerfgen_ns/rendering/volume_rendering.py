@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
@@ -38,6 +38,46 @@ class Composite(NamedTuple):
     """Σ wᵢ."""
     depth: Float[Tensor, "rays 1"]
     """Expected distance along the ray, Σ wᵢtᵢ / Σ wᵢ; the far end where nothing is hit."""
+
+
+FAINT = 0.01
+"""Rendering weight below which a sample is not asked what it is: most samples of a ray are before the surface
+or behind it."""
+
+
+class SeenSamples(NamedTuple):
+    """The samples that show in pixels, ray by ray, for heads on the foreground field."""
+
+    rays: Int[Tensor, " samples"]
+    """The ray of each sample, rising."""
+    weights: Float[Tensor, " samples"]
+    """Rendering weights, scaled so that they sum to the accumulation of their ray."""
+    features: Float[Tensor, "samples features"]
+    """Hidden features of the foreground field."""
+    positions: Float[Tensor, "samples 3"]
+    """In the class frame."""
+
+    def composite(
+        self, values: Float[Tensor, "samples channels"], num_rays: int
+    ) -> Float[Tensor, "rays channels"]:
+        """Compute Σ wᵢ·vᵢ of each ray."""
+        sums = values.new_zeros(num_rays, values.shape[-1])
+        return sums.index_add(0, self.rays, self.weights[:, None] * values)
+
+
+def seen_samples(
+    rays: Int[Tensor, " samples"],
+    weights: Float[Tensor, " samples"],
+    features: Float[Tensor, "samples features"],
+    positions: Float[Tensor, "samples 3"],
+    num_rays: int,
+) -> SeenSamples:
+    """Choose the samples that are not faint; for the arguments see `SeenSamples`."""
+    (kept,) = (weights.detach() > FAINT).nonzero(as_tuple=True)
+    own, ray = weights[kept], rays[kept]
+    of_all = weights.new_zeros(num_rays).index_add(0, rays, weights)
+    scale = of_all / weights.new_zeros(num_rays).index_add(0, ray, own).clamp(min=FAINT)
+    return SeenSamples(ray, own * scale[ray], features[kept], positions[kept])
 
 
 def composite(

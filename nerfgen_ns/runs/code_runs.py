@@ -171,14 +171,20 @@ def unpack(path: Path, output_dir: Path) -> Path:
         UsageError: the folder holds something else.
         NerfgenError: the file is damaged, or the folder cannot be written.
     """
-    run, thumbnails = read_pack(path), read_thumbnails(path)
+    run = read_pack(path)
     with tempfile.TemporaryDirectory() as temporary:
         prepared = Path(temporary) / DATA
-        if thumbnails is None:
-            write_rendered_photographs(run, run.codes, prepared)
-        else:
-            _write_thumbnails(run, thumbnails.numpy(), prepared)
+        write_photographs_of_pack(path, run, prepared)
         return write_code_run(run, run.codes, prepared, output_dir)
+
+
+def write_photographs_of_pack(path: Path, run: Run, folder: Path) -> None:
+    """Write a prepared folder for a packed run: of its thumbnails or, where the file has none, of renders."""
+    thumbnails = read_thumbnails(path)
+    if thumbnails is None:
+        write_rendered_photographs(run, run.codes, folder)
+    else:
+        _write_thumbnails(run, thumbnails.numpy(), folder)
 
 
 def _write_thumbnails(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,12 @@ def load_run(load_config: Path) -> Run:
             check_sizes(config, tensors)
         except ValueError as error:
             raise UsageError(f"{load_config}: {error}; use the config.yml beside the checkpoint") from error
-        record = read_record(load_config.resolve().parent)
+        folder = load_config.resolve().parent
+        record = read_record(folder)
         factor = record.downscale_factor(given, size or None)
         run = make_run(config, method_name, int(checkpoint["step"]), record, factor, eval_fraction)
         run.model.load_state_dict(tensors)
-    return run
+    return replace(run, folder=folder)
 
 
 def read_checkpoint(load_config: Path) -> dict[str, Any]:

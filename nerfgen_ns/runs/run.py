@@ -39,6 +39,8 @@ class Run(ClassView):
     """The share of the photographs that was set aside from training."""
     record: DataRecord
     """What the run has kept of its data."""
+    folder: Path | None = None
+    """The run folder; None of a packed run, and of one that is not on disk."""
 
     @property
     def data(self) -> Path:

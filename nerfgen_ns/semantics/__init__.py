@@ -1,0 +1,1 @@
+"""What parts of objects are: label heads on a trained class, learned from a few label maps."""

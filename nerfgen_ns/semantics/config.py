@@ -1,0 +1,47 @@
+"""The options of a label head's training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nerfgen_ns.errors import UsageError
+
+
+@dataclass
+class LabelConfig:
+    """How a label head is trained."""
+
+    steps: int = 400
+    """Steps of the head, after the class model has been asked once what it shows along the labeled rays."""
+    rays: int = 8192
+    """Labeled pixels of a step."""
+    most_rays: int = 200_000
+    """Labeled pixels that are used at most; each label map gives as many, and each of its labels a share."""
+    learning_rate: float = 4e-3
+    """Learning rate of Adam at the start; it falls to zero."""
+    weight_decay: float = 1e-2
+    """Decoupled weight decay of Adam, times the rate."""
+    balance: float = 0.5
+    """How far rare labels count more: a label's weight is its share of the pixels to the power of minus this
+    number."""
+    overlap_loss_mult: float = 1.0
+    """Weight of the loss of overlaps, 1 − the mean over labels of a soft intersection over union of a step's
+    pixels, beside the cross-entropy: mean IoU is what labels are judged by."""
+    hidden_dim: int = 64
+    """Units of each hidden layer of the head."""
+    num_layers: int = 2
+    """Hidden layers of the head."""
+    seed: int = 0
+    """Seed of everything that is drawn at random."""
+
+    def check(self) -> None:
+        """Raise a UsageError for values that make no sense."""
+        least = {"steps": 1, "rays": 1, "most_rays": 1, "hidden_dim": 1, "num_layers": 1}
+        for name, lowest in {**least, "weight_decay": 0, "balance": 0, "overlap_loss_mult": 0}.items():
+            value = getattr(self, name)
+            if not lowest <= value < float("inf"):
+                raise UsageError(f"--{name.replace('_', '-')} {value}: take at least {lowest}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise UsageError(f"--learning-rate {self.learning_rate}: take more than 0")
+        if abs(self.seed) >= 2**63:
+            raise UsageError(f"--seed {self.seed}: take one with fewer digits")
