@@ -137,3 +137,11 @@ def trained_config(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     from tests.helpers.short_trainings import short_config, train
 
     return train(short_config(heads, tmp_path_factory.mktemp("outputs"), 4))
+
+
+@pytest.fixture(scope="session")
+def labeled_config(trained_config: Path, heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config.yml of that run with labels of two of its heads, which tests must leave as it is."""
+    from tests.helpers.labeled_runs import label_run
+
+    return label_run(trained_config, heads, tmp_path_factory.mktemp("labels"))

@@ -174,6 +174,7 @@ ProtocolName = Literal[
     "depth",
     "keypoint-depth",
     "geometry",
+    "labels",
     "training-reconstruction",
     "samples",
     "latent-space",

@@ -322,6 +322,17 @@ class FolderRenders:
             UsageError: codes cannot be fitted.
             NerfgenError: a photograph cannot be read, or renders cannot be saved.
         """
+        self.fit_codes(views, progress)
+        renders = []
+        for done, view in enumerate(views, start=1):
+            if view not in self._rendered:
+                self._rendered[view] = self._render(view)
+            renders.append(self._rendered[view])
+            progress(done, len(views))
+        return renders
+
+    def fit_codes(self, views: Sequence[View], progress: Progress) -> None:
+        """Fit the codes of views that have none yet; see `render`."""
         unknown = [
             view
             for view in views
@@ -331,24 +342,21 @@ class FolderRenders:
         ]
         if unknown:
             self._fitted |= fit_views(self._run, self.folder, unknown, self.fit, progress)
-        renders = []
-        for done, view in enumerate(views, start=1):
-            if view not in self._rendered:
-                self._rendered[view] = self._render(view)
-            renders.append(self._rendered[view])
-            progress(done, len(views))
-        return renders
 
-    def _render(self, view: View) -> Render:
-        folder = self.folder
-        camera = folder.camera(view.number)
+    def camera_of(self, view: View) -> Cameras:
+        """Return the camera of a view, as training or its fit corrected it, of shape (1,)."""
+        camera = self.folder.camera(view.number)
         if view.kind == "training photographs":
             # Its camera as training corrected it.
             camera.metadata = {**(camera.metadata or {}), "photograph": torch.tensor([[view.number]])}
         fitted = self._fitted.get(view.number)
         if fitted is not None and fitted.camera_to_world is not None:
             camera.camera_to_worlds = fitted.camera_to_world[None].to(camera.camera_to_worlds)
-        outputs = outputs_of(self._run, self._code(view), camera)
+        return camera
+
+    def _render(self, view: View) -> Render:
+        folder, camera = self.folder, self.camera_of(view)
+        outputs = outputs_of(self._run, self.code_of(view), camera)
         render = Render(
             view=view,
             file=folder.file_of(view.number),
@@ -364,7 +372,8 @@ class FolderRenders:
             self._saved.keep(folder.name, render)
         return render
 
-    def _code(self, view: View) -> Float[Tensor, "1 latent"]:
+    def code_of(self, view: View) -> Float[Tensor, "1 latent"]:
+        """Return the code of a view, which `fit_codes` has fitted where it is not known otherwise."""
         if self.folder.codes is not None:
             return self.folder.codes[view.number : view.number + 1]
         if view.kind == "training photographs":

@@ -33,12 +33,14 @@ class ObjectField:
     """Density per unit of length."""
     density_and_color: Callable[[Float[Tensor, "n 3"]], tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]]
     """The same, and colors in [0, 1]."""
-    label_probabilities: Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n labels"]] | None = None
-    """The probability of each label; None where the model tells no labels."""
     near_class: Callable[[Float[Tensor, "n 3"]], Bool[Tensor, " n"]] | None = None
     """Where training found surfaces of any object of the class; None where that is not known."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009
     """Where it computes."""
+    density_and_labels: (
+        Callable[[Float[Tensor, "n 3"]], tuple[Float[Tensor, " n"], Float[Tensor, "n labels"]]] | None
+    ) = None
+    """The density, and the probability of each label; None where the model tells no labels."""
 
 
 def object_field(model: NerfgenModel, code: Float[Tensor, "*one latent"]) -> ObjectField:
@@ -70,18 +72,18 @@ def object_field(model: NerfgenModel, code: Float[Tensor, "*one latent"]) -> Obj
 
     head = copy.deepcopy(model.label_head)
 
-    def label_probabilities(positions: Tensor) -> Tensor:
+    def density_and_labels(positions: Tensor) -> tuple[Tensor, Tensor]:
         assert head is not None
-        _, _, features = field.with_features(positions[None], terms)
+        densities, _, features = field.with_features(positions[None], terms)
         assert features is not None
-        return head(features[0], positions)
+        return densities[0], head(features[0], positions)
 
     return ObjectField(
         density,
         density_and_color,
-        None if head is None else label_probabilities,
         near_class if isinstance(renderer, ImportanceRenderer) else None,
         torch.device(model.device),
+        None if head is None else density_and_labels,
     )
 
 
@@ -237,41 +239,43 @@ def surface_colors(
         normals: unit normals there, outwards.
         progress: called with the number of points done and their total.
     """
-
-    def color(samples: Tensor) -> Tensor:
-        return field.density_and_color(samples)[1]
-
-    parts = surface_values(field, color, positions, normals, progress)
+    parts = surface_values(field.density_and_color, positions, normals, field.device, progress)
     return np.concatenate([_bytes(part) for part in parts])
 
 
+@torch.no_grad()
 def surface_values(
-    field: ObjectField,
-    values: Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n channels"]],
+    density_and_values: Callable[
+        [Float[Tensor, "n 3"]], tuple[Float[Tensor, " n"], Float[Tensor, "n channels"]]
+    ],
     positions: Float[np.ndarray, "n 3"],
     normals: Float[np.ndarray, "n 3"],
+    device: torch.device,
     progress: Progress | None = None,
 ) -> Iterator[Float[Tensor, "some channels"]]:
     """Yield, a part after another, values of positions as rays mix them that meet the surface straight on.
 
-    For the arguments see `surface_colors`; `values` gives those of positions.
+    For the other arguments see `surface_colors`.
+
+    Args:
+        density_and_values: the field of an object, such as `ObjectField.density_and_color`.
+        device: where it computes.
     """
-    bounds = torch.linspace(*REACH, SAMPLES + 1, device=field.device)
+    bounds = torch.linspace(*REACH, SAMPLES + 1, device=device)
     middles, lengths = 0.5 * (bounds[1:] + bounds[:-1]), bounds[1:] - bounds[:-1]
     chunk = CHUNK // SAMPLES
-    with torch.no_grad():
-        for start in range(0, len(positions), chunk):
-            own = slice(start, start + chunk)
-            origins = torch.tensor(positions[own]).to(bounds)
-            inwards = -torch.tensor(normals[own]).to(bounds)
-            samples = origins[:, None] + inwards[:, None] * middles[:, None]
-            density, own_values = field.density(samples.view(-1, 3)), values(samples.view(-1, 3))
-            # The little that is added keeps the mean defined where a thin part lets the ray through.
-            weights = rendering_weights(density.view(-1, SAMPLES) + 1e-3, lengths.expand(len(origins), -1))
-            of_samples = own_values.unflatten(0, (-1, SAMPLES))
-            yield (weights[..., None] * of_samples).sum(dim=1) / weights.sum(dim=1)[:, None]
-            if progress is not None:
-                progress(min(start + chunk, len(positions)), len(positions))
+    for start in range(0, len(positions), chunk):
+        own = slice(start, start + chunk)
+        origins = torch.tensor(positions[own]).to(bounds)
+        inwards = -torch.tensor(normals[own]).to(bounds)
+        samples = origins[:, None] + inwards[:, None] * middles[:, None]
+        density, values = density_and_values(samples.view(-1, 3))
+        # The little that is added keeps the mean defined where a thin part lets the ray through.
+        weights = rendering_weights(density.view(-1, SAMPLES) + 1e-3, lengths.expand(len(origins), -1))
+        mixed = (weights[..., None] * values.unflatten(0, (-1, SAMPLES))).sum(dim=1)
+        yield mixed / weights.sum(dim=1)[:, None]
+        if progress is not None:
+            progress(min(start + chunk, len(positions)), len(positions))
 
 
 def colors_at(field: ObjectField, positions: Float[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:

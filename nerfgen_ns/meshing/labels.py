@@ -24,7 +24,7 @@ LABEL, CONFIDENCE = "label", "label_confidence"
 """Attributes of vertices and points: the number of the label, and its probability."""
 YAWS = (-60.0, -30.0, 0.0, 30.0, 60.0)
 PITCHES = (-20.0, 20.0)
-"""Turns in degrees of the views that points are fused from, the pitches beside the usual one; of a class that is
+"""Turns in degrees of the views that points are fused from, pitches beside the usual one; of a class that is
 seen from all around, yaws are all around."""
 
 
@@ -46,8 +46,10 @@ def label_mesh(
     from trimesh import Trimesh
     from trimesh.visual.color import ColorVisuals
 
-    assert field.label_probabilities is not None
-    parts = surface_values(field, field.label_probabilities, mesh.vertices, mesh.vertex_normals, progress)
+    assert field.density_and_labels is not None
+    parts = surface_values(
+        field.density_and_labels, mesh.vertices, mesh.vertex_normals, field.device, progress
+    )
     labels, confidence = _of_object(torch.cat(list(parts)), legend)
     made = Trimesh(
         mesh.vertices,

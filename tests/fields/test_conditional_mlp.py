@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp
+from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp, outputs_and_hidden
 
 ENCODED, WIDTH, OUTPUTS = 5, 8, 3
 
@@ -107,3 +107,24 @@ def test_an_early_layer_and_all_gradients_are_those_of_autograd():
     ]
     for name, ours_there, plain_there in zip(inputs, *gradients, strict=True):
         torch.testing.assert_close(ours_there, plain_there, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_the_hidden_layer_and_its_gradients_are_those_of_autograd():
+    inputs = make_inputs(4, 2, {0, 2}, 4, 3)
+    dense = [DenseLayer(inputs[f"weight {layer}"], inputs[f"bias {layer}"]) for layer in range(4)]
+    arguments = (inputs["encoded"], dense, 2, inputs["skip_weight"])
+    outputs, hidden = outputs_and_hidden(*arguments)
+    assert torch.equal(outputs, conditional_mlp(*arguments))
+    expected = F.relu(plain(inputs, 3, 2))
+    torch.testing.assert_close(hidden, expected)
+    weights = torch.randn(hidden.shape, dtype=torch.double)
+    alone = [name for name in inputs if not name.endswith("3")]
+    for others, both in ((0.0, alone), (1.0, list(inputs))):
+        sums = [
+            (one * weights).sum() + others * last.sum()
+            for one, last in ((hidden, outputs), (expected, plain(inputs, 4, 2)))
+        ]
+        wanted = [inputs[name] for name in both]
+        ours_there, plain_there = (torch.autograd.grad(one, wanted, retain_graph=True) for one in sums)
+        for name, own, other in zip(both, ours_there, plain_there, strict=True):
+            torch.testing.assert_close(own, other, msg=lambda text, name=name: f"{name}: {text}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nerfgen_ns.evaluation.protocol import EvaluationProtocol
 from nerfgen_ns.evaluation.protocols.geometry import DepthMaps, Geometry, KeypointDepth
+from nerfgen_ns.evaluation.protocols.labels import Labels
 from nerfgen_ns.evaluation.protocols.latent_space import LatentSpaceProtocol, Samples
 from nerfgen_ns.evaluation.protocols.reconstruction import (
     HeldOutPhotographs,
@@ -17,6 +18,7 @@ PROTOCOLS: tuple[EvaluationProtocol, ...] = (
     DepthMaps(),
     KeypointDepth(),
     Geometry(),
+    Labels(),
     TrainingReconstruction(),
     Samples(),
     LatentSpaceProtocol(),
