@@ -28,7 +28,7 @@ class LabelHeadConfig(InstantiateConfig):
     """Units of each hidden layer."""
     num_layers: int = 2
     """Hidden layers."""
-    num_frequencies: int = 3
+    num_frequencies: int = 4
     """Frequencies of the encoding of a sample's position, which the head sees beside the hidden features."""
 
     def check(self, option: str) -> None:

@@ -48,7 +48,8 @@ class Label(LabelConfig):
         from nerfgen_ns.utils.console import progress_bar
 
         if self.masks is None or self.output_dir is None:
-            print("\n".join(suggest(load_run(self.load_config), self.suggest, progress_bar)))
+            # Without a bar: other programs can use the names.
+            print("\n".join(suggest(load_run(self.load_config), self.suggest)))
             return
         report = label(self.load_config, self.masks, self.output_dir, config, self.suggest, progress_bar)
         shares = sum(report.labels.values())

@@ -11,9 +11,9 @@ from nerfgen_ns.errors import UsageError
 class LabelConfig:
     """How a label head is trained."""
 
-    steps: int = 400
+    steps: int = 300
     """Steps of the head, after the class model has been asked once what it shows along the labeled rays."""
-    rays: int = 8192
+    rays: int = 4096
     """Labeled pixels of a step."""
     most_rays: int = 200_000
     """Labeled pixels that are used at most; each label map gives as many, and each of its labels a share."""
@@ -21,9 +21,12 @@ class LabelConfig:
     """Learning rate of Adam at the start; it falls to zero."""
     weight_decay: float = 1e-2
     """Decoupled weight decay of Adam, times the rate."""
-    balance: float = 0.5
-    """How far rare labels count more: a label's weight is its share of the pixels to the power of minus this
-    number."""
+    balance: tuple[float, float] = (0.7, 0.2)
+    """How far rare labels count more, in the first step and in the last: a label's weight is its share of the
+    pixels to the power of minus this number. At first no label may be given up; at the end shares count."""
+    dropout: float = 0.1
+    """Share of the hidden features that a step leaves out at random: with a few label maps, some features tell
+    one photograph's parts by chance."""
     overlap_loss_mult: float = 1.0
     """Weight of the loss of overlaps, 1 − the mean over labels of a soft intersection over union of a step's
     pixels, beside the cross-entropy: mean IoU is what labels are judged by."""
@@ -37,11 +40,15 @@ class LabelConfig:
     def check(self) -> None:
         """Raise a UsageError for values that make no sense."""
         least = {"steps": 1, "rays": 1, "most_rays": 1, "hidden_dim": 1, "num_layers": 1}
-        for name, lowest in {**least, "weight_decay": 0, "balance": 0, "overlap_loss_mult": 0}.items():
+        for name, lowest in {**least, "weight_decay": 0, "overlap_loss_mult": 0}.items():
             value = getattr(self, name)
             if not lowest <= value < float("inf"):
                 raise UsageError(f"--{name.replace('_', '-')} {value}: take at least {lowest}")
         if not 0 < self.learning_rate < float("inf"):
             raise UsageError(f"--learning-rate {self.learning_rate}: take more than 0")
+        if not all(0 <= one < float("inf") for one in self.balance):
+            raise UsageError(f"--balance {' '.join(map(str, self.balance))}: take at least 0")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"--dropout {self.dropout}: take 0 or more, and less than 1")
         if abs(self.seed) >= 2**63:
             raise UsageError(f"--seed {self.seed}: take one with fewer digits")

@@ -81,7 +81,9 @@ def labeled_rays(
         size = model.config.eval_num_rays_per_chunk
         for start in range(0, len(pixels), size):
             seen = model.seen_samples(rays[start : start + size], code)
-            samples.append(seen._replace(rays=seen.rays + first + start))
+            # Half as much memory; the head learns the same from three digits.
+            features = seen.features.half()
+            samples.append(seen._replace(rays=seen.rays + first + start, features=features))
         labels.append(torch.from_numpy(label_map[places[:, 0], places[:, 1]].astype(np.int64)).to(device))
         importance.append(torch.from_numpy(weights).to(device))
         first += len(pixels)
@@ -141,18 +143,22 @@ def train_head(
         count, labels = len(rays.labels), len(head.names)
         size = min(config.rays, count)
         pixels = torch.zeros(labels, device=rays.labels.device).index_add(0, rays.labels, rays.importance)
-        present = pixels > 0
-        balance = torch.where(present, (pixels / pixels.sum()).clamp(min=1e-9) ** -config.balance, 0.0)
+        shares = pixels / pixels.sum()
+        start, end = config.balance
         optimizer = torch.optim.AdamW(
             head.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
         )
         head.train()
         for step in range(config.steps):
+            done = step / config.steps
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * _rate(step / config.steps)
+                group["lr"] = config.learning_rate * _rate(done)
+            balance = shares.clamp(min=1e-9) ** -(start + done * (end - start))
             first = int(torch.randint(count - size + 1, ()))
             batch = rays.batch(first, first + size)
-            values = batch.samples.composite(head(batch.samples.features, batch.samples.positions), size)
+            features = F.dropout(batch.samples.features.float(), config.dropout)
+            of_samples = head(features, batch.samples.positions)
+            values = batch.samples.composite(of_samples, size)
             loss = label_loss(head.with_background(values), batch, balance, config.overlap_loss_mult)
             optimizer.zero_grad()
             loss.backward()

@@ -89,7 +89,7 @@ def test_a_2d_network_learns_colors_and_its_pictures_change_with_their_label_map
         (torch.rand(6, 4, 4, generator=generator) > 0.5)
         .long()
         .repeat_interleave(6, 1)
-        .repeat_interleave(6, 2)
+        .repeat_interleave(12, 2)
     )
     images = torch.stack([truth, 1 - truth, 0 * truth], dim=1).float()
     pictures, labels = changed(images, truth)
