@@ -73,7 +73,8 @@ def part_of_mesh(mesh: Trimesh, number: int, name: str) -> Trimesh:
     Raises:
         NerfgenError: no face has it.
     """
-    corners = mesh.vertex_attributes[LABEL][mesh.faces] == number
+    labels: Any = mesh.vertex_attributes[LABEL]
+    corners = labels[np.asarray(mesh.faces)] == number
     chosen = corners.sum(axis=1) >= 2
     if not chosen.any():
         raise NerfgenError(f"the object shows no {name}; choose another --part or another object")

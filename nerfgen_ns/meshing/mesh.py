@@ -160,7 +160,9 @@ def _glb(mesh: Trimesh) -> bytes:
         return export_glb(mesh, include_normals=True)
     linear = srgb_to_linear(vertex_colors(mesh) / 255.0).astype(np.float32)
     # glTF's own attributes begin with an underscore, and each takes a multiple of four bytes.
-    others = {f"_{name.upper()}": np.float32(values) for name, values in mesh.vertex_attributes.items()}
+    others = {
+        f"_{name.upper()}": np.asarray(values, np.float32) for name, values in mesh.vertex_attributes.items()
+    }
     mesh = _dressed(mesh, vertex_attributes={"_COLOR_0": linear, **others})
     return export_glb(mesh, include_normals=True, tree_postprocessor=name_colors)
 

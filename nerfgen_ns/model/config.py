@@ -116,7 +116,8 @@ def set_options(config: Any, options: Mapping[str, Any]) -> None:
         own = getattr(config, name)
         if own is None and isinstance(value, Mapping):
             # A part that a config may have or not have.
-            own = next((kind() for kind in get_args(hints[name]) if is_dataclass(kind)), None)
+            parts = [kind for kind in get_args(hints[name]) if isinstance(kind, type) and is_dataclass(kind)]
+            own = parts[0]() if parts else None
             setattr(config, name, own)
         if is_dataclass(own):
             if not isinstance(value, Mapping):

@@ -25,7 +25,7 @@ class LabelConfig:
     """How far rare labels count more, in the first step and in the last: a label's weight is its share of the
     pixels to the power of minus this number. At first no label may be given up; at the end shares count."""
     dropout: float = 0.1
-    """Share of the hidden features that a step leaves out at random: with a few label maps, some features tell
+    """Share of the hidden features that a step leaves out at random: with few label maps, some features tell
     one photograph's parts by chance."""
     overlap_loss_mult: float = 1.0
     """Weight of the loss of overlaps, 1 − the mean over labels of a soft intersection over union of a step's

@@ -122,10 +122,12 @@ def photographs_of(run: Run) -> list[MappedPhotograph]:
         transforms = read_transforms(run.data, allow_outside=True)
         files = zip(transforms.files, transforms.frames, strict=True)
         crops = {file: frame.photograph_to_crop for file, frame in files}
-    sizes = torch.cat([run.cameras.width, run.cameras.height], dim=-1).tolist()
+    widths, heights = (side.flatten().tolist() for side in (run.cameras.width, run.cameras.height))
     return [
-        MappedPhotograph(image.stem, source, *size, crops.get(image))
-        for image, source, size in zip(run.record.images, run.record.sources, sizes, strict=True)
+        MappedPhotograph(image.stem, source, width, height, crops.get(image))
+        for image, source, width, height in zip(
+            run.record.images, run.record.sources, widths, heights, strict=True
+        )
     ]
 
 
