@@ -57,14 +57,14 @@ class Samples:
         views = self._views()
         truth = [view.image for view in views]
         best = render_all(run, views, self.counts[0], is_training=False)
-        rows: list[dict[str, float]] = []
+        rows: list[dict[str, float | None]] = []
         for count in self.counts:
             rendered, trained = (render_all(run, views, count, is_training) for is_training in (False, True))
             rows.append(
                 {
                     "samples": count,
                     "psnr": mean_psnr(rendered, truth),
-                    "psnr_to_first": mean_psnr(rendered, best),
+                    "psnr_to_first": mean_psnr(rendered, best) if rows else None,
                     "psnr_to_first_as_in_training": mean_psnr(trained, best),
                 }
             )
@@ -72,7 +72,7 @@ class Samples:
             write_json(self.output_path, {"rows": rows, RECORD: record_of_run(begin)})
         table = Table(*(column.replace("_", " ") for column in rows[0]), title=self.load_config.name)
         for row in rows:
-            table.add_row(*(f"{value:.4g}" for value in row.values()))
+            table.add_row(*("" if value is None else f"{value:.4g}" for value in row.values()))
         Console().print(table)
 
     def _views(self) -> list[ViewWithTruth]:
