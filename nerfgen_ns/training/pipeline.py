@@ -28,7 +28,7 @@ from nerfgen_ns.viewer.choice import ViewerPanelConfig
 
 FINGERPRINT = "photographs."
 """Prefix of the names of the photographs' fingerprint in a checkpoint."""
-MEANS_OVER = {"hard_surface_loss": "weights", "pose_loss": "pose_deltas"}
+MEANS_OVER = {"hard_surface_loss": "weights"}
 """The losses that are not means over the batch's rays, and the output whose values each is a mean over."""
 
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp
+from tests.helpers.fake_memory import LiveMemory
 
 ENCODED, WIDTH, OUTPUTS = 5, 8, 3
 
@@ -107,3 +108,10 @@ def test_an_early_layer_and_all_gradients_are_those_of_autograd():
     ]
     for name, ours_there, plain_there in zip(inputs, *gradients, strict=True):
         torch.testing.assert_close(ours_there, plain_there, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_without_gradients_a_few_layers_are_in_memory_and_not_all() -> None:
+    layers = [DenseLayer(torch.rand(64, 64).requires_grad_(), torch.rand(64)) for _ in range(9)]
+    with torch.no_grad(), LiveMemory() as memory:
+        conditional_mlp(torch.rand(5000, 64), layers)
+    assert memory.peak < 4 * (4 * 5000 * 64)
