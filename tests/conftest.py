@@ -26,15 +26,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 LONGEST = (
-    "test_end_to_end.py", "test_distributed.py", "test_ablate.py", "test_throughput.py", "test_demo.py",
-    "test_evaluate.py", "test_trainings.py",
+    "test_end_to_end.py", "test_distributed.py", "test_demo.py", "test_browser.py", "test_prepare_sources.py",
+    "test_ablate.py", "test_prepare_resume.py", "test_options.py", "test_collection_fit.py",
+    "test_throughput.py", "test_code_fit.py", "test_prepare_folder.py", "test_trainer.py",
 )  # fmt: skip
-"""Files that take a minute: they go first, so that the last worker is not left alone with one of them."""
+"""Files that take a quarter of a minute or more, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    """Put the longest files first, so that the last worker is not left alone with one of them."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(autouse=True)
