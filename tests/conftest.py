@@ -1,10 +1,12 @@
 """Small data for the tests: random images, mattes and cameras in a prepared folder."""
 
+import inspect
 import json
 import math
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 # In the background of a script interruptions are ignored, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def frames_without_source(context: int = 0) -> list[inspect.FrameInfo]:
+    """What `inspect.stack` returns, without lines of code."""
+    return [
+        inspect.FrameInfo(frame, frame.f_code.co_filename, line, frame.f_code.co_name, None, None)
+        for frame, line in traceback.walk_stack(sys._getframe(1))
+    ]
+
+
+# nerfstudio's list of methods asks for the stack at each method that could be installed: with the source of
+# each frame, that takes several seconds this deep in pytest.
+stack_with_source, inspect.stack = inspect.stack, frames_without_source
+
+
+def pytest_collection_finish() -> None:
+    """From here on the stack has its source."""
+    inspect.stack = stack_with_source
 
 
 LONGEST = (
