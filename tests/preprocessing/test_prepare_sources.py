@@ -162,8 +162,7 @@ def test_missing_landmarks_and_confidences_in_a_json_file(heads, photographs, tm
 
 def test_mattes_come_from_a_folder_an_alpha_channel_or_a_solid_background(heads, five, tmp_path):
     folder, frames = heads
-    report, photographs, landmarks = five
-    known = {"landmarks": landmarks, "canonical_landmarks": report.path.with_name("canonical_landmarks.json")}
+    _, photographs, landmarks = five
     (tmp_path / "cut out").mkdir()
     (tmp_path / "green").mkdir()
     for frame in frames:
@@ -178,12 +177,13 @@ def test_mattes_come_from_a_folder_an_alpha_channel_or_a_solid_background(heads,
             background.save(tmp_path / "green" / image_of(frame))
     sources = {
         "folder": options(
-            photographs, tmp_path, "folder", mattes="folder", matte_folder=folder / "mattes", **known
+            photographs, tmp_path, "folder", landmarks=landmarks, mattes="folder",
+            matte_folder=folder / "mattes",
         ),
-        "alpha": options(tmp_path / "cut out", tmp_path, "alpha", mattes="alpha", **known),
+        "alpha": options(tmp_path / "cut out", tmp_path, "alpha", landmarks=landmarks, mattes="alpha"),
         "background": options(
-            tmp_path / "green", tmp_path, "background", mattes="background", background_color=(0, 255, 0),
-            **known,
+            tmp_path / "green", tmp_path, "background", landmarks=landmarks, mattes="background",
+            background_color=(0, 255, 0),
         ),
     }  # fmt: skip
     mattes = {}
