@@ -39,6 +39,7 @@ def test_every_check_is_done_and_one_that_fails_is_named(
 ) -> None:
     monkeypatch.setattr(gpu_check, "WARM_UP", 1)
     monkeypatch.setattr(gpu_check, "PICTURE_SIZE", 16)
+    monkeypatch.setattr(gpu_check, "_nvcc", lambda: "no nvcc")
     out, called = tmp_path / "out", set()
 
     def run(command: list[str], **_: Any) -> SimpleNamespace:

@@ -151,7 +151,7 @@ def test_a_step_of_each_method_waits_for_nothing(
         FakeTensor, "_values", lambda table: table.new_zeros(RAYS, table.shape[1]), raising=False
     )
     with monkeypatch.context() as making:
-        making.setattr(FakeTensor, "__bool__", lambda _: False, raising=False)
+        making.setattr(FakeTensor, "__bool__", lambda _: True, raising=False)
         step = Step(config)
     # The first step makes what later ones use; of the others one updates the sampler's grid, one marks it.
     step.take(1)
