@@ -328,8 +328,7 @@ class GpuCheck:
         return {"differences_to_the_processor": differences}
 
     def _markdown(self) -> str:
-        machine = self.checks["machine"]["found"]
-        lines = [f"`python -m benchmarks.gpu_check` on {machine_sentence(machine)}.", ""]
+        lines = [f"`python -m benchmarks.gpu_check` on {machine_sentence(describe_machine())}.", ""]
         lines += ["| check | result | seconds | found |", "| --- | --- | --- | --- |"]
         for name, check in self.checks.items():
             found = check["found"]
