@@ -266,6 +266,7 @@ def rank_of(launcher: subprocess.Popen, rank: int) -> int:
     return int(pid)
 
 
+@pytest.mark.filterwarnings("ignore:Unable to enable fault handler")
 def test_without_the_launcher_the_call_is_wrong(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
