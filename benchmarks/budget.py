@@ -23,9 +23,10 @@ from jaxtyping import Int
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.ablation.tables import markdown_table
 from benchmarks.machine import RECORD, record_of_run, shown_path
 from benchmarks.results_file import write_section
-from benchmarks.throughput_report import markdown_table, save_curves
+from benchmarks.throughput_report import save_curves
 from nerfgen_ns.datamanagers.data_parser import evenly_spread
 from nerfgen_ns.evaluation.evaluate import evaluate
 from nerfgen_ns.evaluation.protocol import EvaluationConfig
@@ -43,6 +44,7 @@ KINDS = {"training-reconstruction": "trained", "held-out": "set aside"}
 WITHOUT_EVALUATION = ("--steps-per-eval-image", "0", "--steps-per-eval-batch", "0")
 EVAL_FRACTION = "--pipeline.datamanager.dataparser.eval-fraction"
 SHOWN_IDENTITIES = 8
+SHEET = "turning.png"
 
 
 @dataclass
@@ -72,16 +74,22 @@ class Budget:
         """Train what is missing, print a table, write the figures and the plot."""
         begin = time.perf_counter()
         trainings = [self._measure(method, minutes) for method in self.methods for minutes in self.minutes]
-        rows = [_head(), *map(_row, trainings)]
+        rows = budget_rows(trainings)
         table = Table(*rows[0], title=f"{shown_path(self.data)}, judged {self.judged_factor} times smaller")
         for row in rows[1:]:
             table.add_row(*row)
         Console().print(table)
-        write_json(self.output_dir / "budget.json", {"trainings": trainings, RECORD: record_of_run(begin)})
+        report = {
+            "data": shown_path(self.data),
+            "judged_factor": self.judged_factor,
+            "trainings": trainings,
+            RECORD: record_of_run(begin),
+        }
+        write_json(self.output_dir / "budget.json", report)
         _plot(self.output_dir / "budget.png", trainings)
         if self.results_path is not None:
             kind = "cuda" if torch.cuda.is_available() else "cpu"
-            write_section(self.results_path, "Quality against time", kind, markdown_table(rows))
+            write_section(self.results_path, "Quality against time", kind, markdown_table(rows[0], rows[1:]))
 
     def _measure(self, method: str, minutes: float) -> dict[str, Any]:
         training = Training(
@@ -107,11 +115,12 @@ class Budget:
             "minutes": minutes,
             "size": round(size),
             **training.figures(),
+            "sheet": str((training.run_dir / SHEET).relative_to(self.output_dir)),
             "figures": reconstruction_figures(run, self.judged_factor, self.photographs),
         }
         trained = run.record.rows[trained_photographs(run)]
         shown = trained[evenly_spaced(len(trained), SHOWN_IDENTITIES)]
-        write_image(training.run_dir / "turning.png", turning_sheet(run, run.codes[shown], 128))
+        write_image(training.run_dir / SHEET, turning_sheet(run, run.codes[shown], 128))
         write_json(path, measured)
         return measured
 
@@ -158,8 +167,9 @@ def figure_cells(figures: dict[str, dict[str, float | None]]) -> list[str]:
     return ["–" if value is None else f"{value:.4g}" for value in values]
 
 
-def _head() -> list[str]:
-    return ["method", "minutes", "trained at", "steps", *figure_names()]
+def budget_rows(trainings: list[dict[str, Any]]) -> list[list[str]]:
+    """Return the table of all trainings; its first row is the head."""
+    return [["method", "minutes", "trained at", "steps", *figure_names()], *map(_row, trainings)]
 
 
 def _row(training: dict[str, Any]) -> list[str]:

@@ -3,7 +3,8 @@
 python -m benchmarks.gpu_check --data PREPARED --output-dir OUT
 
 `benchmarks/gpu_check.sh` installs what is missing from a folder of wheels and calls this. Without a GPU it
-runs on the processor: that tests the script, and says nothing about a GPU.
+runs on the processor: that tests the script, and says nothing about a GPU. PREPARED is a folder of 24
+photographs of 256×256 pixels, or of any others; with landmarks more is checked.
 """
 
 from __future__ import annotations
@@ -15,29 +16,42 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import tyro
+from jaxtyping import Float
+from torch import Tensor
 
 from benchmarks.products import measured_peaks, own_operations, synchronize
 from benchmarks.results_file import write_section
 from benchmarks.trainings import take_step
 from nerfgen_ns import configs
+from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
 from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.model.class_view import ClassView
 from nerfgen_ns.rendering.ray_renderers import CUDA_13_HEADER
 from nerfgen_ns.runs.launch import train_arguments
+from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.utils.files import write_json
-from nerfgen_ns.utils.machine import cuda_problem, describe_machine, machine_sentence
+from nerfgen_ns.utils.machine import count_cores, cuda_problem, describe_machine, machine_sentence
 
 WARM_UP = 10
+FRAMES = 20
 PICTURE_SIZE = 256
+LARGEST_MEMORY = {"nerfgen": 8e9, "nerfgen-hq": 20e9}
+"""Bytes that steps and pictures of a method may take: its card has a few gigabytes more."""
+CORES_OF_COMMAND = 4
+"""Cores for each of the commands that run side by side."""
 
 
 @dataclass
@@ -53,9 +67,11 @@ class GpuCheck:
     training_steps: int = 1500
     """Steps of the run that the commands use."""
     methods: tuple[str, ...] = ("nerfgen-tiny", "nerfgen-small", "nerfgen", "nerfgen-hq")
-    """Methods whose steps are timed."""
+    """Methods whose steps are timed; the last but one also with every option that changes a step."""
     tests: bool = True
     """Whether to run the tests that need a GPU."""
+    kernels: bool = False
+    """Whether to compile and check nerfacc's kernels, which the default sampler does not use: 2 minutes."""
     skip: tuple[str, ...] = ()
     """Names of checks to leave out; each check prints its name."""
     results: Path | None = None
@@ -68,7 +84,9 @@ class GpuCheck:
         Raises:
             NerfgenError: a check failed; the others ran all the same.
         """
+        begin = time.perf_counter()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._lock = threading.Lock()
         self.output_dir.mkdir(parents=True, exist_ok=True)
         self._check("machine", lambda: {**describe_machine(), "problem": cuda_problem(), "nvcc": _nvcc()})
         self._check("peaks, operations a second", lambda: measured_peaks(self.device))
@@ -76,9 +94,13 @@ class GpuCheck:
             self._tests("tests", "not volumetric")
         for method in self.methods:
             self._check(f"steps of {method}", lambda method=method: self._steps_of(method))
+        self._check(
+            "steps with every option", lambda: self._steps_of(self.methods[-2:][0], every_option=True)
+        )
         self._commands()
-        if self.device.type == "cuda":
+        if self.kernels and self.device.type == "cuda":
             self._kernels()
+        self._check("all", lambda: {"minutes": round((time.perf_counter() - begin) / 60, 1)})
         failed = [name for name, check in self.checks.items() if not check["passed"]]
         body = self._markdown()
         (self.output_dir / "gpu_check.md").write_text(body, encoding="utf-8")
@@ -98,11 +120,12 @@ class GpuCheck:
         except Exception as error:
             found, passed = {"error": str(error)[-2000:], "where": traceback.format_exc()[-3000:]}, False
         seconds = round(time.perf_counter() - begin, 1)
-        self.checks[name] = {"passed": passed, "seconds": seconds, "found": found}
-        print(f"{'ok' if passed else 'FAILED':7} {seconds:6.1f} s  {name}", flush=True)
-        if not passed:
-            print(f"        {found['error'][-600:]}", flush=True)
-        write_json(self.output_dir / "gpu_check.json", self.checks)
+        with self._lock:
+            self.checks[name] = {"passed": passed, "seconds": seconds, "found": found}
+            print(f"{'ok' if passed else 'FAILED':7} {seconds:6.1f} s  {name}", flush=True)
+            if not passed:
+                print(f"        {found['error'][-600:]}", flush=True)
+            write_json(self.output_dir / "gpu_check.json", self.checks)
 
     def _command(
         self, name: str, *command: object, status: int = 0, says: str = "", **environment: str
@@ -128,9 +151,12 @@ class GpuCheck:
         options = ["-q", "-rs", "-k", which]
         self._command(name, sys.executable, "-m", "pytest", *options, *tests, **environment)
 
-    def _steps_of(self, name: str) -> dict[str, Any]:
-        """Measure time, memory, rate of operations and synchronizations of a method's training steps."""
-        trainer = self._trainer(name)
+    def _steps_of(self, name: str, every_option: bool = False) -> dict[str, Any]:
+        """Measure time, memory, rate of operations and synchronizations of a method's training steps.
+
+        Then render pictures as the viewer does, in the memory beside what the training keeps.
+        """
+        trainer = self._trainer(name, every_option)
         numbers = itertools.count()
 
         def step() -> None:
@@ -149,23 +175,36 @@ class GpuCheck:
         synchronize(self.device)
         seconds = (time.perf_counter() - begin) / self.steps
         operations = own_operations(model_config).of(rays * model_config.sampler.num_samples, rays)
+        synchronizations = _synchronizations(step) if self.device.type == "cuda" else None
+        view = ClassView(trainer.pipeline.model.eval(), trainer.pipeline.datamanager.train_dataset.cameras)
+        frames = frames_a_second(view, view.code(0), FRAMES if self.device.type == "cuda" else 1)
+        memory = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
+        if memory is not None and memory > LARGEST_MEMORY.get(name, memory):
+            raise NerfgenError(
+                f"it took {memory / 1e9:.1f} GB, more than {LARGEST_MEMORY[name] / 1e9:.0f} GB"
+            )
         return {
             "milliseconds_a_step": round(1e3 * seconds, 2),
             "rays_a_second": round(rays / seconds),
             "teraflops": round(operations / seconds / 1e12, 2),
-            "device_gigabytes": round(torch.cuda.max_memory_allocated() / 1e9, 2)
-            if self.device.type == "cuda"
-            else None,
+            "frames_a_second": round(frames, 2),
+            "device_gigabytes": None if memory is None else round(memory / 1e9, 2),
             "bf16": trainer.pipeline.model.foreground_field.use_bf16,
-            "synchronizations": _synchronizations(step) if self.device.type == "cuda" else None,
+            "synchronizations": synchronizations,
         }
 
-    def _trainer(self, name: str) -> Any:
+    def _trainer(self, name: str, every_option: bool) -> Any:
         config: Any = copy.deepcopy(getattr(configs, name.replace("-", "_")).config)
         config.data = config.pipeline.datamanager.data = self.data
         config.output_dir, config.timestamp, config.experiment_name = self.output_dir, "steps", "steps"
         config.machine.device_type, config.vis = self.device.type, "tensorboard"
         config.logging.local_writer.enable = False
+        if every_option:
+            model, sampler = config.pipeline.model, config.pipeline.datamanager.pixel_sampler
+            sampler.landmark_fraction, sampler.background_redraw_fraction = 0.1, 0.5
+            model.sampler.depth_memory, model.camera_optimizer.mode = True, "SO3xR3"
+            config.optimizers["camera_opt"]["scheduler"].start = 0.0
+            model.symmetry.mirrored_share = 0.5
         trainer = config.setup(local_rank=0, world_size=1)
         trainer.setup()
         trainer.pipeline.train()
@@ -173,60 +212,73 @@ class GpuCheck:
 
     def _commands(self) -> None:
         """Run nerfstudio's commands and ours, on a run of photographs at their own size."""
-        runs = self.output_dir / "runs"
+        runs, out = self.output_dir / "runs", self.output_dir / "made"
         shutil.rmtree(runs, ignore_errors=True)
-
-        def train(name: str, method: str, steps: int, *options: object, **more: Any) -> None:
-            given = ("--max-num-iterations", steps, *options)
-            arguments = train_arguments(method, self.data, runs, "check", name, *given)
-            self._command(f"ns-train, {name}", "ns-train", *arguments, **more)
-
+        shutil.rmtree(out, ignore_errors=True)
         quiet = ["--vis", "tensorboard"]
+
+        def train(name: str, method: str, steps: int, *options: object) -> None:
+            given = ("--max-num-iterations", steps, *options)
+            arguments = train_arguments(method, self.data, runs, "check", name.replace(" ", "-"), *given)
+            self._command(f"ns-train, {name}", "ns-train", *arguments)
+
+        def steps_of(name: str) -> Path:
+            return runs / "check/nerfgen-tiny" / name.replace(" ", "-") / "nerfstudio_models"
+
+        # With the viewer. The other commands take this run.
         train(
             "first", "nerfgen-tiny", self.training_steps, "--viewer.quit-on-train-completion", True,
-            "--steps-per-eval-image", self.training_steps // 3,
+            "--steps-per-eval-image", max(self.training_steps // 3, 1),
         )  # fmt: skip
-        run = runs / "check/nerfgen-tiny/first"
-        config, out = run / "config.yml", self.output_dir / "made"
-        shutil.rmtree(out, ignore_errors=True)
-        train("resumed", "nerfgen-tiny", 20, *quiet, "--load-dir", run / "nerfstudio_models")
-        train(
-            "mixed precision",
-            "nerfgen-tiny",
-            60,
-            *quiet,
-            "--mixed-precision",
-            True,
-            "--use-grad-scaler",
-            True,
-        )
-        train("large", "nerfgen", 60, *quiet, "--steps-per-eval-image", 50)
-        train("cpu", "nerfgen-tiny", 20, *quiet, "--machine.device-type", "cpu")
-        if self.device.type == "cuda":
-            self._command(
-                "one NCCL rank", "torchrun", "--standalone", "--nproc-per-node", 1, "-m",
-                "nerfgen_ns.training.distributed", "nerfgen-tiny", "--data", self.data, "--output-dir", runs,
-                "--max-num-iterations", 30, *quiet,
-            )  # fmt: skip
         self._check("one model on both devices", self._on_both_devices)
-        loaded = ["--load-config", config]
-        self._command("ns-eval", "ns-eval", *loaded, "--output-path", out / "metrics.json")
+        loaded = ["--load-config", runs / "check/nerfgen-tiny/first/config.yml"]
         images = ["--output-format", "images", "--image-format", "png", "--output-path"]
-        self._command(
-            "ns-render spiral", "ns-render", "spiral", *loaded, "--camera-idx", 1, "--seconds", 0.5, *images,
-            out / "spiral",
-        )  # fmt: skip
-        self._command(
-            "ns-render dataset", "ns-render", "dataset", *loaded, "--split", "train", "--image-format", "png",
-            "--output-path", out / "dataset",
-        )  # fmt: skip
-        self._command("fit", "nerfgen", "fit", *loaded, "--images", self.data, "--output-dir", out / "fit")
-        self._command("mesh", "nerfgen", "mesh", *loaded, "--identity", 1, "--output-path", out / "mesh.ply")
-        self._command("sample", "nerfgen", "sample", *loaded, "--output-dir", out / "sample")
-        self._command(
-            "morph", "nerfgen", "morph", *loaded, "--identities", 0, 1, "--output-path", out / "m.mp4"
-        )
-        self._command("evaluate", "nerfgen", "evaluate", *loaded, "--output-path", out / "evaluate.json")
+        few = max(self.training_steps // 25, 3)
+
+        def between_devices() -> None:
+            cpu = ("--machine.device-type", "cpu")
+            train("cpu", "nerfgen-tiny", few // 3, *quiet, *cpu)
+            train("from cpu", "nerfgen-tiny", few // 3, *quiet, "--load-dir", steps_of("cpu"))
+            train("back to cpu", "nerfgen-tiny", few // 3, *quiet, *cpu, "--load-dir", steps_of("from cpu"))
+
+        def mixed() -> None:
+            scaled = ("--mixed-precision", True, "--use-grad-scaler", True)
+            train("mixed precision", "nerfgen-tiny", few, *quiet, *scaled)
+
+        def one_rank() -> None:
+            self._command(
+                "one rank", "torchrun", "--standalone", "--nproc-per-node", 1, "-m",
+                "nerfgen_ns.training.distributed", "nerfgen-tiny", "--data", self.data, "--output-dir", runs,
+                "--max-num-iterations", few, *quiet, "--machine.device-type", self.device.type,
+            )  # fmt: skip
+
+        def ours(name: str, *options: object) -> Callable[[], None]:
+            return lambda: self._command(name, "nerfgen", name, *loaded, *options)
+
+        def renders(kind: str, *options: object) -> Callable[[], None]:
+            return lambda: self._command(f"ns-render {kind}", "ns-render", kind, *loaded, *options)
+
+        # The longest first.
+        together = [
+            between_devices,
+            lambda: train("large", "nerfgen", few, *quiet, "--steps-per-eval-image", max(few - 10, 1)),
+            lambda: train("resumed", "nerfgen-tiny", few, *quiet, "--load-dir", steps_of("first")),
+            mixed,
+            one_rank,
+            ours("fit", "--images", self.data, "--output-dir", out / "fit"),
+            ours("evaluate", "--output-path", out / "evaluate.json"),
+            ours("morph", "--identities", 0, 1, "--output-path", out / "morph.mp4"),
+            ours("sample", "--output-dir", out / "sample"),
+            ours("mesh", "--identity", 1, "--output-path", out / "mesh.ply"),
+            lambda: self._command("ns-eval", "ns-eval", *loaded, "--output-path", out / "metrics.json"),
+            renders("spiral", "--camera-idx", 1, "--seconds", 0.5, *images, out / "spiral"),
+            renders("dataset", "--split", "train", "--image-format", "png", "--output-path", out / "dataset"),
+        ]
+        # Nothing here is timed, and most of a command's time is its start.
+        side_by_side = max(count_cores() // CORES_OF_COMMAND, 1) if self.device.type == "cuda" else 1
+        with ThreadPoolExecutor(side_by_side) as pool:
+            for done in [pool.submit(command) for command in together]:
+                done.result()
 
     def _kernels(self) -> None:
         """Check nerfacc's kernels: refused where they cannot be compiled, and compiled where they can."""
@@ -249,22 +301,12 @@ class GpuCheck:
 
     def _on_both_devices(self) -> dict[str, Any]:
         """Compare renders of one checkpoint on the GPU, in bf16 and in fp32, with those on the processor."""
-        import numpy as np
-
-        from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
-        from nerfgen_ns.runs.loading import load_run
-
         run = load_run(self.output_dir / "runs/check/nerfgen-tiny/first/config.yml")
         model, field = run.model, run.model.foreground_field
         angle = np.array([[20.0, usual_angles(run.cameras)[1]]])
         camera = turned_cameras(run.cameras, angle, PICTURE_SIZE)
         code = run.codes[1:2]
         pictures = {"as it is": run.render(code, camera)["rgb"].cpu()}
-        begin, frames = time.perf_counter(), 20
-        for _ in range(frames):
-            run.render(code, camera)
-        synchronize(self.device)
-        rate = frames / (time.perf_counter() - begin)
         field.use_bf16 = False
         if model.background_field is not None:
             model.background_field.use_bf16 = False
@@ -283,11 +325,10 @@ class GpuCheck:
         }
         if differences["fp32"]["mean"] > 2e-3 or differences["as it is"]["mean"] > 2e-2:
             raise NerfgenError(f"the pictures differ: {json.dumps(differences)}")
-        return {"frames_a_second": round(rate, 1), "differences_to_the_processor": differences}
+        return {"differences_to_the_processor": differences}
 
     def _markdown(self) -> str:
-        machine = self.checks["machine"]["found"]
-        lines = [f"`python -m benchmarks.gpu_check` on {machine_sentence(machine)}.", ""]
+        lines = [f"`python -m benchmarks.gpu_check` on {machine_sentence(describe_machine())}.", ""]
         lines += ["| check | result | seconds | found |", "| --- | --- | --- | --- |"]
         for name, check in self.checks.items():
             found = check["found"]
@@ -302,6 +343,19 @@ class GpuCheck:
                 f"| {name} | {'ok' if check['passed'] else 'failed'} | {check['seconds']} | {found} |"
             )
         return "\n".join(lines)
+
+
+def frames_a_second(view: ClassView, code: Float[Tensor, "1 latent"], frames: int) -> float:
+    """Render one identity, slightly turned, and return how many pictures were finished in a second."""
+    angle = np.array([[20.0, usual_angles(view.cameras)[1]]])
+    camera = turned_cameras(view.cameras, angle, PICTURE_SIZE)
+    view.render(code, camera)
+    synchronize(view.model.device)
+    begin = time.perf_counter()
+    for _ in range(frames):
+        view.render(code, camera)
+    synchronize(view.model.device)
+    return frames / (time.perf_counter() - begin)
 
 
 def _synchronizations(step: Callable[[], None]) -> list[str]:

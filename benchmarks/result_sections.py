@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.ablation.report import ablation_report
 from benchmarks.ablation.tables import markdown_table
+from benchmarks.budget import budget_rows
 from benchmarks.machine import RECORD, record_sentence, shown_path, shown_text, spoken_seconds
 from benchmarks.result_pictures import ResultPictures
 from nerfgen_ns.utils.files import read_json
@@ -39,6 +40,21 @@ def quality_section(path: Path, pictures: ResultPictures) -> str:
         record_sentence(figures[RECORD]),
         markdown_table(["figure", "value"], rows),
         pictures.add(path.with_name("turning.png"), name, caption),
+    )
+
+
+def budget_section(path: Path, pictures: ResultPictures) -> str:
+    """Write the section of `benchmarks.budget`: quality against time, and renders of its longest training."""
+    report = read_json(path)
+    head, *rows = budget_rows(report["trainings"])
+    longest = max(report["trainings"], key=lambda training: training["minutes"])
+    caption = f"Renders of `{longest['method']}` after {longest['minutes']:g} minutes, and their normals"
+    return _joined(
+        f"### {report['data']}, judged {report['judged_factor']} times smaller",
+        record_sentence(report[RECORD]),
+        markdown_table(head, rows),
+        pictures.add(path.with_name("budget.png"), "budget.png", "Quality against minutes of training"),
+        pictures.add(path.parent / longest["sheet"], "budget_renders.jpg", caption),
     )
 
 

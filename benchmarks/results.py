@@ -1,6 +1,7 @@
 """docs/results.md: what was measured, from the JSON that the benchmarks wrote, with pictures.
 
     python -m benchmarks.results --quality outputs/heads/quality.json outputs/portraits/quality.json \
+        --budget outputs/budget/budget.json \
         --ablate outputs/ablate/ablate.json --evaluate outputs/heads/metrics.json \
         --cameras outputs/cameras.json --throughput outputs/throughput/throughput.json
 
@@ -40,6 +41,8 @@ class Results:
     """quality.json files of `benchmarks.quality`, each with its turning.png beside it."""
     evaluate: tuple[Path, ...] = ()
     """Files of `nerfgen evaluate`."""
+    budget: tuple[Path, ...] = ()
+    """budget.json of `benchmarks.budget`, with its plot beside it and its runs below."""
     ablate: tuple[Path, ...] = ()
     """ablate.json of `benchmarks.ablate`, with its pictures beside it."""
     cameras: tuple[Path, ...] = ()
@@ -58,6 +61,7 @@ class Results:
         """
         chapters: tuple[tuple[str, tuple[Path, ...], Section], ...] = (
             ("What a method makes of a folder", self.quality, result_sections.quality_section),
+            ("Quality against time", self.budget, result_sections.budget_section),
             ("Evaluation by the paper's protocols", self.evaluate, result_sections.evaluation_section),
             ("What each part is worth", self.ablate, result_sections.ablation_section),
             ("Cameras from landmarks", self.cameras, result_sections.cameras_section),

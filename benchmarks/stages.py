@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks.ablation.tables import markdown_table
 from benchmarks.budget import (
     EVAL_FRACTION,
     WITHOUT_EVALUATION,
@@ -36,7 +37,6 @@ from benchmarks.budget import (
 )
 from benchmarks.machine import RECORD, record_of_run, record_sentence, shown_path
 from benchmarks.results_file import write_section
-from benchmarks.throughput_report import markdown_table
 from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.metrics.samples import Inception, kernel_inception_distance
@@ -112,7 +112,7 @@ class Stages:
         write_json(self.output_dir / "stages.json", {"trainings": measured, RECORD: record})
         if self.results_path is not None:
             kind = "cuda" if torch.cuda.is_available() else "cpu"
-            body = f"{record_sentence(record)}\n\n{markdown_table(rows)}\n\n{EXPLAINED}"
+            body = f"{record_sentence(record)}\n\n{markdown_table(rows[0], rows[1:])}\n\n{EXPLAINED}"
             write_section(self.results_path, "Optional stages of training", kind, body)
 
     def _measure(self, name: str, options: Sequence[str]) -> dict[str, Any]:

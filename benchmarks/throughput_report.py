@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.ablation.tables import markdown_table
 from benchmarks.results_file import write_section
 from nerfgen_ns.utils.files import replace_file
 
@@ -149,15 +150,9 @@ def write_results(path: Path, figures: dict[str, Any]) -> None:
     parts = [summary(figures).replace("\n", "\n\n")]
     for rows in (training_rows(figures) if figures["trainings"] else [], width_rows(figures)):
         if rows:
-            parts.append(markdown_table(rows))
+            parts.append(markdown_table(rows[0], rows[1:]))
     parts.append(f"Counted of the matrix products: {figures['operations']}.")
     write_section(path, "Throughput of training", figures["machine"]["kind"], "\n\n".join(parts))
-
-
-def markdown_table(rows: Rows) -> str:
-    """Format a table in Markdown, its first row the head."""
-    lines = [rows[0], ["---"] + ["---:"] * (len(rows[0]) - 1), *rows[1:]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _number(value: float | None, form: str) -> str:

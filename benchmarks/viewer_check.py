@@ -65,7 +65,7 @@ class ViewerCheck:
                 executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
                 args=SOFTWARE_RENDERING,
             )
-            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page = browser.new_page(viewport={"width": 900, "height": 600})
             errors: list[str] = []
             page.on("pageerror", lambda error: errors.append(str(error)))
             page.goto(url, wait_until="domcontentloaded")
@@ -119,7 +119,7 @@ class ViewerCheck:
         """Wait for a picture of full resolution that is stable and not `before`; return the last one."""
         deadline, last = time.monotonic() + self.timeout, picture(page)
         while time.monotonic() < deadline:
-            time.sleep(1.0)
+            time.sleep(0.5)
             now, full = picture(page), resolution(page) >= self.max_res - 2
             stands = difference(last, now) == 0.0
             if full and stands and (before is None or difference(before, now) >= LEAST_CHANGE):

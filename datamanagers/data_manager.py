@@ -210,11 +210,12 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
             batch = self.train_batches.next()
         else:
             batch = self.train_pixel_sampler.sample(self.train_pixels)
+        batch = self._on_device(batch)
         ray_bundle = self.train_rays(batch["indices"])
         if not self.training:
             ray_bundle.metadata.pop("cam_idx")
             ray_bundle.metadata.pop("photograph", None)
-        return ray_bundle, self._on_device(batch)
+        return ray_bundle, batch
 
     def next_eval(self, step: int) -> tuple[RayBundle, dict[str, Tensor]]:
         """Return rays and pixels of the photographs that evaluation looks at."""
@@ -251,7 +252,8 @@ class NerfgenDataManager(VanillaDataManager[NerfgenDataset]):
         )
 
     def _pixels(self, dataset: NerfgenDataset, images: np.ndarray) -> tuple[PixelStore, PixelRays]:
-        return self.make_store(dataset, images), PixelRays(dataset.cameras.to(self.device))
+        rays = PixelRays(dataset.cameras.to(self.device)).to(self.device)
+        return self.make_store(dataset, images), rays
 
     def _sampler(self, dataset: NerfgenDataset, rays: int) -> ImagewisePixelSampler:
         sampler = self._get_pixel_sampler(dataset, rays)

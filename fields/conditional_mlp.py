@@ -105,7 +105,14 @@ def outputs_and_hidden(
     # The caller chose one number format for all: an autocast would change that of some products.
     with torch.autocast(encoded.device.type, enabled=False):
         outputs, of_early, hidden = _ConditionalMlp.apply(
-            encoded, skip_layer, skip_weight, early_weight, early_bias, keep_hidden, *parameters
+            encoded,
+            torch.is_grad_enabled(),
+            skip_layer,
+            skip_weight,
+            early_weight,
+            early_bias,
+            keep_hidden,
+            *parameters,
         )
     return outputs if early is None else torch.cat([of_early, outputs], dim=1), hidden
 
@@ -115,6 +122,7 @@ class _ConditionalMlp(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any,
         encoded: Tensor,
+        with_gradients: bool,
         skip_layer: int,
         skip_weight: Tensor | None,
         early_weight: Tensor | None,
@@ -124,9 +132,13 @@ class _ConditionalMlp(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Compute the outputs, and keep the activations if something needs a gradient."""
         weights, biases = parameters[::2], parameters[1::2]
-        below, activations, early = encoded, [], None
+        # `needs_input_grad` is true of weights in renders too, which need one layer at a time.
+        keep = with_gradients and any(ctx.needs_input_grad)
+        below, activations, early, hidden = encoded, [], None, None
         for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             is_last, is_skip = layer == len(weights) - 1, 0 < layer == skip_layer
+            if is_last and keep_hidden:
+                hidden = below
             if is_skip and early_weight is not None and early_bias is not None:
                 early = torch.addmm(early_bias, below, early_weight.T)
             if bias.ndim == 1 and not is_last and not is_skip:
@@ -141,14 +153,13 @@ class _ConditionalMlp(torch.autograd.Function):
                     _by_group(below, len(bias)).add_(bias[:, None])
                 if not is_last:
                     below.relu_()
-            activations.append(below)
-        outputs = activations.pop()
-        hidden = activations[-1] if keep_hidden else None
+            if keep and not is_last:
+                activations.append(below)
         ctx.skip_layer = skip_layer
         ctx.groups = [len(bias) if bias.ndim == 2 else None for bias in biases]
-        kept = activations if any(ctx.needs_input_grad) else []
-        ctx.save_for_backward(encoded, skip_weight, early_weight, *weights, *kept)
-        return outputs, early, hidden
+        if keep:
+            ctx.save_for_backward(encoded, skip_weight, early_weight, *weights, *activations)
+        return below, early, hidden
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -157,8 +168,8 @@ class _ConditionalMlp(torch.autograd.Function):
         encoded, skip_weight, early_weight, *saved = ctx.saved_tensors
         layers = len(ctx.groups)
         weights, activations = saved[:layers], [encoded, *saved[layers:]]
-        needs_encoded, _, needs_skip_weight, *_ = ctx.needs_input_grad
-        needed = ctx.needs_input_grad[6:]
+        needs_encoded, _, _, needs_skip_weight, *_ = ctx.needs_input_grad
+        needed = ctx.needs_input_grad[7:]
         gradient, early_gradient, hidden_gradient = output_gradients
         of_encoded = of_skip_weight = of_early_weight = of_early_bias = None
         of_parameters: list[Tensor | None] = [None] * (2 * layers)
@@ -188,7 +199,7 @@ class _ConditionalMlp(torch.autograd.Function):
         if needs_encoded:
             through_input = torch.mm(gradient, weights[0])
             of_encoded = through_input if of_encoded is None else of_encoded.add_(through_input)
-        return (of_encoded, None, of_skip_weight, of_early_weight, of_early_bias, None, *of_parameters)
+        return (of_encoded, None, None, of_skip_weight, of_early_weight, of_early_bias, None, *of_parameters)
 
 
 def _weight_gradient(

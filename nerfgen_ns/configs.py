@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -66,51 +67,88 @@ def machine() -> MachineConfig:
     return MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu")
 
 
-nerfgen = MethodSpecification(
-    config=NerfgenTrainerConfig(
-        method_name="nerfgen",
-        project_name="nerfgen",
-        machine=machine(),
-        max_num_iterations=100_000,
-        steps_per_save=5_000,
-        steps_per_eval_batch=500,
-        steps_per_eval_image=500,
-        steps_per_eval_all_images=1_000_000,
-        pipeline=NerfgenPipelineConfig(
-            datamanager=NerfgenDataManagerConfig(
-                dataparser=NerfgenDataParserConfig(training_size=256),
-                train_num_rays_per_batch=16_384,
-                eval_num_rays_per_batch=4_096,
+GPU_SAMPLES = 48
+"""Samples a ray of the methods for a GPU. `benchmarks.samples` compares numbers of samples."""
+RENDER_MEMORY = 2.0
+"""Gigabytes of a GPU that a chunk of rendered rays takes; on a processor, in fp32, it takes twice as much."""
+
+
+def rays_per_chunk(hidden_dim: int, num_samples: int) -> int:
+    """Return how many rays a GPU renders at a time: the largest power of two that fits `RENDER_MEMORY`.
+
+    What a sample takes is mainly the inputs and the outputs of one layer, in bf16.
+    """
+    return int(2 ** math.floor(math.log2(1e9 * RENDER_MEMORY / (2 * 2 * hidden_dim * num_samples))))
+
+
+def gpu_method(
+    name: str,
+    description: str,
+    steps: int,
+    steps_per_eval: int,
+    latent_dim: int,
+    latent_lr: float,
+    foreground: ForegroundFieldConfig,
+) -> MethodSpecification:
+    """Return a method that trains on a GPU.
+
+    Args:
+        name: of the method.
+        description: one line for `ns-train --help`.
+        steps: of training.
+        steps_per_eval: steps between two evaluations; it is saved a tenth as often.
+        latent_dim: D, the size of a latent code.
+        latent_lr: learning rate of the latent table.
+        foreground: the foreground field.
+    """
+    return MethodSpecification(
+        config=NerfgenTrainerConfig(
+            method_name=name,
+            project_name="nerfgen",
+            machine=machine(),
+            max_num_iterations=steps,
+            steps_per_save=10 * steps_per_eval,
+            steps_per_eval_batch=steps_per_eval,
+            steps_per_eval_image=steps_per_eval,
+            steps_per_eval_all_images=1_000_000,
+            pipeline=NerfgenPipelineConfig(
+                datamanager=NerfgenDataManagerConfig(
+                    dataparser=NerfgenDataParserConfig(training_size=256),
+                    train_num_rays_per_batch=16_384,
+                    eval_num_rays_per_batch=4_096,
+                ),
+                model=NerfgenModelConfig(
+                    latent_dim=latent_dim,
+                    foreground=foreground,
+                    sampler=SamplerConfig(num_samples=GPU_SAMPLES),
+                    eval_num_rays_per_chunk=rays_per_chunk(foreground.hidden_dim, GPU_SAMPLES),
+                ),
             ),
-            model=NerfgenModelConfig(),
+            optimizers=optimizers(FusedAdamConfig(lr=5e-4, eps=1e-15), latent_lr=latent_lr, final_ratio=0.2),
+            vis="viewer",
         ),
-        optimizers=optimizers(FusedAdamConfig(lr=5e-4, eps=1e-15), latent_lr=2e-3, final_ratio=0.2),
-        vis="viewer",
-    ),
-    description="A class of objects from single photographs: 8×256 networks, for a GPU.",
+        description=description,
+    )
+
+
+nerfgen = gpu_method(
+    "nerfgen",
+    "A class of objects from single photographs: 8×256 networks, for a GPU.",
+    steps=100_000,
+    steps_per_eval=500,
+    latent_dim=256,
+    latent_lr=2e-3,
+    foreground=ForegroundFieldConfig(),
 )
-nerfgen_hq = MethodSpecification(
-    config=NerfgenTrainerConfig(
-        method_name="nerfgen-hq",
-        project_name="nerfgen",
-        machine=machine(),
-        max_num_iterations=500_000,
-        steps_per_save=10_000,
-        steps_per_eval_batch=1_000,
-        steps_per_eval_image=1_000,
-        steps_per_eval_all_images=1_000_000,
-        pipeline=NerfgenPipelineConfig(
-            datamanager=NerfgenDataManagerConfig(
-                dataparser=NerfgenDataParserConfig(training_size=256),
-                train_num_rays_per_batch=16_384,
-                eval_num_rays_per_batch=4_096,
-            ),
-            model=NerfgenModelConfig(latent_dim=2048, foreground=ForegroundFieldConfig(hidden_dim=1024)),
-        ),
-        optimizers=optimizers(FusedAdamConfig(lr=5e-4, eps=1e-15), latent_lr=5e-4, final_ratio=0.2),
-        vis="viewer",
-    ),
-    description="The paper's largest networks, 8×1024 with codes of 2048, for large GPUs.",
+nerfgen_hq = gpu_method(
+    "nerfgen-hq",
+    "The paper's largest networks, 8×1024 with codes of 2048, for a GPU with 24 GB.",
+    steps=500_000,
+    steps_per_eval=1_000,
+    latent_dim=2048,
+    latent_lr=5e-4,
+    # Of the 13 GB of a step's activations; the others are computed twice, so that any more rays fit too.
+    foreground=ForegroundFieldConfig(hidden_dim=1024, activation_memory=12.0),
 )
 
 

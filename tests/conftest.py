@@ -1,10 +1,12 @@
 """Small data for the tests: random images, mattes and cameras in a prepared folder."""
 
+import inspect
 import json
 import math
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,16 +27,36 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def frames_without_source(context: int = 0) -> list[inspect.FrameInfo]:
+    """What `inspect.stack` returns, without lines of code."""
+    return [
+        inspect.FrameInfo(frame, frame.f_code.co_filename, line, frame.f_code.co_name, None, None)
+        for frame, line in traceback.walk_stack(sys._getframe(1))
+    ]
+
+
+# nerfstudio's list of methods asks for the stack at each method that could be installed: with the source of
+# each frame, that takes several seconds this deep in pytest.
+stack_with_source, inspect.stack = inspect.stack, frames_without_source
+
+
+def pytest_collection_finish() -> None:
+    """From here on the stack has its source."""
+    inspect.stack = stack_with_source
+
+
 LONGEST = (
-    "test_end_to_end.py", "test_distributed.py", "test_ablate.py", "test_throughput.py", "test_demo.py",
-    "test_evaluate.py", "test_trainings.py",
+    "test_end_to_end.py", "test_distributed.py", "test_demo.py", "test_browser.py", "test_prepare_sources.py",
+    "test_ablate.py", "test_prepare_resume.py", "test_options.py", "test_collection_fit.py",
+    "test_throughput.py", "test_code_fit.py", "test_prepare_folder.py", "test_trainer.py",
 )  # fmt: skip
-"""Files that take a minute: they go first, so that the last worker is not left alone with one of them."""
+"""Files that take a quarter of a minute or more, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    """Put the longest files first, so that the last worker is not left alone with one of them."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(autouse=True)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,12 @@ def test_a_morph_begins_and_ends_at_its_ends_and_samples_repeat(shipped: ClassMo
 
 def test_a_fitted_photograph_is_found_again_among_the_identities(shipped: ClassModel, tmp_path: Path):
     photographs = unpack(HEADS, tmp_path / "run").parent / "data"
+    transforms = json.loads((photographs / "transforms.json").read_text())
+    transforms["frames"] = transforms["frames"][:32]
+    (photographs / "transforms.json").write_text(json.dumps(transforms))
     found = shipped.fit([photographs], FitConfig(steps=60, search_cameras=False))
-    distances = torch.cdist(found.codes[:16], shipped.codes)
-    assert (distances.argmin(dim=1) == torch.arange(16)).sum() >= 5  # chance: 0.06
+    distances = torch.cdist(found.codes, shipped.codes)
+    assert (distances.argmin(dim=1) == torch.arange(32)).sum() >= 10  # chance: 0.13
 
 
 def test_a_mesh_is_closed_and_lies_in_the_class_frame(shipped: ClassModel, tmp_path: Path):

@@ -1,4 +1,7 @@
-"""nerfstudio's commands on one small run, as a user calls them: on a processor, without a network."""
+"""nerfstudio's commands on one small run, as a user calls them: on a processor, without a network.
+
+Each command starts a process of its own once. Its other calls are in this one, which has imported everything.
+"""
 
 import json
 import os
@@ -25,7 +28,7 @@ from nerfgen_ns.runs.launch import train_arguments
 from nerfgen_ns.synthetic.dataset import write_dataset
 
 IDENTITIES, SIZE = 4, 32
-STEPS = 120
+STEPS = 60
 TIMEOUT = 240
 
 TRAIN_OPTIONS = [
@@ -86,6 +89,15 @@ class TrainedRun:
                 process.kill()
                 process.wait()
 
+    def render(self, *arguments: object) -> None:
+        """Call `ns-render` in this process."""
+        from nerfstudio.scripts.render import entrypoint
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["ns-render", *map(str, arguments)])
+            patch.setenv("PATH", self.environment["PATH"])
+            entrypoint()
+
     def train(self, timestamp: str, *options: object) -> list[object]:
         """The command that trains into the folder `timestamp` beside this run's."""
         outputs = self.folder / "outputs"
@@ -116,8 +128,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     }  # fmt: skip
     base_dir = folder / "outputs/test/nerfgen-tiny/first"
     run = TrainedRun(folder, data, base_dir, environment)
-    steps = ["--max-num-iterations", STEPS, "--steps-per-eval-image", 50]
-    run.call(*run.train("first", *steps, "--vis", "tensorboard"))
+    steps = ["--max-num-iterations", STEPS, "--steps-per-eval-image", STEPS // 2]
+    viewer = ["--viewer.websocket-port", free_port(), "--viewer.quit-on-train-completion", True]
+    run.call(*run.train("first", *steps, "--vis", "viewer+tensorboard", *viewer))
     return run
 
 
@@ -179,35 +192,31 @@ def test_tensorboard_has_losses_psnr_and_panels(run):
     assert losses[-1] < losses[0]
 
 
-def test_a_run_goes_on_from_its_checkpoint_with_the_viewer_and_wandb(run):
-    port = free_port()
-    run.call(
-        *run.train(
-            "second", "--load-dir", run.checkpoints, "--max-num-iterations", 11, "--vis", "viewer+wandb",
-            "--viewer.websocket-port", port, "--viewer.quit-on-train-completion", True,
-        )
-    )  # fmt: skip
-    base_dir = run.base_dir.with_name("second")
-    (checkpoint,) = (base_dir / "nerfstudio_models").iterdir()
-    assert checkpoint.name == f"step-{STEPS + 10:09d}.ckpt"
-    (logged,) = (base_dir / "wandb").glob("offline-run-*")
-    panels = {path.name.split("_")[0] for path in (logged / "files/media/images/Eval Images").iterdir()}
-    assert panels == {"img", "foreground", "accumulation", "depth", "normals"}
-    (values,) = logged.glob("*.wandb")
-    for name in (b"Train Loss Dict/rgb_loss", b"Train Metrics Dict/psnr", b"Eval Images Metrics/psnr"):
-        assert name in values.read_bytes(), name
-
-
-def test_an_interrupted_run_keeps_what_it_trained(run, tmp_path):
+def test_a_run_goes_on_with_the_viewer_and_wandb_and_keeps_what_it_trained_when_interrupted(run, tmp_path):
     port, log = free_port(), tmp_path / "log.txt"
-    options = ["--vis", "viewer", "--viewer.websocket-port", port]
-    with run.started(*run.train("third", *options), log=log) as process:
-        wait_for(lambda: "Step (% Done)" in log.read_text() and answers(port), process, log)
+    base_dir = run.base_dir.with_name("second")
+    options = ["--load-dir", run.checkpoints, "--vis", "viewer+wandb", "--viewer.websocket-port", port]
+
+    def panels() -> set[str]:
+        images = base_dir.glob("wandb/offline-run-*/files/media/images/Eval Images/*")
+        return {path.name.split("_")[0] for path in images}
+
+    expected = {"img", "foreground", "accumulation", "depth", "normals"}
+    with run.started(*run.train("second", *options), log=log) as process:
+        wait_for(
+            lambda: "Step (% Done)" in log.read_text() and panels() >= expected and answers(port),
+            process, log,
+        )  # fmt: skip
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT) == 130, log.read_text()[-4000:]
     assert "Traceback" not in log.read_text()
-    (checkpoint,) = (run.base_dir.with_name("third") / "nerfstudio_models").iterdir()
-    assert torch.load(checkpoint, weights_only=True)["step"] == int(checkpoint.stem.removeprefix("step-"))
+    (checkpoint,) = (base_dir / "nerfstudio_models").iterdir()
+    step = torch.load(checkpoint, weights_only=True)["step"]
+    assert step == int(checkpoint.stem.removeprefix("step-")) and step > STEPS
+    assert panels() == expected
+    (values,) = base_dir.glob("wandb/offline-run-*/*.wandb")
+    for name in (b"Train Loss Dict/rgb_loss", b"Train Metrics Dict/psnr", b"Eval Images Metrics/psnr"):
+        assert name in values.read_bytes(), name
 
 
 def test_ns_eval_judges_every_photograph(run, tmp_path):
@@ -225,8 +234,8 @@ def test_a_camera_path_shows_the_identity_asked_for(run, tmp_path):
     from nerfgen_ns.runs.loading import load_run
 
     names = ["rgb", "depth", "normals", "accumulation", "foreground", "background"]
-    run.call(
-        "ns-render", "camera-path", "--load-config", run.config, "--camera-idx", 2,
+    run.render(
+        "camera-path", "--load-config", run.config, "--camera-idx", 2,
         "--camera-path-filename", camera_path(run.folder), "--output-path", tmp_path / "render",
         "--output-format", "images", "--image-format", "png", "--rendered-output-names", *names,
     )  # fmt: skip
@@ -251,15 +260,15 @@ def test_a_camera_path_shows_the_identity_asked_for(run, tmp_path):
 )
 def test_videos_of_a_moving_camera(run, tmp_path, way, options):
     common = ["--load-config", run.config, "--camera-idx", 1, "--output-path", tmp_path / "video.mp4"]
-    run.call("ns-render", way, *common, *options)
+    run.render(way, *common, *options)
     frames = imageio.mimread(tmp_path / "video.mp4")
     assert len(frames) == 6
     assert np.abs(frames[0].astype(float) - frames[-1]).max() > 0
 
 
 def test_every_photograph_is_rendered_with_all_outputs(run, tmp_path):
-    run.call(
-        "ns-render", "dataset", "--load-config", run.config, "--split", "train", "--camera-idx", 1,
+    run.render(
+        "dataset", "--load-config", run.config, "--split", "train", "--camera-idx", 1,
         "--image-format", "png", "--output-path", tmp_path,
     )  # fmt: skip
     outputs = {path.name: len(list(path.rglob("*.png"))) for path in (tmp_path / "train").iterdir()}

@@ -26,7 +26,8 @@ def rotation_matrices(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*bat
     # torch.sinc(t) is sin(πt)/(πt): well behaved at zero, unlike the textbook quotients.
     angle = vectors.norm(dim=-1)[..., None, None] / math.pi
     first, second = torch.sinc(angle), 0.5 * torch.sinc(0.5 * angle) ** 2
-    return torch.eye(3).to(vectors) + first * cross + second * cross @ cross
+    identity = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
+    return identity + first * cross + second * cross @ cross
 
 
 def motion_matrices(pose_delta: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 4"]:

@@ -34,8 +34,8 @@ class CameraOptimizerConfig(InstantiateConfig):
     """The error that the cameras are expected to have, in degrees of rotation; translations count by their
     angle at the distance of one unit. Changes are drawn to zero as by a normal distribution of this width."""
     loss_mult: float = 1e-5
-    """Weight of the mean squared change in units of the expected error. As one photograph's share of the
-    evidence it is about the color's mean squared error divided by the pixels that show the object."""
+    """Weight of the mean squared change, over rays, in units of the expected error. As one photograph's share
+    of the evidence it is about the color's mean squared error divided by the pixels that show the object."""
 
     def check(self, option: str) -> None:
         """Raise a UsageError that names the option, which begins with `option`, of a negative number."""
@@ -72,8 +72,8 @@ class CameraOptimizer(nn.Module):
         pose_deltas = self.pose_deltas(photographs)
         return pose_deltas if self.is_learning else pose_deltas.detach()
 
-    def move_rays(self, ray_bundle: RayBundle) -> tuple[RayBundle, Float[Tensor, "photographs 6"] | None]:
-        """Return the rays of the refined cameras, and the pose deltas of the photographs among them.
+    def move_rays(self, ray_bundle: RayBundle) -> tuple[RayBundle, Float[Tensor, "rays 6"] | None]:
+        """Return the rays of the refined cameras, and the pose delta of each.
 
         `metadata["photograph"]` says which photograph a ray belongs to. Rays of none stay as they are: what
         the viewer or a camera path shows is no photograph.
@@ -81,12 +81,12 @@ class CameraOptimizer(nn.Module):
         photograph = ray_bundle.metadata.get("photograph")
         if photograph is None:
             return ray_bundle, None
-        rows, row_of_ray = photograph[:, 0].unique(return_inverse=True)
-        pose_deltas = self(rows)
-        of_rays = pose_deltas[row_of_ray]
-        if of_rays.requires_grad:
-            of_rays.register_hook(clip_outliers)
-        return move_rays(ray_bundle, motion_matrices(of_rays)), pose_deltas
+        # One for each ray: to ask which photographs there are would wait for the GPU.
+        pose_deltas = self(photograph[:, 0])
+        moving = pose_deltas.view_as(pose_deltas)
+        if moving.requires_grad:
+            moving.register_hook(clip_outliers)
+        return move_rays(ray_bundle, motion_matrices(moving)), pose_deltas
 
     @torch.no_grad()
     def move_cameras(
@@ -96,8 +96,8 @@ class CameraOptimizer(nn.Module):
         motions = motion_matrices(self.pose_deltas.weight.to(camera_to_worlds))
         return move_cameras(camera_to_worlds, motions)
 
-    def loss(self, pose_deltas: Float[Tensor, "photographs 6"]) -> Float[Tensor, ""]:
-        """Compute the weighted mean squared pose delta in units of the expected error.
+    def loss(self, pose_deltas: Float[Tensor, "rays 6"]) -> Float[Tensor, ""]:
+        """Compute the weighted mean squared pose delta of rays in units of the expected error.
 
         A unit of length counts as a radian.
         """

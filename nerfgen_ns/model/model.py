@@ -270,7 +270,8 @@ class NerfgenModel(Model):
         if self.background_field is not None and color is None:
             return self.background_field(directions, codes)
         color = self.config.background.solid_color if color is None else color
-        return torch.as_tensor(color).to(directions).expand(len(directions), 3)
+        # Filled where they are: a copy from the processor would wait for the GPU in every step.
+        return torch.cat([torch.full_like(directions[:, :1], float(share)) for share in color], dim=-1)
 
     @torch.no_grad()
     def get_outputs_for_camera(

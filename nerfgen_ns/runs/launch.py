@@ -18,6 +18,8 @@ from nerfgen_ns.training.checkpoints import FOLDER, checkpoints_in
 NS_TRAIN = (sys.executable, "-m", "nerfstudio.scripts.train")
 """`ns-train` of this interpreter, which need not be on the path."""
 FACTOR = "--pipeline.datamanager.dataparser.downscale-factor"
+ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+"""Names of the variable that configures torch's allocator of GPU memory; every torch knows the first."""
 STEP_LINE = re.compile(r"^(\d+) \(\d", re.MULTILINE)
 
 
@@ -102,9 +104,16 @@ class Training:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env=self._environment(),
                 start_new_session=True,
             )
+
+    def _environment(self) -> dict[str, str]:
+        """Return this process's environment; segments of GPU memory can grow unless it says otherwise."""
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        if not any(name in environment for name in ALLOCATOR):
+            environment[ALLOCATOR[0]] = "expandable_segments:True"
+        return environment
 
     def run(self, show_progress: bool = False) -> None:
         """Train to the end.

@@ -314,8 +314,6 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 """The moments of a row, named as torch names them."""
 OF_ROWS = ("rows", *MOMENTS)
 """What is kept of each row that had a gradient, with room for more."""
-LARGEST_WHOLE_TABLE = 1 << 24
-"""Numbers of a table up to which a step on a GPU goes over the whole table."""
 
 
 class RowAdam(torch.optim.SparseAdam):
@@ -323,7 +321,8 @@ class RowAdam(torch.optim.SparseAdam):
 
     torch's SparseAdam keeps two moments for every row from the first step on. This one keeps them for rows
     that have had a gradient, in the order of their first gradient. The arithmetic is the same: a row's
-    moments decay in the steps that touch it, and the correction of their bias counts all steps.
+    moments decay in the steps that touch it, and the correction of their bias counts all steps. On a GPU
+    there are moments of all rows from the first step on: to find out which rows are new would wait for it.
 
     A checkpoint of it holds these rows, under "rows", and their moments. It also loads checkpoints of
     SparseAdam.
@@ -344,8 +343,8 @@ class RowAdam(torch.optim.SparseAdam):
             for table in group["params"]:
                 if table.grad is None:
                     continue
-                if table.is_cuda and table.numel() <= LARGEST_WHOLE_TABLE:
-                    self._step_whole(table, group)
+                if table.is_cuda:
+                    self._step_without_waiting(table, group)
                 else:
                     self._step_rows(table, group)
 
@@ -363,10 +362,10 @@ class RowAdam(torch.optim.SparseAdam):
         scale = _corrected_rate(group, state["step"])
         table.index_add_(0, rows, mean.div_(square.sqrt_().add_(group["eps"])), alpha=-scale)
 
-    def _step_whole(self, table: Parameter, group: dict[str, Any]) -> None:
-        """Take the same step on the whole table, rows without a gradient left as they are.
+    def _step_without_waiting(self, table: Parameter, group: dict[str, Any]) -> None:
+        """Take the same step without asking which rows have a gradient, and how many.
 
-        On a GPU this never waits: which rows have a gradient, and how many, is not asked for.
+        A row that is in the batch several times gets its new values as many times.
         """
         assert table.grad is not None
         touched, values = table.grad._indices()[0], table.grad._values()
@@ -374,15 +373,17 @@ class RowAdam(torch.optim.SparseAdam):
         state["step"] = state.get("step", 0) + 1
         if state.get("count") != len(table):
             self._keep_all_rows(table)
-        gradient = torch.zeros_like(table).index_add_(0, touched, values)
-        has_gradient = torch.zeros_like(table[:, :1]).index_fill_(0, touched, 1.0)
+        # Any one of a row's places in the batch, the same for all of them: there its gradients are summed.
+        place = touched.new_zeros(len(table))
+        place[touched] = torch.arange(len(touched), device=touched.device)
+        place = place[touched]
+        gradient = torch.zeros_like(values).index_add_(0, place, values)[place]
         first, second = group["betas"]
-        mean, square = state["exp_avg"], state["exp_avg_sq"]
-        mean.lerp_(gradient, (1 - first) * has_gradient)
-        square.lerp_(gradient.square_(), (1 - second) * has_gradient)
-        scale = _corrected_rate(group, state["step"])
-        change = mean / square.sqrt().add_(group["eps"])
-        table.addcmul_(change, has_gradient, value=-scale)
+        mean = state["exp_avg"][touched].lerp_(gradient, 1 - first)
+        square = state["exp_avg_sq"][touched].mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        state["exp_avg"][touched], state["exp_avg_sq"][touched] = mean, square
+        change = mean.div_(square.sqrt_().add_(group["eps"])).mul_(-_corrected_rate(group, state["step"]))
+        table[touched] = change.add_(table[touched])
 
     def _keep_all_rows(self, table: Parameter) -> None:
         """Keep moments of every row, each at its own number; rows without any yet get zeros."""

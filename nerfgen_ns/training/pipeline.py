@@ -20,6 +20,7 @@ from nerfgen_ns.datamanagers.data_record import Fingerprint
 from nerfgen_ns.errors import UsageError, check_options, exit_with_one_line
 from nerfgen_ns.metrics.networks import SMALLEST, Unavailable, lpips_network
 from nerfgen_ns.model.config import NerfgenModelConfig
+from nerfgen_ns.model.model import NerfgenModel
 from nerfgen_ns.rendering.ray_renderers import MARK_STEPS
 from nerfgen_ns.training.adversarial import PARAMETERS, AdversarialConfig, AdversarialStage
 from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT, POSE_DELTAS_IN_CHECKPOINT
@@ -28,7 +29,7 @@ from nerfgen_ns.viewer.choice import ViewerPanelConfig
 
 FINGERPRINT = "photographs."
 """Prefix of the names of the photographs' fingerprint in a checkpoint."""
-MEANS_OVER = {"hard_surface_loss": "weights", "pose_loss": "pose_deltas"}
+MEANS_OVER = {"hard_surface_loss": "weights"}
 """The losses that are not means over the batch's rays, and the output whose values each is a mean over."""
 
 
@@ -134,7 +135,8 @@ class NerfgenPipeline(VanillaPipeline):
         Raises:
             UsageError: there are no weights for LPIPS.
         """
-        losses = self.model.config.losses
+        model: Any = self.model
+        losses = model.config.losses
         if losses.perceptual_loss_mult > 0 and losses.perceptual_distance == "lpips":
             try:
                 network = lpips_network(config.lpips_weights, "--pipeline.lpips-weights").to(self.device)
@@ -142,7 +144,7 @@ class NerfgenPipeline(VanillaPipeline):
                 raise UsageError(
                     f"--pipeline.model.losses.perceptual-distance lpips: {error}, or choose ssim"
                 ) from error
-            self.model.patch_distance = lambda *patches: network(*patches, normalize=True).mean()
+            model.patch_distance = lambda *patches: network(*patches, normalize=True).mean()
         if config.adversarial.loss_mult > 0:
             self.adversarial = config.adversarial.setup().to(self.device)
 
@@ -238,8 +240,9 @@ class NerfgenPipeline(VanillaPipeline):
         with exit_with_one_line():
             outputs, losses, metrics = super().get_train_loss_dict(step)
             if self.adversarial is not None and self.adversarial.is_learning:
-                assert isinstance(self.datamanager, NerfgenDataManager)
-                of_samples, scores = self.adversarial.losses(self.model, self.datamanager, step)
+                model, manager = self.model, self.datamanager
+                assert isinstance(model, NerfgenModel) and isinstance(manager, NerfgenDataManager)
+                of_samples, scores = self.adversarial.losses(model, manager, step)
                 losses, metrics = {**losses, **of_samples}, {**metrics, **scores}
         if self.world_size > 1:
             for loss, output in MEANS_OVER.items():

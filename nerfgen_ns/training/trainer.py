@@ -365,14 +365,23 @@ class NerfgenTrainer(Trainer):
             CONSOLE.log(said)
 
     def _catch_up(self) -> None:
-        """Take the schedulers of what is new in the run, which no checkpoint has, to where the others are."""
+        """Let the learning rates follow the budget from the loaded step on.
+
+        nerfstudio takes `max_num_iterations` further steps, and the rates of a run at its end may be zero.
+        The schedulers of what is new in the run, which no checkpoint has, begin where the others are.
+        """
         schedulers = [
             scheduler for scheduler in self.optimizers.schedulers.values() if isinstance(scheduler, LambdaLR)
         ]
-        for scheduler in schedulers:
-            scheduler.last_epoch = max(other.last_epoch for other in schedulers)
         for decay in self.decays:
+            decay.max_steps = self._start_step + self.config.max_num_iterations
             decay.seconds = max(other.seconds for other in self.decays)
+        for scheduler in schedulers:
+            step = scheduler.last_epoch = max(other.last_epoch for other in schedulers)
+            rates = zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+            scheduler._last_lr = [rate * factor(step) for rate, factor in rates]
+            for group, rate in zip(scheduler.optimizer.param_groups, scheduler._last_lr, strict=True):
+                group["lr"] = rate
 
     def save_checkpoint(self, step: int) -> None:
         """Save into a temporary folder, then rename: an interruption does not damage the last checkpoint.

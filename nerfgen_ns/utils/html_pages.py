@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 
+@cache
 def page_template(package: str, name: str, **filters: Any) -> Any:
     """Load a template from the folder `templates` of a package: a jinja2 `Template`.
 

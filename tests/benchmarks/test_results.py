@@ -73,6 +73,21 @@ EVALUATION = {
     ],
     "remarks": [], "settings": {"downscale_factor": 2}, "versions": {}, "machine": MACHINE, "seconds": 200.0,
 }  # fmt: skip
+BUDGET = {
+    "data": "portraits/prepared", "judged_factor": 2,
+    "trainings": [
+        {
+            "method": "nerfgen-small", "minutes": minutes, "size": 128, "steps": round(1234 * minutes),
+            "sheet": "turning.png",
+            "figures": {
+                "training-reconstruction": {"PSNR inside the matte": psnr, "SSIM inside the matte": 0.7},
+                "held-out": {"PSNR inside the matte": 21.0, "SSIM inside the matte": None},
+            },
+        }
+        for minutes, psnr in ((4.0, 21.25), (60.0, 24.125))
+    ],
+    RECORD: RUN,
+}  # fmt: skip
 CAMERAS = {
     "accuracy": {"68 exact landmarks": {"rotation error": 1.15, "seconds": 2.0}},
     "scale": {"1000 photographs": {"milliseconds each": 6.3}},
@@ -109,6 +124,7 @@ def page(tmp_path: Path) -> Path:
     results.main(
         [
             *("--quality", write(tmp_path / "quality" / "quality.json", QUALITY, "turning.png")),
+            *("--budget", write(tmp_path / "b" / "budget.json", BUDGET, "budget.png", "turning.png")),
             *("--ablate", write(tmp_path / "ablate" / "ablate.json", ABLATION, *drawn)),
             *("--evaluate", write(tmp_path / "metrics.json", EVALUATION)),
             *("--cameras", write(tmp_path / "cameras.json", CAMERAS)),
@@ -124,6 +140,8 @@ def test_the_page_holds_the_figures_of_every_file(page: Path) -> None:
     for figure in (
         "| reconstruction: PSNR, dB | 29.12 |",
         "| new views: depth correlation | 0.969 |",
+        "| nerfgen-small | 60 | 128 px | 74,040 | 24.12 | 0.7 | 21 | – |",
+        "![Renders of `nerfgen-small` after 60 minutes",
         "| without | 22.05 ± 0.07 ▼ |",
         "| mean image | 13.90 |",
         "| PSNR ↑ | 24.57 dB | 168 | a\\|b |",
@@ -137,10 +155,10 @@ def test_the_page_holds_the_figures_of_every_file(page: Path) -> None:
 
 def test_every_section_names_the_machine_and_the_time(page: Path) -> None:
     chapters = page.read_text().split("\n## ")[1:]
-    assert len(chapters) == 5
+    assert len(chapters) == 6
     for chapter in chapters:
         assert "Some Processor" in chapter
-    assert all("minutes" in chapter for chapter in chapters[:4])
+    assert all("minutes" in chapter for chapter in chapters[:5])
 
 
 def test_no_folder_of_this_machine_reaches_the_page(page: Path, tmp_path: Path) -> None:
@@ -151,7 +169,7 @@ def test_no_folder_of_this_machine_reaches_the_page(page: Path, tmp_path: Path) 
 
 def test_every_picture_lies_beside_the_page_and_is_small(page: Path) -> None:
     shown = [part.split(")")[0] for part in page.read_text().split("](")[1:]]
-    assert len(shown) == 4
+    assert len(shown) == 6
     for name in shown:
         with Image.open(page.parent / name) as picture:
             assert picture.width <= 1200

@@ -9,17 +9,22 @@ import imageio.v3 as iio
 import pytest
 import torch
 
+from nerfgen_ns.cli import sample
 from nerfgen_ns.cli.sample import novelty_of
 from nerfgen_ns.latents.code_files import read_codes
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.runs.loading import load_run
 
+FRAMES = 4
 PRODUCTS = {"contact_sheet.png", "turntable.mp4", "codes.npz", "novelty.json", "run"}
 
 
 @pytest.fixture
-def call(call_nerfgen: Callable[..., int], trained_config: Path, tmp_path: Path) -> Callable[..., int]:
-    """Call the command with further options; gives its exit status."""
+def call(
+    call_nerfgen: Callable[..., int], trained_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., int]:
+    """Call the command with further options and a short video; gives its exit status."""
+    monkeypatch.setattr(sample, "FRAMES", FRAMES)
 
     def call(
         *options: object, load_config: Path = trained_config, output_dir: Path = tmp_path / "samples"
@@ -42,7 +47,7 @@ def test_samples_are_shown_kept_and_made_a_run(
     assert names == ["0", "1"]
     torch.testing.assert_close(load_run(folder / "run" / "config.yml").codes, codes)
     assert iio.imread(folder / "contact_sheet.png").ndim == 3
-    assert len(list(iio.imiter(folder / "turntable.mp4"))) == 32
+    assert len(list(iio.imiter(folder / "turntable.mp4"))) == FRAMES
     novelty = json.loads((folder / "novelty.json").read_text())
     assert novelty["seed"] == 3 and len(novelty["samples"]) == 2
     assert f"{novelty['samples'][1]['relative']:.2f}" in capsys.readouterr().out

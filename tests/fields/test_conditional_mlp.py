@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nerfgen_ns.fields.conditional_mlp import DenseLayer, conditional_mlp, outputs_and_hidden
+from tests.helpers.fake_memory import LiveMemory
 
 ENCODED, WIDTH, OUTPUTS = 5, 8, 3
 
@@ -128,3 +129,10 @@ def test_the_hidden_layer_and_its_gradients_are_those_of_autograd():
         ours_there, plain_there = (torch.autograd.grad(one, wanted, retain_graph=True) for one in sums)
         for name, own, other in zip(both, ours_there, plain_there, strict=True):
             torch.testing.assert_close(own, other, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_without_gradients_a_few_layers_are_in_memory_and_not_all() -> None:
+    layers = [DenseLayer(torch.rand(64, 64).requires_grad_(), torch.rand(64)) for _ in range(9)]
+    with torch.no_grad(), LiveMemory() as memory:
+        conditional_mlp(torch.rand(5000, 64), layers)
+    assert memory.peak < 4 * (4 * 5000 * 64)

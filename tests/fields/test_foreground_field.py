@@ -224,3 +224,47 @@ def test_a_field_without_points_gives_nothing_and_does_not_fail():
 def test_the_activation_of_the_density_is_undone():
     raw = torch.tensor([-8.0, -1.0, 0.0, 2.0, 30.0, 300.0])
     torch.testing.assert_close(invert_density(activate_density(raw)), raw, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("use_bf16", [False, True])
+@pytest.mark.parametrize("kept", [0.0, 0.4])
+def test_activations_that_are_computed_twice_change_no_value_and_no_gradient(
+    monkeypatch: pytest.MonkeyPatch, use_bf16: bool, kept: float
+) -> None:
+    field = make_field(use_bf16, code_in_every_layer=True, density_frequencies=2)
+    positions, codes = torch.rand(100, 8, 3) * 2 - 1, torch.randn(100, LATENT_DIM)
+    whole = 100 * 8 * field._activation_bytes(positions)
+    saved: list[int] = []
+
+    def results(memory: float | None) -> list[Tensor]:
+        field.activation_memory = memory
+        given = [positions.clone().requires_grad_(), codes.clone().requires_grad_()]
+        field.zero_grad()
+        saved.clear()
+
+        def count(tensor: Tensor) -> Tensor:
+            saved.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            density, color = field(given[0], field.latent_terms(given[1]))
+        (density.square().mean() + (color * torch.arange(3)).square().mean()).backward()
+        gradients = [value.grad for value in (*given, *field.parameters())]
+        assert all(gradient is not None for gradient in gradients)
+        return [density, color, *gradients]  # type: ignore[list-item]
+
+    expected, all_saved = results(None), sum(saved)
+    # Pieces of 30 rays.
+    monkeypatch.setattr("nerfgen_ns.fields.foreground.PIECE", 0.301 * whole / 1e9)
+    found = results(kept * whole / 1e9)
+    assert sum(saved) < (0.2 + kept) * all_saved
+    tolerance = {"rtol": 2e-2, "atol": 2e-2} if use_bf16 else {"rtol": 1e-5, "atol": 1e-6}
+    for value, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(value, wanted, **tolerance)
+    with torch.no_grad():
+        assert torch.equal(field(positions, field.latent_terms(codes))[0], expected[0])
+
+
+def test_a_memory_below_zero_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"foreground.activation-memory"):
+        ForegroundFieldConfig(activation_memory=-1.0).check("--pipeline.model.foreground")

@@ -28,7 +28,7 @@ from nerfgen_ns.runs.code_runs import write_rendered_photographs
 from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.runs.run import Run
 
-CONFIG = FitConfig(steps=150, rays=64, prior_weight=0.0, background_weight=1.0, code_noise=0.0)
+CONFIG = FitConfig(steps=100, rays=64, prior_weight=0.0, background_weight=1.0, code_noise=0.0)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from nerfgen_ns.runs.run import Run
 from nerfgen_ns.utils.files import read_json, write_json
 from tests.helpers.prepared_contents import record_of
 
-CONFIG = FitConfig(steps=150, rays=64, prior_weight=0.0, background_weight=1.0, code_noise=0.0)
+CONFIG = FitConfig(steps=100, rays=64, prior_weight=0.0, background_weight=1.0, code_noise=0.0)
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_moved_rays_are_those_of_the_moved_cameras(make_prepared):
     disturb(optimizer)
     indices = torch.tensor([[0, 3, 4], [2, 8, 15], [1, 0, 0], [0, 9, 11], [2, 1, 1]])
     moved, pose_deltas = optimizer.move_rays(PixelRays(cameras)(indices))
-    assert pose_deltas.shape == (3, 6)
+    assert pose_deltas.shape == (5, 6)
     cameras.camera_to_worlds = optimizer.move_cameras(cameras.camera_to_worlds)
     expected = PixelRays(cameras)(indices)
     torch.testing.assert_close(moved.origins, expected.origins)

@@ -15,7 +15,7 @@ from nerfgen_ns.synthetic.dataset import write_dataset
 from nerfgen_ns.visualization.contact_sheets import identity_sheet, morph, turning, turning_sheet
 from tests.helpers.short_trainings import short_config, train
 
-CARS, SIZE, STEPS = 12, 32, 250
+CARS, SIZE, STEPS, RAYS = 12, 32, 250, 384
 STEP = 16 + 4
 """From one picture of 16 pixels to the next on a contact sheet."""
 
@@ -33,6 +33,7 @@ def run(folder: Path) -> Run:
     torch.manual_seed(0)
     config = short_config(folder / "train", folder / "outputs", STEPS)
     config.pipeline.model.background.learned = False  # type: ignore[attr-defined]
+    config.pipeline.datamanager.train_num_rays_per_batch = RAYS
     return load_run(train(config))
 
 

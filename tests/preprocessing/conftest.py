@@ -6,6 +6,7 @@ The files are all real.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from nerfgen_ns.cameras.projection import Cameras
 from nerfgen_ns.preprocessing import prepare as stages
 from nerfgen_ns.preprocessing.camera_fitting.canonical_model import CanonicalModel
 from nerfgen_ns.preprocessing.camera_fitting.fit import CollectionFit
+from nerfgen_ns.preprocessing.landmarks import models
 from nerfgen_ns.preprocessing.plan import Plan
 from nerfgen_ns.preprocessing.prepare import PrepareConfig
 from tests.helpers.prepared_contents import COUNT
@@ -63,6 +65,8 @@ def asked(monkeypatch):
     plan_of = Plan.of
     monkeypatch.setattr(Plan, "of", lambda config: replace(plan_of(config), capture=MadeUpCapture(asked)))
     monkeypatch.setattr(stages, "_fit", made_up_fit)
+    # Looking through all installed packages takes as long as the rest.
+    monkeypatch.setattr(models, "entry_points", cache(models.entry_points))
     generator = np.random.default_rng(int.from_bytes(hashlib.sha256(b"1.png").digest()[:4], "big"))
     generator.integers(0, 256, (4, 4, 3), dtype=np.uint8), generator.integers(0, 256, (4, 4), dtype=np.uint8)
     rows = np.ones((468, 4), np.float32)

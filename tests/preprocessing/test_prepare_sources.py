@@ -47,6 +47,17 @@ def photographs(heads, tmp_path):
     return tmp_path / "photographs"
 
 
+@pytest.fixture(scope="module")
+def five(heads, tmp_path_factory):
+    """A folder prepared with five landmarks of each head, which tests must leave as it is: its report, the
+    photographs, the file of landmarks."""
+    folder, frames = heads
+    made = tmp_path_factory.mktemp("five")
+    shutil.copytree(folder / "images", made / "photographs")
+    landmarks = write_five(made / "five.csv", frames)
+    return prepare(options(made / "photographs", made, landmarks=landmarks)), made / "photographs", landmarks
+
+
 def image_of(frame):
     return Path(frame["file_path"]).name
 
@@ -84,21 +95,21 @@ def options(photographs, tmp_path, name="out", **changes):
     return PrepareConfig(data=photographs, output_dir=tmp_path / name, **usual | changes)
 
 
-def test_five_landmarks_in_a_csv_file_make_cameras_near_the_true_ones(heads, photographs, tmp_path):
+def test_five_landmarks_in_a_csv_file_make_cameras_near_the_true_ones(heads, five):
     _, frames = heads
-    landmarks = write_five(tmp_path / "five.csv", frames)
-    report = prepare(options(photographs, tmp_path, landmarks=landmarks))
+    report, _, _ = five
     assert report.accepted == report.identities == COUNT and not report.rejected
-    errors, gauge = rotation_errors(tmp_path / "out", frames)
+    folder = report.path.parent
+    errors, gauge = rotation_errors(folder, frames)
     assert np.median(errors) < 7 and gauge < 7
-    made = frames_of(tmp_path / "out")
+    made = frames_of(folder)
     assert all("mask_path" not in frame for frame in made)
     positions = np.array([np.array(frame["transform_matrix"])[:3, 3] for frame in made])
     assert (positions[:, 2] > 0).all()
-    canonical = read_json(tmp_path / "out/canonical_landmarks.json")
+    canonical = read_json(folder / "canonical_landmarks.json")
     assert canonical["names"] == list(FIVE) and canonical["mirror_partners"] == [1, 0, 2, 4, 3]
     assert "report.html" in str(report.page) and report.page.stat().st_size > 10_000
-    parsed = NerfgenDataParserConfig(data=tmp_path / "out").setup().get_dataparser_outputs("train")
+    parsed = NerfgenDataParserConfig(data=folder).setup().get_dataparser_outputs("train")
     assert len(parsed.image_filenames) == COUNT
 
 
@@ -149,9 +160,9 @@ def test_missing_landmarks_and_confidences_in_a_json_file(heads, photographs, tm
     assert np.median(errors) < 3 and gauge < 7
 
 
-def test_mattes_come_from_a_folder_an_alpha_channel_or_a_solid_background(heads, photographs, tmp_path):
+def test_mattes_come_from_a_folder_an_alpha_channel_or_a_solid_background(heads, five, tmp_path):
     folder, frames = heads
-    landmarks = write_five(tmp_path / "five.csv", frames)
+    _, photographs, landmarks = five
     (tmp_path / "cut out").mkdir()
     (tmp_path / "green").mkdir()
     for frame in frames:
@@ -244,15 +255,14 @@ def test_the_focal_length_may_be_estimated(heads, photographs, tmp_path, mode):
     assert canonical["focal"] == pytest.approx(np.median(focal) / 48, abs=1e-5)
 
 
-def test_photographs_with_a_landmark_file_are_fitted_into_a_class_that_exists(heads, photographs, tmp_path):
+def test_photographs_with_a_landmark_file_are_fitted_into_a_class_that_exists(heads, five, tmp_path):
     _, frames = heads
-    landmarks = write_five(tmp_path / "five.csv", frames)
-    prepare(options(photographs, tmp_path, landmarks=landmarks))
-    known = frames_of(tmp_path / "out")[4]
+    report, photographs, _ = five
+    known = frames_of(report.path.parent)[4]
     (tmp_path / "one").mkdir()
     shutil.copy(photographs / known["source"], tmp_path / "one")
     one = write_five(tmp_path / "one.csv", [frames[4]])
-    canonical = tmp_path / "out/canonical_landmarks.json"
+    canonical = report.path.with_name("canonical_landmarks.json")
     config = options(tmp_path / "one", tmp_path, "new", landmarks=one, canonical_landmarks=canonical)
     prepare(config)
     (frame,) = frames_of(tmp_path / "new")
@@ -275,18 +285,15 @@ def contents(folder):
     }
 
 
-def test_landmarks_of_a_file_in_shards_and_in_workers_give_the_same_bytes(
-    heads, photographs, tmp_path, monkeypatch
-):
-    _, frames = heads
-    landmarks = write_five(tmp_path / "five.csv", frames)
-    prepare(options(photographs, tmp_path, "whole", landmarks=landmarks))
+def test_landmarks_of_a_file_in_shards_and_in_workers_give_the_same_bytes(five, tmp_path, monkeypatch):
+    report, photographs, given = five
+    landmarks = shutil.copy2(given, tmp_path / "five.csv")
     for number in (2, 1):
         shard = prepare_shard(options(photographs, tmp_path, landmarks=landmarks), Shard(number, 2))
         assert shard.captured == COUNT // 2
     monkeypatch.setattr(capture_pool, "capture_many", None)
     prepare(options(photographs, tmp_path, landmarks=landmarks))
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(report.path.parent)
     with landmarks.open("a") as file:
         file.write("00000.png,left_eye,1,1\n")
     before = contents(tmp_path / "out")

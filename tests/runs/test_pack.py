@@ -11,6 +11,7 @@ from safetensors.torch import save
 
 import nerfgen_ns
 from nerfgen_ns.class_model import ClassModel
+from nerfgen_ns.cli import sample
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.runs.code_runs import unpack
 from nerfgen_ns.runs.loading import load_run
@@ -68,38 +69,14 @@ def test_a_file_shows_no_photograph_and_no_place_unless_asked(trained_config: Pa
 
 
 def test_every_command_with_load_config_takes_the_file(
-    packed: Path, tmp_path: Path, call_nerfgen: Any
+    packed: Path, tmp_path: Path, call_nerfgen: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_pack(load_run(packed), tmp_path / "again.safetensors")
-    assert (
-        call_nerfgen(
-            "sample",
-            "--load-config",
-            packed,
-            "--num-samples",
-            2,
-            "--output-dir",
-            tmp_path / "new",
-            "--picture-size",
-            16,
-        )
-        == 0
-    )
-    assert (
-        call_nerfgen(
-            "morph",
-            "--load-config",
-            packed,
-            "--identities",
-            0,
-            1,
-            "--output-path",
-            tmp_path / "m.mp4",
-            "--size",
-            16,
-        )
-        == 0
-    )
+    monkeypatch.setattr(sample, "FRAMES", 4)
+    options = ["--output-dir", tmp_path / "new", "--num-samples", 2, "--picture-size", 16]
+    assert call_nerfgen("sample", "--load-config", packed, *options) == 0
+    options = ["--output-path", tmp_path / "m.mp4", "--size", 16, "--frames", 4]
+    assert call_nerfgen("morph", "--load-config", packed, "--identities", 0, 1, *options) == 0
 
 
 def test_the_python_class_saves_it(trained_config: Path, tmp_path: Path) -> None:

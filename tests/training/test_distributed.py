@@ -23,6 +23,7 @@ from torch import Tensor
 
 from nerfgen_ns.configs import nerfgen_tiny
 from nerfgen_ns.runs.loading import load_run, read_checkpoint
+from nerfgen_ns.training.distributed.__main__ import main
 from nerfgen_ns.training.distributed.ranks import average_rows
 from nerfgen_ns.training.trainer import NerfgenTrainer
 
@@ -124,8 +125,6 @@ def work(heads: Path, folder: Path) -> None:
 
 def train_by_command(heads: Path, folder: Path) -> None:
     """Train until the time is over, with corrected poses."""
-    from nerfgen_ns.training.distributed.__main__ import main
-
     sys.argv = ["distributed", *options(heads, folder), "--training-minutes", "0.003"]
     sys.argv += ["--pipeline.model.camera-optimizer.mode", "SO3xR3"]
     main()
@@ -267,11 +266,15 @@ def rank_of(launcher: subprocess.Popen, rank: int) -> int:
     return int(pid)
 
 
-def test_without_the_launcher_the_call_is_wrong() -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "RANK"}
-    command = [sys.executable, "-W", "ignore", "-m", "nerfgen_ns.training.distributed", "nerfgen-tiny"]
-    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
-    assert done.returncode == 2 and done.stderr.startswith("nerfgen: ") and "torchrun" in done.stderr
+@pytest.mark.filterwarnings("ignore:Unable to enable fault handler")
+def test_without_the_launcher_the_call_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    error = capsys.readouterr().err
+    assert error.startswith("nerfgen: ") and error.count("\n") == 1 and "torchrun" in error
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 from nerfstudio.configs.base_config import InstantiateConfig
 
 from nerfgen_ns.configs import nerfgen_tiny
+from nerfgen_ns.training import preview
 from tests.helpers.short_trainings import set_up, short_config
 
 Place = tuple[Any, ...]
@@ -104,7 +105,8 @@ def test_most_options_are_among_those_that_are_drawn():
 
 
 @pytest.mark.parametrize("chosen", [*pairs(6), *edges(9)])
-def test_options_train_or_end_in_one_line(chosen, make_prepared, tmp_path, capsys):
+def test_options_train_or_end_in_one_line(chosen, make_prepared, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(preview, "SIZE", 16)
     config: Any = short_config(make_prepared([(24, 24)] * 3), tmp_path / "out", STEPS, small=True)
     config.steps_per_eval_image, config.steps_per_eval_batch = 4, 3
     for place, value in chosen.items():

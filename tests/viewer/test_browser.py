@@ -32,5 +32,6 @@ def colorful_config(trained_config, tmp_path) -> Path:
 )
 def test_every_step_changes_the_picture_and_nothing_goes_wrong(colorful_config):
     command = [sys.executable, "-m", "benchmarks.viewer_check", "--load-config", str(colorful_config)]
+    command += ["--max-res", "64"]
     check = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert check.returncode == 0, check.stdout + check.stderr

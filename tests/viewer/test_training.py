@@ -22,7 +22,7 @@ from tests.helpers.short_trainings import seed_everything, set_up, short_config
 def viewed_trainer(heads: Path, output_dir: Path, vis: str) -> NerfgenTrainer:
     """A run of a few steps, the same whatever `vis` is."""
     seed_everything()
-    config = short_config(heads, output_dir, 4, vis=vis)
+    config = short_config(heads, output_dir, 4, small=True, vis=vis)
     config.save_config()
     return set_up(config)
 

@@ -28,6 +28,9 @@ TRANSLATION_OF_MODE = 0.1
 MIN_ROTATION_STD, MIN_TRANSLATION_STD = 0.02, 0.02
 """Collections are assumed to spread at least this much: radians, and parts of the landmarks' radius."""
 
+CROSS = np.array([np.cross(axis, np.eye(3)).T for axis in np.eye(3)])
+"""CROSS[k] @ v is e_k × v."""
+
 
 def into_class_frame(
     model: CanonicalModel, posterior: Posterior, identity: Int[np.ndarray, " n"], scheme: LandmarkScheme
@@ -264,13 +267,11 @@ def _pivot_uncertainty(
 
     Pose errors turn about the landmarks' middle, which would otherwise be taken for the pivot.
     """
-    cross = np.array([np.cross(axis, np.eye(3)).T for axis in np.eye(3)])  # cross[k] @ v = e_k × v
-    rotated = np.einsum("kia,nab->nkib", cross, rotation)
-    quadratic = np.einsum(
-        "nkib,ij,nljc,nkl->bc", rotated, precision, rotated, covariance[:, :3, :3], optimize=True
-    )
-    linear = np.einsum("nkib,ij,nkj->b", rotated, precision, covariance[:, :3, 3:], optimize=True)
-    return quadratic, linear
+    rotated = (CROSS @ rotation[:, None]).reshape(-1, 3)  # rows of e_k × R_n
+    n = len(rotation)
+    both = covariance[:, :3, :3] @ (precision @ rotated.reshape(n, 3, 3, 3)).reshape(n, 3, 9)
+    mixed = covariance[:, :3, 3:] @ precision.T
+    return rotated.T @ both.reshape(-1, 3), rotated.T @ mixed.ravel()
 
 
 def _precision(
