@@ -5,8 +5,8 @@
 
 Each training is a process of its own with its method's defaults, image size included; learning rates decay
 over the budget. All are judged at one size: photographs that trained by their reconstruction, and photographs
-that were set aside after their codes are fitted. A training that is done is not repeated, and the table and the
-plot show all that the folder holds.
+that were set aside after their codes are fitted. A training that is done is not repeated, and the table and
+the plot show all that the folder holds.
 """
 
 from __future__ import annotations
