@@ -5,7 +5,8 @@
 
 Each training is a process of its own with its method's defaults, image size included; learning rates decay
 over the budget. All are judged at one size: photographs that trained by their reconstruction, and photographs
-that were set aside after their codes are fitted. A training that is done is not repeated.
+that were set aside after their codes are fitted. A training that is done is not repeated, and the table and
+the plot show all that the folder holds.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ WITHOUT_EVALUATION = ("--steps-per-eval-image", "0", "--steps-per-eval-batch", "
 EVAL_FRACTION = "--pipeline.datamanager.dataparser.eval-fraction"
 SHOWN_IDENTITIES = 8
 SHEET = "turning.png"
+MEASURED = "budget.json"
+"""The file of figures in the folder of each training."""
 
 
 @dataclass
@@ -73,7 +76,11 @@ class Budget:
     def run(self) -> None:
         """Train what is missing, print a table, write the figures and the plot."""
         begin = time.perf_counter()
-        trainings = [self._measure(method, minutes) for method in self.methods for minutes in self.minutes]
+        for method in self.methods:
+            for minutes in self.minutes:
+                self._measure(method, minutes)
+        trainings = [read_json(path) for path in self.output_dir.glob(f"*/*/*/{MEASURED}")]
+        trainings.sort(key=lambda training: (training["size"], training["method"], training["minutes"]))
         rows = budget_rows(trainings)
         table = Table(*rows[0], title=f"{shown_path(self.data)}, judged {self.judged_factor} times smaller")
         for row in rows[1:]:
@@ -91,7 +98,7 @@ class Budget:
             kind = "cuda" if torch.cuda.is_available() else "cpu"
             write_section(self.results_path, "Quality against time", kind, markdown_table(rows[0], rows[1:]))
 
-    def _measure(self, method: str, minutes: float) -> dict[str, Any]:
+    def _measure(self, method: str, minutes: float) -> None:
         training = Training(
             self.data,
             self.output_dir,
@@ -104,9 +111,9 @@ class Budget:
                 *(*WITHOUT_EVALUATION, *self.options),
             ),
         )
-        path = training.run_dir / "budget.json"
+        path = training.run_dir / MEASURED
         if path.exists():
-            return read_json(path)
+            return
         training.run()
         run = load_run(training.load_config)
         size = float(run.cameras.width.float().median()) / run.downscale_factor
@@ -122,7 +129,6 @@ class Budget:
         shown = trained[evenly_spaced(len(trained), SHOWN_IDENTITIES)]
         write_image(training.run_dir / SHEET, turning_sheet(run, run.codes[shown], 128))
         write_json(path, measured)
-        return measured
 
 
 def reconstruction_figures(run: Run, factor: int, photographs: int) -> dict[str, dict[str, float | None]]:

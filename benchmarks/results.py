@@ -6,12 +6,13 @@
         --cameras outputs/cameras.json --throughput outputs/throughput/throughput.json
 
 Every section says what was run, on which machine and in how long. Pictures are the models' own renders and
-plots, beside the page in a folder of its name; no photograph is copied. The whole page is written each time:
-give all files.
+plots, beside the page in a folder of its name; no photograph is copied. A section takes the place of the
+former one of its heading, and the others stay.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +73,28 @@ class Results:
                 "nothing to write: give the JSON of a benchmark, for example --quality quality.json"
             )
         pictures = ResultPictures(self.output_path)
+        former = self._former()
         parts = [INTRODUCTION]
         for title, paths, section in chapters:
-            if paths:
+            sections = split_at_headings(former.get(title, ""), "###")
+            for path in paths:
+                sections |= split_at_headings(self._section(section, path, pictures), "###")
+            if sections:
                 parts.append(f"## {title}")
-            parts += [self._section(section, path, pictures) for path in paths]
+            parts += [f"### {heading}\n\n{body}" for heading, body in sections.items()]
         write_text(self.output_path, "\n\n".join(parts) + "\n")
         print(self.output_path)
+
+    def _former(self) -> dict[str, str]:
+        """Return the chapters of the page as it is."""
+        if not self.output_path.exists():
+            return {}
+        try:
+            return split_at_headings(self.output_path.read_text(encoding="utf-8"), "##")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"{self.output_path}: not a readable page ({error}); choose another --output-path"
+            ) from error
 
     def _section(self, section: Section, path: Path, pictures: ResultPictures) -> str:
         try:
@@ -88,6 +104,12 @@ class Results:
                 f"{path}: not what its benchmark writes now ({type(error).__name__}: {error}); "
                 "run the benchmark again"
             ) from error
+
+
+def split_at_headings(text: str, level: str) -> dict[str, str]:
+    """Return what is below each heading of a level, `##` or `###`, by the heading."""
+    _, *parts = re.split(rf"^{level} ", text, flags=re.MULTILINE)
+    return {heading: body.strip() for heading, _, body in (part.partition("\n") for part in parts)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,19 +19,19 @@ def ablation_report(report: dict[str, Any], pictures: str = "", suffix: str = ".
         suffix: of the renders.
     """
     first, *others = report["ablations"]
-    sections = [ablation_section(first, report["baselines"], pictures, suffix)]
-    sections += [ablation_section(ablation, (), pictures, suffix) for ablation in others]
-    return "\n\n".join([settings_paragraph(report), *sections]) + "\n"
+    baselines = [(first, report["baselines"]), *((ablation, ()) for ablation in others)]
+    sections = []
+    for ablation, added in baselines:
+        heading, rest = ablation_section(ablation, added, pictures, suffix).split("\n\n", 1)
+        sections.append(f"{heading}\n\n{settings_paragraph(report, ablation)}\n\n{rest}")
+    return "\n\n".join(sections) + "\n"
 
 
-def settings_paragraph(report: dict[str, Any]) -> str:
-    """Say what was run, on which machine and for how long."""
+def settings_paragraph(report: dict[str, Any], ablation: dict[str, Any]) -> str:
+    """Say what was run for an ablation, on which machine and for how long."""
     settings = report["settings"]
     records = {
-        (record["date"], record["command"]): record
-        for ablation in report["ablations"]
-        for row in ablation["rows"]
-        for record in row["trainings"]
+        (record["date"], record["command"]): record for row in ablation["rows"] for record in row["trainings"]
     }
     machines = {machine_sentence(record["machine"]) for record in records.values()}
     seconds = sum(record["seconds"] for record in records.values())

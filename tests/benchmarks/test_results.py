@@ -177,14 +177,17 @@ def test_every_picture_lies_beside_the_page_and_is_small(page: Path) -> None:
     assert {path.name for path in (page.parent / "results").iterdir()} == {Path(name).name for name in shown}
 
 
-def test_writing_the_page_again_gives_the_same(page: Path, tmp_path: Path) -> None:
+def test_a_section_takes_the_place_of_the_former_one_and_the_others_stay(page: Path, tmp_path: Path) -> None:
     before = page.read_text()
-    quality = str(tmp_path / "quality" / "quality.json")
-    results.main(["--quality", quality, "--output-path", str(page)])
-    assert page.read_text() != before
-    only = page.read_text()
-    results.main(["--quality", quality, "--output-path", str(page)])
-    assert page.read_text() == only
+    quality = tmp_path / "quality" / "quality.json"
+    results.main(["--quality", str(quality), "--output-path", str(page)])
+    assert page.read_text() == before
+    write(quality, {**QUALITY, "reconstruction_psnr": 30.5})
+    results.main(["--quality", str(quality), "--output-path", str(page)])
+    assert page.read_text() == before.replace("| 29.12 |", "| 30.50 |") != before
+    write(quality, {**QUALITY, "data": "cars"})
+    results.main(["--quality", str(quality), "--output-path", str(page)])
+    assert page.read_text().count("| reconstruction: photographs | 64 |") == 2
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "not json"])
