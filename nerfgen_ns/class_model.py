@@ -31,6 +31,7 @@ from nerfgen_ns.runs.run import Run
 if TYPE_CHECKING:
     from trimesh import Trimesh
 
+    from nerfgen_ns.fields.regions import Effect
     from nerfgen_ns.inversion.config import FitConfig
     from nerfgen_ns.inversion.inversion import Found
     from nerfgen_ns.semantics.config import LabelConfig
@@ -161,6 +162,36 @@ class ClassModel:
 
         legend, label_maps = read_label_maps(self.run, Path(masks))
         return ClassModel(with_labels(self.run, label_maps, legend, config))
+
+    def region(
+        self,
+        labels: str | Sequence[str],
+        effect: Effect,
+        color: tuple[int, int, int] | None = None,
+        min_probability: float = 0.5,
+        softness: float = 0.25,
+    ) -> ClassModel:
+        """Return this class with parts of every object removed, extracted or recolored.
+
+        Renders, meshes and saved files show the effect. An effect that the class has already is replaced.
+
+        Args:
+            labels: the parts, by the names of their labels.
+            effect: "remove", "extract" or "recolor"; "none" takes an earlier effect back.
+            color: the new color for "recolor", red, green, blue, 0 to 255.
+            min_probability: the probability of the labels from which something belongs to the parts.
+            softness: how gradually the parts end, 0.01 to 10.
+
+        Raises:
+            UsageError: the class has no labels, or a value makes no sense.
+            NerfgenError: no object shows the parts to recolor.
+        """
+        from nerfgen_ns.fields.regions import RegionConfig
+        from nerfgen_ns.semantics.regions import with_region
+
+        names = (labels,) if isinstance(labels, str) else tuple(labels)
+        region = RegionConfig(effect, names, color, min_probability, softness)
+        return ClassModel(with_region(self.run, region))
 
     def suggest(self, count: int) -> list[str]:
         """Return the names of the photographs most worth labeling next, the most useful first."""

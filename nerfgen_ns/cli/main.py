@@ -19,6 +19,7 @@ from nerfgen_ns.cli.morph import Morph
 from nerfgen_ns.cli.pack import Pack
 from nerfgen_ns.cli.pin import Pin
 from nerfgen_ns.cli.prepare import Prepare
+from nerfgen_ns.cli.region import Region
 from nerfgen_ns.cli.sample import Sample
 from nerfgen_ns.cli.view import View
 from nerfgen_ns.errors import NerfgenError, exit_with_one_line
@@ -29,6 +30,7 @@ Command = (
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Label, tyro.conf.subcommand("label")]
+    | Annotated[Region, tyro.conf.subcommand("region")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Morph, tyro.conf.subcommand("morph")]

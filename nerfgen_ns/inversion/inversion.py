@@ -21,6 +21,7 @@ from nerfgen_ns.datamanagers.dataset import open_dataset
 from nerfgen_ns.datamanagers.pixel_store import PixelStore
 from nerfgen_ns.dataset_format.label_maps import UNLABELED, shrink_label_map
 from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.inversion.camera_search import search_cameras
 from nerfgen_ns.inversion.config import FitConfig
 from nerfgen_ns.inversion.inputs import (
@@ -274,13 +275,14 @@ def fit(
 
 
 def _judge(made: Run, found: Found, factor: int) -> Iterator[FittedPhotograph]:
+    whole = RegionConfig()
     dataset = open_dataset(made.data, factor)
     for view, photograph in enumerate(found.photographs):
         image = torch.from_numpy(dataset.get_numpy_image(view) / np.float32(255))
         matte = dataset.get_numpy_matte(view)
         camera, labels = dataset.cameras[view : view + 1], photograph.label_map
         outputs = made.model.render_camera(
-            camera, made.code(photograph.identity), probabilities=labels is not None
+            camera, made.code(photograph.identity), probabilities=labels is not None, region=whole
         )
         rgb, inside, agreement = outputs["rgb"].cpu(), None, None
         if labels is not None:

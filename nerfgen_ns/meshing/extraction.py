@@ -13,6 +13,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.meshing.field import (
     ObjectField,
     Progress,
@@ -196,6 +197,7 @@ def save_mesh(
     resolution: int = 128,
     cameras: Cameras | None = None,
     level: float = SURFACE_LEVEL,
+    region: RegionConfig | None = None,
 ) -> Path:
     """Write the mesh of one latent code as .ply, .obj or .glb, whole or not at all, and return its path.
 
@@ -208,13 +210,15 @@ def save_mesh(
         resolution: cells along each side of the class's box [−1, 1]³.
         cameras: the cameras of the photographs; what none of them could show is cut off. If not set, nothing.
         level: density of the surface, per unit of length.
+        region: what is done to parts of the object; see `object_field`.
 
     Raises:
         UsageError: unknown suffix, a code of another size, or a resolution out of range.
         NerfgenError: nothing to see in this code, or the file cannot be written.
     """
     check_suffix(path, MESH_SUFFIXES)
-    write_mesh(path, extract_mesh(object_field(model, code), resolution, level=level, cameras=cameras))
+    field = object_field(model, code, region)
+    write_mesh(path, extract_mesh(field, resolution, level=level, cameras=cameras))
     return path
 
 

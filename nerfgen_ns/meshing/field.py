@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nerfgen_ns.cameras.projection import project_tensors
 from nerfgen_ns.fields.foreground import invert_density
+from nerfgen_ns.fields.regions import EditedField, RegionConfig, SampleValues, edited_field, values_of
 from nerfgen_ns.model.model import NerfgenModel
 from nerfgen_ns.rendering.ray_renderers import ImportanceRenderer
 from nerfgen_ns.rendering.volume_rendering import rendering_weights
@@ -43,11 +44,14 @@ class ObjectField:
     """The density, and the probability of each label; None where the model tells no labels."""
 
 
-def object_field(model: NerfgenModel, code: Float[Tensor, "*one latent"]) -> ObjectField:
+def object_field(
+    model: NerfgenModel, code: Float[Tensor, "*one latent"], region: RegionConfig | None = None
+) -> ObjectField:
     """Return the field of one latent code as it is now: further training does not change it.
 
     What the code adds to the networks' layers is computed once, here. It uses full precision: with the three
-    digits of bf16 a surface would have steps.
+    digits of bf16 a surface would have steps. What is done to parts of the object is `region` or, if not set,
+    what the model's configuration says.
 
     Raises:
         UsageError: the code has another size than the model's.
@@ -59,24 +63,32 @@ def object_field(model: NerfgenModel, code: Float[Tensor, "*one latent"]) -> Obj
     with torch.no_grad():
         terms = field.latent_terms(code.to(model.device))
 
+    head = copy.deepcopy(model.label_head)
+    shown = edited_field(field, model.config.region if region is None else region, head)
+
+    def values(positions: Tensor, keep: bool = False) -> SampleValues:
+        made = values_of(shown, positions[None], terms, keep)
+        # A mesh has no background behind: what does not show itself is not there.
+        return made if made.shown is None else made._replace(density=made.density * made.shown)
+
     def density(positions: Tensor) -> Tensor:
+        if isinstance(shown, EditedField):
+            return values(positions).density[0]
         return field.density(positions[None], terms)[0]
 
     def density_and_color(positions: Tensor) -> tuple[Tensor, Tensor]:
-        densities, colors = field(positions[None], terms)
-        return densities[0], colors[0]
+        made = values(positions)
+        return made.density[0], made.colors[0]
 
     def near_class(positions: Tensor) -> Tensor:
         assert isinstance(renderer, ImportanceRenderer)
         return renderer.occupancy(positions) > 0
 
-    head = copy.deepcopy(model.label_head)
-
     def density_and_labels(positions: Tensor) -> tuple[Tensor, Tensor]:
-        assert head is not None
-        densities, _, features = field.with_features(positions[None], terms)
-        assert features is not None
-        return densities[0], head(features[0], positions)
+        made = values(positions, keep=True)
+        assert head is not None and made.features is not None
+        labels = head(made.features[0], positions)
+        return made.density[0], shown.labels(labels) if isinstance(shown, EditedField) else labels
 
     return ObjectField(
         density,

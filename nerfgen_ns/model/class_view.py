@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nerfgen_ns.dataset_format.label_maps import Legend
-from nerfgen_ns.errors import UsageError
+from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.fields.regions import LUMINANCE, RegionConfig
 from nerfgen_ns.model.model import NerfgenModel
+from nerfgen_ns.utils.spacing import evenly_spaced
 
 
 @dataclass(frozen=True)
@@ -59,3 +61,36 @@ class ClassView:
         """
         self.model.latent_table.check_code(code)
         return self.model.render_camera(camera, code.to(self.model.device))
+
+
+MOST_OBJECTS, SIDE = 16, 48
+"""Objects that are looked at for the luminance of a part, and pixels along the longer side of a render."""
+
+
+def usual_luminance(view: ClassView, region: RegionConfig) -> float:
+    """Compute the mean luminance of a part in photographs' views of some objects, evenly spread.
+
+    Args:
+        view: a class with labels.
+        region: what the part is made of; its effect does not matter.
+
+    Raises:
+        NerfgenError: none of the objects shows the part.
+    """
+    alone = replace(region, effect="extract", color=None)
+    brightness = area = 0.0
+    assert view.cameras.metadata is not None
+    rows = view.cameras.metadata["cam_idx"].flatten().tolist()
+    for photograph in evenly_spaced(len(rows), MOST_OBJECTS).tolist():
+        camera = view.cameras[photograph : photograph + 1]
+        camera.rescale_output_resolution(SIDE / float(max(camera.width.max(), camera.height.max())))
+        outputs = view.model.render_camera(camera, view.code(rows[photograph]), region=alone)
+        colors = outputs["foreground"]
+        brightness += float((colors * colors.new_tensor(LUMINANCE)).sum())
+        area += float(outputs["accumulation"].sum())
+    if area < 1.0:
+        raise NerfgenError(
+            f"{', '.join(region.labels)}: none of {min(len(rows), MOST_OBJECTS)} objects shows it; "
+            "choose other labels"
+        )
+    return max(brightness / area, 0.01)

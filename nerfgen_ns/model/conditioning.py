@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
+from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.latents.latent_table import LatentTable
 
 
@@ -17,6 +18,8 @@ class Shown(NamedTuple):
     """The latent code."""
     background: tuple[float, float, float] | None = None
     """The color in place of the background: red, green, blue in [0, 1]."""
+    region: RegionConfig | None = None
+    """What is done to parts of the object, in place of what the model's configuration says."""
 
 
 class ViewerHook(Protocol):

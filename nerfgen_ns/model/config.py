@@ -15,6 +15,7 @@ from nerfgen_ns.errors import UsageError, check_options, exit_with_one_line
 from nerfgen_ns.fields.background import BackgroundFieldConfig
 from nerfgen_ns.fields.foreground import ForegroundFieldConfig
 from nerfgen_ns.fields.heads import LabelHeadConfig
+from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.model.camera_optimizer import CameraOptimizerConfig
 from nerfgen_ns.model.losses import LossConfig
 from nerfgen_ns.model.symmetry import SymmetryConfig
@@ -48,6 +49,8 @@ class NerfgenModelConfig(ModelConfig):
     """The refinement of camera poses in training."""
     label_head: tyro.conf.Suppress[LabelHeadConfig | None] = None
     """The labels of the class, which `nerfgen label` teaches a trained run; None without labels."""
+    region: tyro.conf.Suppress[RegionConfig | None] = None
+    """What `nerfgen region` does to parts of every object, wherever the run is shown; None without effect."""
     use_bf16: bool = True
     """Compute the fields' matrix products in bf16 where the device has it in hardware."""
     identity: int | None = None
@@ -80,6 +83,9 @@ class NerfgenModelConfig(ModelConfig):
         self.camera_optimizer.check(f"{option}.camera-optimizer")
         if self.label_head is not None:
             self.label_head.check(f"{option}.label-head")
+        if self.region is not None:
+            names = () if self.label_head is None else self.label_head.names
+            self.region.check(f"{option}.region.", names)
 
     @property
     def sdf_field(self) -> NoReturn:

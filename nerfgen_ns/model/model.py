@@ -23,6 +23,7 @@ from nerfgen_ns.errors import UsageError, exit_with_one_line
 from nerfgen_ns.fields.background import BackgroundField
 from nerfgen_ns.fields.foreground import ForegroundField
 from nerfgen_ns.fields.heads import LabelHead
+from nerfgen_ns.fields.regions import EditedField, RegionConfig, ShownField, edited_field
 from nerfgen_ns.latents.latent_table import LatentTable
 from nerfgen_ns.metrics.images import image_metrics, mask_iou, psnr
 from nerfgen_ns.model.camera_optimizer import DRIFT_STEPS, CameraOptimizer, rotation_degrees
@@ -155,7 +156,7 @@ class NerfgenModel(Model):
         background: Sequence[float] | Tensor | None = shown.background
         if background is None and not self.training and renderers.BACKGROUND_COLOR_OVERRIDE is not None:
             background = renderers.BACKGROUND_COLOR_OVERRIDE
-        return self.render(ray_bundle, codes, background)
+        return self.render(ray_bundle, codes, background, region=shown.region)
 
     def render(
         self,
@@ -163,6 +164,7 @@ class NerfgenModel(Model):
         codes: Float[Tensor, "codes latent"],
         background: Sequence[float] | Float[Tensor, "3"] | None = None,
         probabilities: bool = False,
+        region: RegionConfig | None = None,
     ) -> dict[str, Tensor]:
         """Render rays through the class as latent codes make it.
 
@@ -173,6 +175,8 @@ class NerfgenModel(Model):
             codes: one for all rays, or one each.
             background: a color, red, green, blue in [0, 1], in place of the background field's.
             probabilities: whether to return the probability of each label.
+            region: what is done to parts of objects; if not set, what the configuration says. Training, and
+                fitting, which renders in training mode, see whole objects.
 
         Returns:
             One value a ray: "rgb", "foreground" and "background", colors in [0, 1]; "accumulation" in [0, 1];
@@ -190,22 +194,37 @@ class NerfgenModel(Model):
             codes = mirror_codes(codes, mirrored, self.config.symmetry.lopsided_share)
         terms = self.foreground_field.latent_terms(codes)
         has_labels = self.label_head is not None and (probabilities or not self.training)
-        pixels, weights, samples = self.ray_renderer(seen, terms, behind, has_labels)
+        field = self.shown_field(region)
+        pixels, weights, samples = self.ray_renderer(seen, terms, behind, has_labels, field)
         outputs = {**pixels._asdict(), "background": behind}
         points = rays.origins + rays.directions * pixels.depth
         if not self.training:
-            outputs["normals"] = normal_colors(self.foreground_field, points, terms, pixels.accumulation)
+            outputs["normals"] = normal_colors(field, points, terms, pixels.accumulation)
         else:
             outputs["weights"] = weights
             if self.config.losses.normal_smoothness_loss_mult > 0:
                 outputs["points"] = points
         if samples is not None:
-            outputs |= self._label_outputs(samples, len(behind), probabilities)
+            outputs |= self._label_outputs(samples, len(behind), probabilities, field)
         return outputs
+
+    def shown_field(self, region: RegionConfig | None = None) -> ShownField:
+        """Return the foreground field as it is shown: in training as it is, else with the effect on a region.
+
+        Args:
+            region: if not set, that of the configuration.
+        """
+        if self.training:
+            return self.foreground_field
+        region = self.config.region if region is None else region
+        return edited_field(self.foreground_field, region, self.label_head)
 
     @torch.no_grad()
     def seen_samples(self, rays: RayBundle, codes: Float[Tensor, "codes latent"]) -> SeenSamples:
-        """Return the samples that show in the pixels of rays, with their hidden features; see `render`."""
+        """Return the samples that show in the pixels of rays, with their hidden features; see `render`.
+
+        Objects are whole, whatever the configuration does to regions of them.
+        """
         rays = self._with_ends(rays)
         terms = self.foreground_field.latent_terms(codes)
         behind = torch.zeros_like(rays.directions)
@@ -229,10 +248,15 @@ class NerfgenModel(Model):
             )
         return rays
 
-    def _label_outputs(self, samples: SeenSamples, rays: int, probabilities: bool) -> dict[str, Tensor]:
+    def _label_outputs(
+        self, samples: SeenSamples, rays: int, probabilities: bool, field: ShownField
+    ) -> dict[str, Tensor]:
         head = self.label_head
         assert head is not None
-        values = samples.composite(head(samples.features, samples.positions), rays)
+        of_samples = head(samples.features, samples.positions)
+        if isinstance(field, EditedField):
+            of_samples = field.labels(of_samples)
+        values = samples.composite(of_samples, rays)
         of_labels = head.with_background(values)
         outputs = {"label_probabilities": of_labels} if probabilities else {}
         if not self.training:
@@ -246,6 +270,7 @@ class NerfgenModel(Model):
         code: Float[Tensor, "1 latent"],
         background: Sequence[float] | None = None,
         probabilities: bool = False,
+        region: RegionConfig | None = None,
     ) -> dict[str, Float[Tensor, "height width channels"]]:
         """Render all pixels of a camera, of shape (1,), with one latent code; see `render`."""
         rays = camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True)
@@ -253,7 +278,11 @@ class NerfgenModel(Model):
         size = self.config.eval_num_rays_per_chunk
         chunks = [
             self.render(
-                rays.get_row_major_sliced_ray_bundle(start, start + size), code, background, probabilities
+                rays.get_row_major_sliced_ray_bundle(start, start + size),
+                code,
+                background,
+                probabilities,
+                region,
             )
             for start in range(0, height * width, size)
         ]

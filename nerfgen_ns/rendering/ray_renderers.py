@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nerfgen_ns.errors import UsageError, check_options
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
+from nerfgen_ns.fields.regions import ShownField, values_of
 from nerfgen_ns.latents.latent_table import LatentTable
 from nerfgen_ns.rendering.depth_memory import DepthMemory
 from nerfgen_ns.rendering.occupancy_grid import ImportanceSampler, ObjectOccupancy, OccupancyGrid
@@ -111,6 +112,7 @@ class RayRenderer(nn.Module):
         terms: LatentTerms,
         background: Float[Tensor, "rays 3"],
         keep_samples: bool = False,
+        field: ShownField | None = None,
     ) -> Rendered:
         """Render the pixels of the rays.
 
@@ -119,6 +121,7 @@ class RayRenderer(nn.Module):
             terms: what the code of each ray, or of all, adds to the field's layers.
             background: what is behind the object on each ray.
             keep_samples: whether to return the samples that show. Pixels are the same, to the bit.
+            field: shown in place of the foreground field; it has the same surfaces, or fewer.
         """
 
     def after_step(self, step: int) -> None:
@@ -143,18 +146,21 @@ class DenseRenderer(RayRenderer):
         terms: LatentTerms,
         background: Float[Tensor, "rays 3"],
         keep_samples: bool = False,
+        field: ShownField | None = None,
     ) -> Rendered:
         """Render the pixels of the rays; see `RayRenderer`."""
         assert ray_bundle.fars is not None
+        field = self.field if field is None else field
         samples = self.sampler(ray_bundle, num_samples=self.num_samples)
         if self.fine_sampler is not None:
             with torch.no_grad():
-                density = self.field.density(positions_of(samples), terms)
+                density = field.density(positions_of(samples), terms)
                 weights = rendering_weights(density, samples.deltas[..., 0])
             samples = self.fine_sampler(ray_bundle, samples, weights[..., None], num_samples=self.num_samples)
         positions = positions_of(samples)
-        density, colors, features = self.field.with_features(positions, terms, keep_samples)
+        density, colors, features, shown = values_of(field, positions, terms, keep_samples)
         weights = rendering_weights(density, samples.deltas[..., 0])
+        weights = weights if shown is None else weights * shown
         pixels = composite(weights, colors, middles_of(samples), background, ray_bundle.fars)
         return Rendered(pixels, weights, _seen_on_rays(weights, features, positions))
 
@@ -178,6 +184,7 @@ class ImportanceRenderer(RayRenderer):
         terms: LatentTerms,
         background: Float[Tensor, "rays 3"],
         keep_samples: bool = False,
+        field: ShownField | None = None,
     ) -> Rendered:
         """Render the pixels of the rays; see `RayRenderer`. Rays that miss the class have no samples."""
         if self.training:
@@ -185,12 +192,18 @@ class ImportanceRenderer(RayRenderer):
             if self.depth_memory is not None:
                 occupied = self.depth_memory.narrow(ray_bundle, edges, occupied)
             # Nearly every ray of a crop meets the class, and the few others are how the class can grow.
-            return self._render(ray_bundle, terms, background, edges, occupied, keep_samples)
+            return self._render(ray_bundle, terms, background, edges, occupied, keep_samples, field)
         one_object = len(terms[0]) == 1
         edges, occupied = self.sampler.look_up(ray_bundle, self._object(terms) if one_object else None)
         (hits,) = (occupied.amax(dim=-1) > 0).nonzero(as_tuple=True)
         rendered = self._render(
-            ray_bundle[hits], terms.of_rays(hits), background[hits], edges[hits], occupied[hits], keep_samples
+            ray_bundle[hits],
+            terms.of_rays(hits),
+            background[hits],
+            edges[hits],
+            occupied[hits],
+            keep_samples,
+            field,
         )
         assert ray_bundle.fars is not None
         empty = background.new_zeros(len(background), 1)
@@ -207,14 +220,17 @@ class ImportanceRenderer(RayRenderer):
         edges: Float[Tensor, "rays bins+1"],
         occupied: Float[Tensor, "rays bins"],
         keep_samples: bool,
+        field: ShownField | None,
     ) -> Rendered:
         assert rays.fars is not None
         samples = self.sampler(rays, edges, occupied, num_samples=self.num_samples)
         positions = positions_of(samples)
-        density, colors, features = self.field.with_features(positions, terms, keep_samples)
+        field = self.field if field is None else field
+        density, colors, features, shown = values_of(field, positions, terms, keep_samples)
         if not self.training:
             density = density * self.occupancy.presence(positions)
         weights = rendering_weights(density, samples.deltas[..., 0])
+        weights = weights if shown is None else weights * shown
         pixels = composite(weights, colors, middles_of(samples), background, rays.fars)
         if self.training:
             self._last = (positions.detach(), weights.detach())
@@ -261,9 +277,11 @@ class VolumetricRenderer(RayRenderer):
         terms: LatentTerms,
         background: Float[Tensor, "rays 3"],
         keep_samples: bool = False,
+        field: ShownField | None = None,
     ) -> Rendered:
         """Render the pixels of the rays; see `RayRenderer`. Weights are packed."""
         assert ray_bundle.fars is not None
+        field = self.field if field is None else field
         rays = len(ray_bundle.origins)
         samples, ray_of_sample = self.sampler(
             ray_bundle,
@@ -273,10 +291,11 @@ class VolumetricRenderer(RayRenderer):
         starts, ends = samples.frustums.starts[:, 0], samples.frustums.ends[:, 0]
         own_terms = terms.of_rays(ray_of_sample)
         positions = samples.frustums.get_positions()
-        density, colors, features = self.field.with_features(positions[:, None], own_terms, keep_samples)
+        density, colors, features, shown = values_of(field, positions[:, None], own_terms, keep_samples)
         weights, _, _ = nerfacc.render_weight_from_density(
             starts, ends, density[:, 0], ray_indices=ray_of_sample, n_rays=rays
         )
+        weights = weights if shown is None else weights * shown[:, 0]
 
         def accumulate(values: Tensor | None) -> Tensor:
             return nerfacc.accumulate_along_rays(weights, values, ray_of_sample, rays)

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
+from nerfgen_ns.fields.foreground import LatentTerms
+from nerfgen_ns.fields.regions import ShownField
 
 
 def rendering_weights(
@@ -102,7 +103,7 @@ VISIBLE = 0.5
 
 
 def normal_colors(
-    field: ForegroundField,
+    field: ShownField,
     positions: Float[Tensor, "rays 3"],
     terms: LatentTerms,
     accumulation: Float[Tensor, "rays 1"],
@@ -115,7 +116,7 @@ def normal_colors(
 
 
 def surface_normals(
-    field: ForegroundField, positions: Float[Tensor, "rays 3"], terms: LatentTerms
+    field: ShownField, positions: Float[Tensor, "rays 3"], terms: LatentTerms
 ) -> Float[Tensor, "rays 3"]:
     """Compute unit normals −∇σ/‖∇σ‖ in the class frame at one position a ray, even in `torch.no_grad`."""
     with torch.enable_grad():

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nerfgen_ns.datamanagers.ray_generator import PixelRays
 from nerfgen_ns.dataset_format.label_maps import UNLABELED, LabelMap, Legend
+from nerfgen_ns.errors import UsageError
 from nerfgen_ns.fields.heads import LabelHead, LabelHeadConfig
 from nerfgen_ns.inversion.latent_fit import seeded
 from nerfgen_ns.model.model import NerfgenModel
@@ -211,10 +212,12 @@ def with_labels(
         progress: called with the number of label maps and of steps done, and their total.
 
     Raises:
-        UsageError: an option makes no sense.
+        UsageError: an option makes no sense, or a region of the run's objects is edited.
     """
     config = config or LabelConfig()
     config.check()
+    if run.model.config.region is not None:
+        raise UsageError("parts of the run's objects are edited; label the run that it was made of")
     total = len(label_maps) + config.steps
 
     def advance(before: int) -> Progress | None:

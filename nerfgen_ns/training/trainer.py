@@ -19,6 +19,7 @@ import tyro
 from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.utils import comms
 from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -132,6 +133,7 @@ class NerfgenTrainerConfig(TrainerConfig):
         with exit_with_one_line():
             if isinstance(self.pipeline.datamanager, NerfgenDataManagerConfig):
                 self.pipeline.datamanager.check()
+            check_whole(self.pipeline.model)
             try:
                 reserve_run_folder(self)
                 super().save_config()
@@ -140,6 +142,19 @@ class NerfgenTrainerConfig(TrainerConfig):
                     f"{self.get_base_dir()}: cannot be written ({error.strerror or error}); "
                     "choose another --output-dir or free some space"
                 ) from error
+
+
+def check_whole(model: ModelConfig) -> None:
+    """Check that objects are shown as they are.
+
+    Raises:
+        UsageError: the configuration is of a run of `nerfgen region`.
+    """
+    if isinstance(model, NerfgenModelConfig) and model.region is not None:
+        raise UsageError(
+            "--load-config: parts of the run's objects are edited, and it does not train; train the run that "
+            "it was made of"
+        )
 
 
 @contextmanager
@@ -227,6 +242,7 @@ class NerfgenTrainer(Trainer):
             UsageError: there is one.
         """
         config, manager = self.config, self.config.pipeline.datamanager
+        check_whole(config.pipeline.model)
         lowest: dict[str, tuple[float, float]] = {
             "--max-num-iterations": (config.max_num_iterations, 1),
             "--steps-per-save": (config.steps_per_save, 0),

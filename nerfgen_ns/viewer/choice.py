@@ -12,6 +12,7 @@ from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor
 
 from nerfgen_ns.errors import UsageError
+from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.latents.latent_space import Kind, LatentSpace, interpolate
 from nerfgen_ns.latents.latent_table import LatentTable
 
@@ -86,6 +87,8 @@ class Choice:
     """How far the code is then moved along the strongest directions, in standard deviations."""
     background: tuple[float, float, float] | None = None
     """Color in place of the background, red, green, blue in [0, 1]; None leaves it as learned."""
+    region: RegionConfig | None = None
+    """What is done to a part of the object; None where the class has no labels."""
 
     def code(self, table: LatentTable, space: Callable[[], LatentSpace]) -> Float[Tensor, "1 latent"]:
         """Return the latent code that is chosen.

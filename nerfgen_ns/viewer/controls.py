@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 from jaxtyping import UInt8
 from viser import GuiApi, GuiMarkdownHandle
 
+from nerfgen_ns.fields.regions import Effect, RegionConfig
 from nerfgen_ns.latents.latent_space import Kind
 from nerfgen_ns.utils.images import data_url
 from nerfgen_ns.viewer.choice import MOST_DEVIATIONS, SOURCES, Choice, name_of
@@ -27,9 +29,19 @@ class Controls:
         identities: rows of the latent table.
         directions: how many sliders there are for the strongest directions.
         start: the first values of the controls.
+        parts: the labels of the object, without the background; none where there are no labels.
+        load_config: the run, for the commands that do what controls do.
     """
 
-    def __init__(self, gui: GuiApi, identities: int, directions: int, start: Choice) -> None:
+    def __init__(
+        self,
+        gui: GuiApi,
+        identities: int,
+        directions: int,
+        start: Choice,
+        parts: tuple[str, ...] = (),
+        load_config: Path = Path("RUN/config.yml"),
+    ) -> None:
         with gui.add_folder("Identity", order=-1.0):
             self.source = gui.add_dropdown(
                 "Shown", SOURCES, start.source, hint="Where the shown identity comes from"
@@ -90,10 +102,12 @@ class Controls:
                 "Usual camera", hint="Look at the object as the class is usually seen", color="gray"
             )
             self.reset = gui.add_button("Reset", hint="Set all of this to its first values", color="gray")
+        self.region = None if start.region is None else RegionControls(gui, parts, start.region, load_config)
         self.values: list[Any] = [
             *(self.identity, self.seed, self.truncation, self.file_row, self.share, self.kind),
             *self.amounts,
             *(self.background, self.color),
+            *([] if self.region is None else self.region.values),
         ]
         self._of_source: dict[str, list[Any]] = {
             "photograph": [self.identity],
@@ -121,6 +135,7 @@ class Controls:
             kind=cast(Kind, self.kind.value),
             amounts=tuple(slider.value for slider in self.amounts),
             background=backgrounds.get(self.background.value),
+            region=None if self.region is None else self.region.read(),
         )
 
     def update(self, choice: Choice) -> None:
@@ -129,6 +144,8 @@ class Controls:
             for control in controls:
                 control.visible = source == choice.source
         self.color.visible = self.background.value == "color"
+        if self.region is not None:
+            self.region.update()
         _assign(self.first, name_of(choice.first))
         _assign(self.second, name_of(choice.second))
 
@@ -163,7 +180,75 @@ class Controls:
             _assign(control, value)
 
 
-def _assign(control: Any, value: Any) -> None:
+class RegionControls:
+    """A folder of controls of what is done to a part of the object.
+
+    Args:
+        gui: where to put them.
+        parts: the labels of the object.
+        start: the first values of the controls.
+        load_config: the run, for the command that does the same.
+    """
+
+    def __init__(self, gui: GuiApi, parts: tuple[str, ...], start: RegionConfig, load_config: Path) -> None:
+        self._labels = {part: (part,) for part in parts}
+        if start.labels:
+            self._labels = {" + ".join(start.labels): start.labels} | self._labels
+        self._load_config = load_config
+        with gui.add_folder("Parts", order=-0.7, expand_by_default=start.effect != "none"):
+            self.effect = gui.add_dropdown(
+                "Effect",
+                get_args(Effect),
+                start.effect,
+                hint="What is done to a part; nerfgen region does it",
+            )
+            self.part = gui.add_dropdown("Part", tuple(self._labels), hint="Which part, as labels tell it")
+            self.color = gui.add_rgb("New color", start.color or (200, 50, 50))
+            self.min_probability = gui.add_slider(
+                "Least probability", 0.05, 0.95, 0.05, start.min_probability, hint="Less: a larger part"
+            )
+            self.softness = gui.add_slider(
+                "Softness", 0.05, 2.0, 0.05, start.softness, hint="How gradually the part ends"
+            )
+            # The root is for files; without one viser prints a warning, even if there are no files.
+            self.command = gui.add_markdown("", image_root=Path())
+        self.values: list[Any] = [*(self.effect, self.part, self.color, self.min_probability, self.softness)]
+
+    def read(self) -> RegionConfig:
+        """Return what the controls say now."""
+        effect = cast(Effect, self.effect.value)
+        red, green, blue = self.color.value
+        return RegionConfig(
+            effect,
+            self._labels[self.part.value],
+            (red, green, blue) if effect == "recolor" else None,
+            self.min_probability.value,
+            self.softness.value,
+        )
+
+    def update(self) -> None:
+        """Show only the controls that the effect needs, and the command that does the same."""
+        region = self.read()
+        for control in self.values[1:]:
+            control.visible = region.effect != "none"
+        self.color.visible = region.effect == "recolor"
+        _assign(
+            self.command, f"```\n{self._command(region)}\n```" if region.effect != "none" else "", "content"
+        )
+
+    def _command(self, region: RegionConfig) -> str:
+        words = ["nerfgen", "region", "--load-config", str(self._load_config), "--labels", *region.labels]
+        words += ["--effect", region.effect]
+        if region.color is not None:
+            words += ["--color", *map(str, region.color)]
+        usual = RegionConfig()
+        for name in ("min_probability", "softness"):
+            if getattr(region, name) != getattr(usual, name):
+                words += [f"--{name.replace('_', '-')}", f"{getattr(region, name):g}"]
+        return shlex.join([*words, "--output-dir", "EDITED"])
+
+
+def _assign(control: Any, value: Any, attribute: str = "value") -> None:
     """Set a control to a value; if it has the value already, do nothing, so that no callback runs."""
-    if control.value != value:
-        control.value = value
+    if getattr(control, attribute) != value:
+        setattr(control, attribute, value)

@@ -23,10 +23,13 @@ from torch import Tensor
 from viser import ClientHandle, NotificationHandle
 
 from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
+from nerfgen_ns.dataset_format.label_maps import BACKGROUND
 from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.latents.code_files import fingerprint_of_model, read_codes, write_codes
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.latents.latent_table import LatentTable
+from nerfgen_ns.model.class_view import ClassView, usual_luminance
 from nerfgen_ns.model.conditioning import Shown
 from nerfgen_ns.viewer.choice import Choice, CodesOfFile, ViewerPanelConfig
 from nerfgen_ns.viewer.controls import Controls
@@ -93,6 +96,7 @@ class ViewerPanel(ViewerControl):
         self._choice = Choice()
         self._resolved: tuple[Choice, int, Tensor] | None = None
         self._space: LatentSpace | None = None
+        self._luminances: dict[tuple[tuple[str, ...], float, float], float] = {}
         # Newer versions of viser run callbacks at once, in the thread that assigns a control's value.
         self._changing = threading.RLock()
         self._is_assigning = False
@@ -115,7 +119,7 @@ class ViewerPanel(ViewerControl):
         if resolved is None or resolved[0] is not choice or resolved[1] != version:
             resolved = (choice, version, choice.code(self._table, self._latent_space))
             self._resolved = resolved
-        return Shown(resolved[2], choice.background)
+        return Shown(resolved[2], choice.background, choice.region)
 
     def show_training(self, panel: UInt8[np.ndarray, "height width 3"], step: int) -> None:
         """Show a picture of the class as it was at a training step; nothing without a viewer."""
@@ -127,7 +131,9 @@ class ViewerPanel(ViewerControl):
         table = self._table
         self._choice = self._first_choice()
         directions = max(min(self.config.max_directions, len(table) - 1, table.codes.embedding_dim), 0)
-        controls = Controls(self.viser_server.gui, len(table), directions, self._choice)
+        parts = tuple(name for name in self._label_names if name != BACKGROUND)
+        config = self.viewer.log_filename.parent / "config.yml"
+        controls = Controls(self.viser_server.gui, len(table), directions, self._choice, parts, config)
         controls.source.on_update(self._guarded(self._change_source))
         for control in controls.values:
             control.on_update(self._guarded(self._change))
@@ -149,6 +155,12 @@ class ViewerPanel(ViewerControl):
     def _table(self) -> LatentTable:
         return self.viewer.get_model().latent_table  # type: ignore[return-value]
 
+    @property
+    def _label_names(self) -> tuple[str, ...]:
+        """Return the labels of the class; none where it has none."""
+        head = self.viewer.get_model().config.label_head  # type: ignore[union-attr]
+        return () if head is None else head.names
+
     def _model_fingerprint(self) -> str | None:
         """Return the model's fingerprint; None in training, when it changes with every step."""
         trainer: Any = self.viewer.trainer
@@ -162,7 +174,9 @@ class ViewerPanel(ViewerControl):
         return self.viewer.pipeline.datamanager.train_dataset.cameras  # type: ignore[union-attr]
 
     def _first_choice(self) -> Choice:
-        return Choice(second=min(1, len(self._table) - 1))
+        own: RegionConfig | None = self.viewer.get_model().config.region  # type: ignore[union-attr]
+        region = (own or RegionConfig()) if self._label_names else None
+        return Choice(second=min(1, len(self._table) - 1), region=region)
 
     def _latent_space(self) -> LatentSpace:
         space = self._space
@@ -206,10 +220,21 @@ class ViewerPanel(ViewerControl):
     def _follow_controls(self) -> None:
         """Show what the controls choose."""
         assert self._controls is not None
-        choice = self._controls.read(self._choice)
+        choice = self._with_luminance(self._controls.read(self._choice))
         with self._assigning() as controls:
             controls.update(choice)
         self._choose(choice)
+
+    def _with_luminance(self, choice: Choice) -> Choice:
+        """Return a choice that knows how bright a part usually is which gets another color."""
+        region = choice.region
+        if region is None or region.effect != "recolor":
+            return choice
+        part = (region.labels, region.min_probability, region.softness)
+        if part not in self._luminances:
+            with self._model_at_rest() as model:
+                self._luminances[part] = usual_luminance(ClassView(model, self._photographs), region)
+        return replace(choice, region=replace(region, luminance=self._luminances[part]))
 
     def _choose(self, choice: Choice) -> None:
         choice.code(self._table, self._latent_space)  # raises here, rather than where pictures are rendered
@@ -280,7 +305,8 @@ class ViewerPanel(ViewerControl):
         try:
             with self._model_at_rest() as model:
                 code = choice.code(self._table, self._latent_space)
-                save_mesh(model, code, path, int(controls.mesh_cells.value), self._photographs)
+                cells = int(controls.mesh_cells.value)
+                save_mesh(model, code, path, cells, self._photographs, region=choice.region)
             self._say(event, "Mesh saved", f"{path.name}, in {path.parent}")
         finally:
             controls.save_mesh.disabled = False

@@ -20,7 +20,7 @@ def test_a_panel_without_a_viewer_asks_nothing(model):
     assert model.viewer_panel is None
     expected = model.get_outputs(model.collider(rays))["rgb"]
     model.viewer_panel = ViewerPanel(ViewerPanelConfig())
-    assert model.viewer_panel.shown(rays) == (None, None)
+    assert model.viewer_panel.shown(rays) == (None, None, None)
     assert torch.equal(model.get_outputs(model.collider(rays))["rgb"], expected)
 
 
@@ -147,8 +147,8 @@ def test_a_mesh_is_saved_of_what_is_shown_while_nothing_else_uses_the_model(
 ):
     seen = {}
 
-    def save_mesh(model, code, path, resolution, cameras):
-        seen.update(code=code, path=path, resolution=resolution, cameras=len(cameras))
+    def save_mesh(model, code, path, resolution, cameras, region):
+        seen.update(code=code, path=path, resolution=resolution, cameras=len(cameras), region=region)
         seen.update(locked=viewer.train_lock.locked(), training=model.training)
 
     monkeypatch.setattr("nerfgen_ns.meshing.extraction.save_mesh", save_mesh)
@@ -157,7 +157,7 @@ def test_a_mesh_is_saved_of_what_is_shown_while_nothing_else_uses_the_model(
     press(viewer, panel._controls.mesh_cells, "64")
     press(viewer, panel._controls.mesh_kind, ".glb")
     press(viewer, panel._controls.save_mesh)
-    assert torch.equal(seen["code"], model.latent_table.row(7))
+    assert torch.equal(seen["code"], model.latent_table.row(7)) and seen["region"] is None
     assert seen["path"] == viewer.log_filename.parent / "viewer_panel" / "identity_7.glb"
     assert (
         seen["resolution"] == 64 and seen["cameras"] == len(ROWS) and seen["locked"] and not seen["training"]

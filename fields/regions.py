@@ -1,0 +1,203 @@
+"""Regions of objects: parts that are removed, extracted or recolored wherever a class model is shown."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerfgen_ns.dataset_format.label_maps import BACKGROUND, Color
+from nerfgen_ns.errors import UsageError, check_options
+from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
+from nerfgen_ns.fields.heads import LabelHead
+
+Effect = Literal["none", "remove", "extract", "recolor"]
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+"""Shares of red, green and blue in a color's luminance (ITU-R BT.709)."""
+SURE = 1e-6
+"""Probabilities nearer to 0 or 1 than this count as this far away: a logit is then finite."""
+
+
+@dataclass
+class RegionConfig:
+    """A region of every object of a class, and what is done to it."""
+
+    effect: Effect = "none"
+    """remove: it is not there; extract: only it is there; recolor: it gets another color and keeps its
+    shading; none: nothing."""
+    labels: tuple[str, ...] = ()
+    """The labels whose parts it is made of."""
+    color: Color | None = None
+    """Its new color: red, green, blue, 0 to 255."""
+    min_probability: float = 0.5
+    """The probability of these labels together from which a sample is in the region rather than out of it."""
+    softness: float = 0.25
+    """How gradually samples enter the region: with 1 and a `min_probability` of 0.5 their membership is the
+    probability itself, with less it is nearer to 0 or 1."""
+    luminance: float = 0.5
+    """The luminance of the part in the class's renders that becomes that of the new color."""
+
+    def check(self, option: str, names: tuple[str, ...]) -> None:
+        """Check that the region is one of objects with these labels.
+
+        Raises:
+            UsageError: it is not; the line names the option, which begins with `option`.
+        """
+        if self.effect == "none":
+            return
+        parts = [name for name in names if name != BACKGROUND]
+        if not self.labels or len(set(self.labels)) < len(self.labels):
+            raise UsageError(f"{option}labels: name one or more parts, each once, of {', '.join(parts)}")
+        for name in self.labels:
+            if name not in parts:
+                raise UsageError(f"{option}labels {name}: no such part; choose one of {', '.join(parts)}")
+        if (self.color is None) == (self.effect == "recolor"):
+            way = "give one with --effect recolor" if self.color is None else "it goes with --effect recolor"
+            raise UsageError(f"{option}color: {way}")
+        if self.color is not None and not all(0 <= level <= 255 for level in self.color):
+            shown = " ".join(map(str, self.color))
+            raise UsageError(f"{option}color {shown}: give red, green and blue from 0 to 255")
+        if not 0.0 < self.min_probability < 1.0:
+            raise UsageError(
+                f"{option}min-probability {self.min_probability}: give more than 0 and less than 1"
+            )
+        check_options(self, option.rstrip("."), {"luminance": 0.01})
+        if not 0.01 <= self.softness <= 10.0:
+            raise UsageError(f"{option}softness {self.softness}: give 0.01 to 10")
+
+
+class Membership(Protocol):
+    """How much samples of the foreground field belong to a region."""
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Return the numbers of the labels that the region consists of; none where labels do not make it."""
+
+    def __call__(
+        self, features: Float[Tensor, "samples features"], positions: Float[Tensor, "samples 3"]
+    ) -> Float[Tensor, " samples"]:
+        """Compute it, in [0, 1], from the hidden features of samples and their places in the class frame."""
+
+
+@dataclass(frozen=True)
+class LabelMembership:
+    """The probability p of labels, made steeper: logit m = (logit p − logit `min_probability`) / softness.
+
+    A density times 1 − m must fall by orders of magnitude, since a thin fog of a solid part would be opaque.
+    In logits the border is where it was and as smooth.
+    """
+
+    head: LabelHead
+    """What tells labels."""
+    labels: tuple[int, ...]
+    """The numbers of the region's labels."""
+    min_probability: float
+    """See `RegionConfig`."""
+    softness: float
+    """See `RegionConfig`."""
+
+    def __call__(
+        self, features: Float[Tensor, "samples features"], positions: Float[Tensor, "samples 3"]
+    ) -> Float[Tensor, " samples"]:
+        """Compute it; see `Membership`."""
+        probability = self.head(features, positions)[:, list(self.labels)].sum(dim=-1)
+        start = math.log(self.min_probability / (1.0 - self.min_probability))
+        return torch.sigmoid((probability.clamp(SURE, 1.0 - SURE).logit() - start) / self.softness)
+
+
+class SampleValues(NamedTuple):
+    """What samples are made of."""
+
+    density: Float[Tensor, "rays samples"]
+    """What a ray meets, per unit of length."""
+    colors: Float[Tensor, "rays samples 3"]
+    """In [0, 1]."""
+    features: Float[Tensor, "rays samples hidden"] | None
+    """Hidden features of the foreground field, where they are asked for."""
+    shown: Float[Tensor, "rays samples"] | None
+    """The share of the density that shows what it is. The rest hides what is behind it, and shows the
+    background. None where all of it shows."""
+
+
+@dataclass(frozen=True)
+class EditedField:
+    """A foreground field with an effect on a region: the one place where the effect happens."""
+
+    field: ForegroundField
+    """The field as it was trained."""
+    region: RegionConfig
+    """The effect."""
+    membership: Membership
+    """What is in the region."""
+
+    def values(
+        self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms, keep: bool = True
+    ) -> SampleValues:
+        """Compute density, color and, unless `keep` is false, the hidden features, with the effect.
+
+        What an extraction leaves out still hides what is behind it: nobody has seen the inside of an object
+        in training, and there the field is a guess.
+        """
+        density, colors, features = self.field.with_features(positions, terms)
+        assert features is not None
+        member = self.membership(features.flatten(0, -2), positions.flatten(0, -2)).view_as(density)
+        shown = None
+        if self.region.effect == "remove":
+            density = density * (1.0 - member)
+        elif self.region.effect == "extract":
+            shown = member
+        else:
+            colors = torch.lerp(colors, self._recolored(colors), member[..., None])
+        return SampleValues(density, colors, features if keep else None, shown)
+
+    def density(
+        self, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms
+    ) -> Float[Tensor, "rays samples"]:
+        """Compute the density that a ray meets."""
+        if self.region.effect != "remove":
+            return self.field.density(positions, terms)
+        return self.values(positions, terms, keep=False).density
+
+    def _recolored(self, colors: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+        """Return the new color, as bright as the old one is relative to the part's usual luminance."""
+        assert self.region.color is not None
+        shade = (colors * colors.new_tensor(LUMINANCE)).sum(dim=-1, keepdim=True) / self.region.luminance
+        return (colors.new_tensor(self.region.color) / 255.0 * shade).clamp(max=1.0)
+
+    def labels(self, probabilities: Float[Tensor, "*n labels"]) -> Float[Tensor, "*n labels"]:
+        """Return the label probabilities of samples, given that the effect shows them.
+
+        What is left of an object whose hair is removed is not hair.
+        """
+        own = list(self.membership.labels)
+        if self.region.effect == "recolor" or not own:
+            return probabilities
+        kept = torch.full_like(probabilities, float(self.region.effect == "remove"))
+        kept[..., own] = 1.0 - kept[..., own]
+        left = probabilities * kept
+        return left / left.sum(dim=-1, keepdim=True).clamp(min=SURE)
+
+
+ShownField = ForegroundField | EditedField
+
+
+def edited_field(field: ForegroundField, region: RegionConfig | None, head: LabelHead | None) -> ShownField:
+    """Return a field with the effect on a region, or the field itself where there is none."""
+    if region is None or region.effect == "none":
+        return field
+    assert head is not None, "the configuration was checked"
+    labels = tuple(head.names.index(name) for name in region.labels)
+    return EditedField(field, region, LabelMembership(head, labels, region.min_probability, region.softness))
+
+
+def values_of(
+    field: ShownField, positions: Float[Tensor, "rays samples 3"], terms: LatentTerms, keep: bool
+) -> SampleValues:
+    """Compute what samples are made of; `keep` asks for their hidden features."""
+    if isinstance(field, EditedField):
+        return field.values(positions, terms, keep)
+    return SampleValues(*field.with_features(positions, terms, keep), None)

@@ -1,0 +1,97 @@
+"""A run folder made from another run whose model has other heads or effects: networks and data stay."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+from nerfgen_ns.datamanagers.data_record import write_record
+from nerfgen_ns.errors import NerfgenError
+from nerfgen_ns.preprocessing.store import link
+from nerfgen_ns.runs.code_runs import fill_run_folder, write_photographs_of_pack
+from nerfgen_ns.runs.loading import read_checkpoint, read_config_nodes
+from nerfgen_ns.runs.pack import SUFFIX as PACKED
+from nerfgen_ns.runs.run import Run
+from nerfgen_ns.training.checkpoints import CONFIG, FOLDER, MODEL_IN_CHECKPOINT
+
+
+def write_derived_run(
+    folder: Path, load_config: Path, made: Run, changed: Sequence[str], location: Path
+) -> None:
+    """Write a run made from another one into a folder: its configuration, checkpoint and record.
+
+    Data inside the other run's folder is linked or copied, so that the new run does not need that folder.
+
+    Args:
+        folder: where to write, an empty folder.
+        load_config: the config.yml of the other run, or a packed run.
+        made: that run with the changes.
+        changed: the fields of the model's configuration that differ. Where the model has a module of this
+            name, its tensors are written too.
+        location: where the folder will be at the end.
+
+    Raises:
+        NerfgenError: the disk is full.
+    """
+    if load_config.suffix == PACKED:
+        with tempfile.TemporaryDirectory() as temporary:
+            prepared = Path(temporary) / "data"
+            write_photographs_of_pack(load_config, made, prepared)
+            fill_run_folder(folder, made, made.codes, prepared, location)
+        return
+    config = read_config_nodes(load_config)
+    model_config = _value(_value(config, "pipeline"), "model")
+    pipeline = dict(read_checkpoint(load_config)["pipeline"])
+    for name in changed:
+        _set(model_config, name, getattr(made.model.config, name))
+        prefix = f"{MODEL_IN_CHECKPOINT}{name}."
+        pipeline = {key: tensor for key, tensor in pipeline.items() if not key.startswith(prefix)}
+        module = getattr(made.model, name, None)
+        if isinstance(module, nn.Module):
+            pipeline |= {key: tensor.cpu() for key, tensor in module.state_dict(prefix=prefix).items()}
+    (folder / CONFIG).write_text(yaml.serialize(config), encoding="utf-8")
+    checkpoint = folder / FOLDER / f"step-{made.step:09d}.ckpt"
+    checkpoint.parent.mkdir()
+    try:
+        # The optimizers' state would be of use only to a training, which knows nothing of the changes.
+        torch.save({"step": made.step, "pipeline": pipeline, "optimizers": {}, "scalers": {}}, checkpoint)
+    except RuntimeError as error:  # torch raises this for a full disk
+        raise NerfgenError(f"{checkpoint}: cannot be written whole; free some space") from error
+    _write_record(folder, load_config.resolve().parent, made, location)
+
+
+def _write_record(folder: Path, source: Path, made: Run, location: Path) -> None:
+    """Write the record, and the data if it is in the folder of the other run, `source`."""
+    record = made.record
+    if record.data.is_relative_to(source) and record.data != source:
+        shutil.copytree(record.data, folder / record.data.relative_to(source), copy_function=_link)
+        record = replace(record, data=folder / record.data.relative_to(source))
+        moved = {
+            name: files and [folder / file.relative_to(source) for file in files]
+            for name, files in (("images", record.images), ("mattes", record.mattes))
+        }
+        record = replace(record, **moved)  # type: ignore[arg-type]
+        location = folder
+    write_record(folder, record, record.fingerprint, location)
+
+
+def _link(source: str, target: str) -> None:
+    link(Path(source), Path(target))
+
+
+def _value(node: yaml.Node, key: str) -> yaml.Node:
+    return next(value for name, value in node.value if name.value == key)
+
+
+def _set(node: yaml.Node, key: str, value: object) -> None:
+    """Set a key of a mapping of YAML; nothing that the file names is called."""
+    made = yaml.compose(yaml.dump(value))
+    name = yaml.ScalarNode("tag:yaml.org,2002:str", key)
+    node.value = [pair for pair in node.value if pair[0].value != key] + [(name, made)]
