@@ -90,7 +90,8 @@ class Budget:
             "data": shown_path(self.data),
             "judged_factor": self.judged_factor,
             "trainings": trainings,
-            RECORD: record_of_run(begin),
+            # Trainings of earlier calls count too.
+            RECORD: {**record_of_run(begin), "seconds": sum(training["seconds"] for training in trainings)},
         }
         write_json(self.output_dir / "budget.json", report)
         _plot(self.output_dir / "budget.png", trainings)
@@ -201,7 +202,8 @@ def _plot(path: Path, trainings: list[dict[str, Any]]) -> None:
             minutes = [training["minutes"] for training in own]
             values = [training["figures"][kind][FIGURES[0]] for training in own]
             axes.plot(minutes, values, line, marker="o", color=f"C{color}", label=f"{method}, {KINDS[kind]}")
-    save_curves(path, axes, "minutes of training", "PSNR inside the matte, dB")
+    times = sorted({training["minutes"] for training in trainings})
+    save_curves(path, axes, "minutes of training", "PSNR inside the matte, dB", times)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,9 +135,20 @@ def plot_curves(path: Path, trainings: dict[str, dict[str, Any]], target: dict[s
     save_curves(path, axes, "seconds of training", "PSNR on new views, dB inside the matte")
 
 
-def save_curves(path: Path, axes: Axes, x_label: str, y_label: str) -> None:
-    """Write a plot of curves over time, on a logarithmic axis."""
+def save_curves(path: Path, axes: Axes, x_label: str, y_label: str, times: Sequence[float] = ()) -> None:
+    """Write a plot of curves over time, on a logarithmic axis.
+
+    Args:
+        path: the PNG.
+        axes: with the curves.
+        x_label: what the times are.
+        y_label: what the values are.
+        times: those that the axis names; if none is given, matplotlib chooses.
+    """
     axes.set_xscale("log")
+    if times:
+        axes.set_xticks(times, [f"{time:g}" for time in times])
+        axes.set_xticks([], minor=True)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(True, which="both", alpha=0.25)
