@@ -29,7 +29,7 @@ from nerfgen_ns.dataset_format.transforms import read_transforms, transforms_pat
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.inversion.inversion import Stages, silent
 from nerfgen_ns.preprocessing.store import link
-from nerfgen_ns.runs.code_runs import fill_run_folder, write_photographs_of_pack
+from nerfgen_ns.runs.code_runs import LATENT_SPACE, fill_run_folder, write_photographs_of_pack
 from nerfgen_ns.runs.loading import load_run, read_checkpoint, read_config_nodes
 from nerfgen_ns.runs.pack import SUFFIX as PACKED
 from nerfgen_ns.runs.run import Run
@@ -194,6 +194,8 @@ def _fill_from_folder(folder: Path, load_config: Path, labeled: Run, location: P
     except RuntimeError as error:  # torch raises this for a full disk
         raise NerfgenError(f"{checkpoint}: cannot be written whole; free some space") from error
     record, source = labeled.record, load_config.resolve().parent
+    if (source / LATENT_SPACE).is_file():
+        shutil.copyfile(source / LATENT_SPACE, folder / LATENT_SPACE)
     if record.data.is_relative_to(source) and record.data != source:
         shutil.copytree(record.data, folder / record.data.relative_to(source), copy_function=_link)
         record = replace(record, data=folder / record.data.relative_to(source))
