@@ -127,8 +127,8 @@ def _legend_beside(path: Path, own: Legend) -> Legend:
     return read_legend(path.parent) if (path.parent / LEGEND).is_file() else own
 
 
-def read_edit(run: Run, path: Path, photograph: MappedPhotograph) -> LabelMap:
-    """Read a label map as a view shows it, by the numbers of the run.
+def read_view_map(run: Run, path: Path) -> LabelMap:
+    """Read a label map of a view, by the numbers of the run.
 
     A `labels.json` beside it names its numbers; without one they are those of the run.
 
@@ -136,8 +136,7 @@ def read_edit(run: Run, path: Path, photograph: MappedPhotograph) -> LabelMap:
         UsageError: the run has no labels, or the label map cannot be used.
     """
     legend = _legend_beside(path, run.legend)
-    labels = label_map_of_crop(path, read_label_map(path, legend), photograph)
-    return run.legend.renumbered(labels, legend, path)
+    return run.legend.renumbered(read_label_map(path, legend), legend, path)
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,7 @@ def edit(
     """
     config = config or EditConfig()
     view = view or edit_view(run, identity)
-    wanted = read_edit(run, label_map, view.photograph)
+    wanted = label_map_of_crop(label_map, read_view_map(run, label_map), view.photograph)
     with (
         replace_folder(output_dir, is_code_run) as making,
         tempfile.TemporaryDirectory(prefix="nerfgen-edit-") as temporary,

@@ -27,6 +27,7 @@ from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.latents.code_files import fingerprint_of_model, read_codes, write_codes
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.latents.latent_table import LatentTable
+from nerfgen_ns.model.class_view import label_of_ray, legend_of
 from nerfgen_ns.model.conditioning import Shown
 from nerfgen_ns.viewer.choice import Choice, CodesOfFile, ViewerPanelConfig
 from nerfgen_ns.viewer.controls import Controls
@@ -127,13 +128,16 @@ class ViewerPanel(ViewerControl):
         table = self._table
         self._choice = self._first_choice()
         directions = max(min(self.config.max_directions, len(table) - 1, table.codes.embedding_dim), 0)
-        controls = Controls(self.viser_server.gui, len(table), directions, self._choice)
+        gui, legend = self.viser_server.gui, legend_of(viewer.get_model())
+        controls = Controls(gui, len(table), directions, self._choice, legend)
         controls.source.on_update(self._guarded(self._change_source))
         for control in controls.values:
             control.on_update(self._guarded(self._change))
         controls.upload.on_upload(self._guarded(self._read_codes))
         controls.set_first.on_click(self._guarded(lambda _: self._set_end(first=True)))
         controls.set_second.on_click(self._guarded(lambda _: self._set_end(first=False)))
+        if controls.label_clicks is not None:
+            controls.label_clicks.on_update(self._guarded(self._hear_clicks))
         controls.save_code.on_click(self._guarded(self._save_code))
         controls.save_mesh.on_click(self._guarded(self._save_mesh))
         controls.face.on_click(self._guarded(lambda event: self._place_camera(event.client)))
@@ -286,6 +290,32 @@ class ViewerPanel(ViewerControl):
             controls.save_mesh.disabled = False
             for notification in under_way:
                 notification.remove()
+
+    def _hear_clicks(self, event: Any) -> None:
+        """Tell the labels of clicked points, or stop."""
+        assert self._controls is not None and self._controls.label_clicks is not None
+        scene = self.viser_server.scene
+        if self._controls.label_clicks.value:
+            scene.on_pointer_event("click")(self._hear_click)
+        else:
+            scene.remove_pointer_callback()
+
+    def _hear_click(self, event: Any) -> None:
+        # Older viser calls from the loop that serves the browsers, which must not wait for a training step.
+        threading.Thread(target=self._guarded(self._tell_label), args=(event,), daemon=True).start()
+
+    def _tell_label(self, event: Any) -> None:
+        from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
+
+        assert self._controls is not None
+        origin = torch.tensor(event.ray_origin).float() / VISER_NERFSTUDIO_SCALE_RATIO
+        with self._model_at_rest() as model:
+            code = self._choice.code(self._table, self._latent_space)
+            told = label_of_ray(model, code, origin, torch.tensor(event.ray_direction).float())
+        text = f"{told.name}, {100.0 * told.confidence:.0f} %"
+        self._controls.show_label(text)
+        place = ", ".join(f"{value:.2f}" for value in told.point)
+        self._say(event, "Label", text if told.is_background else f"{text}, at ({place})")
 
     @contextmanager
     def _model_at_rest(self) -> Iterator[Any]:
