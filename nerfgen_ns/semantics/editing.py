@@ -25,6 +25,7 @@ from nerfgen_ns.dataset_format.label_maps import UNLABELED, LabelMap, shrink_lab
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.inversion.inversion import Stages, silent
 from nerfgen_ns.inversion.latent_fit import (
+    AVERAGED,
     Progress,
     TunedStep,
     codes_at,
@@ -138,6 +139,10 @@ def edit_code(
     if label_map.shape != before.shape:
         sizes = [f"{shape[1]}×{shape[0]}" for shape in (label_map.shape, before.shape)]
         raise UsageError(f"{name}: {sizes[0]} pixels where its view has {sizes[1]}; give that size")
+    names = run.legend.names
+    unknown = np.setdiff1d(label_map, [*range(len(names)), UNLABELED])
+    if len(unknown) > 0:
+        raise UsageError(f"{name}: has the number {unknown[0]}; the labels are 0 to {len(names) - 1}")
     wanted = np.where(label_map == UNLABELED, before, label_map)
     if (wanted == before).all():
         raise UsageError(
@@ -145,7 +150,7 @@ def edit_code(
         )
     if model.device.type == "cpu":
         keep_freed_memory()
-    task = _Task.of(run, code, wanted, camera, name)
+    task = _Task.of(run, code, before, wanted, camera, name)
     with seeded(config.seed, model.device):
         with stages("editing the code") as progress:
             found = _fit(model, space, code, task, config, progress)
@@ -192,7 +197,13 @@ class _Task:
 
     @classmethod
     def of(
-        cls, run: Run, code: Float[Tensor, "1 latent"], wanted: LabelMap, camera: Cameras, name: str
+        cls,
+        run: Run,
+        code: Float[Tensor, "1 latent"],
+        labels_before: LabelMap,
+        wanted: LabelMap,
+        camera: Cameras,
+        name: str,
     ) -> _Task:
         """Render the object as it is, from the camera of the edit and from other sides, at training size."""
         model = run.model
@@ -207,8 +218,13 @@ class _Task:
         before = [view["label_probabilities"].argmax(dim=-1) for view in views]
         device = model.device
         height, width = before[0].shape
-        labels = torch.from_numpy(shrink_label_map(wanted, width, height).astype(np.int64)).to(device)
-        changed = labels != before[0]
+        former, painted = (
+            torch.from_numpy(shrink_label_map(one, width, height).astype(np.int64)).to(device)
+            for one in (labels_before, wanted)
+        )
+        # Not where a smaller render alone differs from a larger one, as at edges.
+        changed = painted != former
+        labels = torch.where(changed, painted, before[0])
         if not changed.any():
             raise UsageError(
                 f"{name}: changes less than a pixel of the {width}×{height} that the run was trained on; "
@@ -324,20 +340,22 @@ def _fit(
     start = space.amounts(code)
     # A code may have a part outside the span of the table: it stays.
     outside = code - codes_at(space, start)
-    amounts = start.clone().requires_grad_(True)
+    amounts, average = start.clone().requires_grad_(True), torch.zeros_like(start)
     optimizer = torch.optim.Adam([amounts], lr=config.learning_rate, betas=(0.9, 0.99), eps=1e-15)
     with frozen(model):
         for step in range(config.steps):
             set_learning_rate(optimizer, config.learning_rate, step, config.steps)
             pixels = task.draw(config.rays)
-            outputs = model.render(task.rays[pixels], codes_at(space, amounts) + outside, probabilities=True)
+            codes = (codes_at(space, amounts) + outside).expand(len(pixels), -1)
+            outputs = model.render(task.rays[pixels], codes, probabilities=True)
             loss = task.loss(outputs, pixels, config)
             loss = loss + config.prior_weight * (amounts - start).square().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            average.lerp_(amounts.detach(), 1.0 - AVERAGED)
             progress(step + 1, config.steps)
-    return (codes_at(space, amounts) + outside).detach()
+    return codes_at(space, average / (1.0 - AVERAGED**config.steps)) + outside
 
 
 def _tuned_step(
@@ -345,5 +363,6 @@ def _tuned_step(
 ) -> TunedStep:
     pixels = task.draw(config.rays)
     rays = task.rays[pixels]
-    loss = task.loss(tuned.render(rays, code, probabilities=True), pixels, config)
+    outputs = tuned.render(rays, code.expand(len(pixels), -1), probabilities=True)
+    loss = task.loss(outputs, pixels, config)
     return TunedStep(loss, rays, torch.arange(len(pixels), device=pixels.device) % GROUPS)
