@@ -31,10 +31,13 @@ from nerfgen_ns.runs.run import Run
 if TYPE_CHECKING:
     from trimesh import Trimesh
 
+    from nerfgen_ns.dataset_format.label_maps import LabelMap
     from nerfgen_ns.fields.regions import Effect
     from nerfgen_ns.inversion.config import FitConfig
     from nerfgen_ns.inversion.inversion import Found
-    from nerfgen_ns.semantics.config import LabelConfig
+    from nerfgen_ns.model.class_view import RayLabel
+    from nerfgen_ns.semantics.config import EditConfig, LabelConfig
+    from nerfgen_ns.semantics.editing import Edited
 
 
 Code = Float[Tensor, " latent"]
@@ -198,6 +201,62 @@ class ClassModel:
         from nerfgen_ns.semantics.labeling import suggest
 
         return suggest(self.run, count)
+
+    def label_at(self, code: Code, camera: Cameras, column: int, row: int) -> RayLabel:
+        """Return the label of what a pixel of a view shows, its probability, and where it is.
+
+        Args:
+            code: the latent code of the object.
+            camera: the view, of shape (1,); see `camera`.
+            column: counted from the left.
+            row: counted from the top.
+
+        Returns:
+            `name`, `confidence` and `point`, of the class frame.
+
+        Raises:
+            UsageError: the class has no labels, or there is no such pixel.
+        """
+        from nerfgen_ns.model.class_view import label_of_ray
+
+        width, height = int(camera.width), int(camera.height)
+        if not (0 <= column < width and 0 <= row < height):
+            raise UsageError(f"pixel ({column}, {row}): the view has {width}×{height}; choose one of them")
+        ray = camera.generate_rays(camera_indices=0, keep_shape=True)[row, column]
+        return label_of_ray(self.run.model, code.reshape(1, -1), ray.origins, ray.directions)
+
+    def edit(
+        self,
+        code: Code,
+        label_map: Path | str | LabelMap,
+        camera: Cameras | None = None,
+        config: EditConfig | None = None,
+    ) -> Edited:
+        """Find a code near that of an object whose labels in one view are those of a painted label map.
+
+        Args:
+            code: the latent code of the object.
+            label_map: the label map, as large as the view: an array (h, w) of the class's label numbers, 255
+                where labels stay, or a PNG of them.
+            camera: the view, of shape (1,); if not set, the usual one from the front.
+            config: how; the command `nerfgen edit` has the same options.
+
+        Returns:
+            `code`, (1, D); `agreement`, how much of the edit was reached and how well the rest stayed;
+            `model`, which shows the code: the class's own, or a copy with tuned networks.
+
+        Raises:
+            UsageError: the class has no labels, or the label map or an option makes no sense.
+        """
+        from nerfgen_ns.semantics.edit_runs import read_view_map
+        from nerfgen_ns.semantics.editing import edit_code
+
+        camera = self.camera() if camera is None else camera
+        name = "the label map"
+        if isinstance(label_map, (Path, str)):
+            name = str(label_map)
+            label_map = read_view_map(self.run, Path(label_map))
+        return edit_code(self.run, code.reshape(1, -1), label_map, camera, config, name=name)
 
     def sample(self, count: int, truncation: float = 1.0, seed: int = 0) -> Float[Tensor, "count latent"]:
         """Draw codes of new objects from the Gaussian of the latent table.

@@ -21,7 +21,7 @@ from nerfgen_ns.class_model import ClassModel
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.preprocessing.landmarks.files import read_landmark_file
 from nerfgen_ns.preprocessing.listing import read_identity_file
-from nerfgen_ns.runs.pack import HEADS
+from tests.helpers.parted_heads import parted_heads
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -294,14 +294,14 @@ def test_code_is_fenced_and_says_its_language(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> ClassModel:
-    return nerfgen_ns.load(HEADS)
+    return parted_heads()
 
 
 @pytest.mark.parametrize("block", blocks_in("python"), ids=named)
 def test_every_python_block_runs(
     block: Block, shipped: ClassModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """On the heads that ship, whatever run is named; up to a photograph that is not there."""
+    """On the heads that ship, with labels, whatever run is named; up to a photograph that is not there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(nerfgen_ns, "load", lambda load_config: shipped)
     code = compile(block.text, str(block.page), "exec")

@@ -11,6 +11,7 @@ import tyro
 
 from nerfgen_ns.cli.demo import Demo
 from nerfgen_ns.cli.doctor import Doctor
+from nerfgen_ns.cli.edit import Edit
 from nerfgen_ns.cli.evaluate import Evaluate
 from nerfgen_ns.cli.fit import Fit
 from nerfgen_ns.cli.label import Label
@@ -31,6 +32,7 @@ Command = (
     | Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Label, tyro.conf.subcommand("label")]
     | Annotated[Region, tyro.conf.subcommand("region")]
+    | Annotated[Edit, tyro.conf.subcommand("edit")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Morph, tyro.conf.subcommand("morph")]

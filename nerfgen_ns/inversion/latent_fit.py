@@ -364,15 +364,10 @@ def _tune(
     config: FitConfig,
     progress: Progress | None,
 ) -> dict[str, Tensor]:
-    tuned = copy.deepcopy(model)
-    tuned.train()
-    parameters = [value for name, value in tuned.named_parameters() if name.startswith(TUNED)]
-    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.99), eps=1e-15)
     some = min(len(views), max(1, MOST_HELD_RAYS // config.rays))
     own_codes = codes[views.objects.to(codes.device)]
-    table = model.latent_table.codes.weight.detach()
-    for step in range(config.tune_steps):
-        set_learning_rate(optimizer, LEARNING_RATE, step, config.tune_steps)
+
+    def loss_of(tuned: NerfgenModel) -> TunedStep:
         chosen = torch.randperm(len(views))[:some]
         ray_bundle, batch, view_of_ray = ViewSampler(views.select(chosen), config.rays, model.device)()
         outputs = tuned.render(
@@ -380,14 +375,59 @@ def _tune(
             own_codes[chosen.to(codes.device)][view_of_ray],
             probabilities=views.labels is not None,
         )
-        loss = photograph_loss(tuned, outputs, batch, config, views.has_colors)
-        others = table[torch.randint(len(table), (some,), device=table.device)][view_of_ray]
-        loss = loss + HELD_WEIGHT * _difference(tuned, model, ray_bundle, others)
+        return TunedStep(
+            photograph_loss(tuned, outputs, batch, config, views.has_colors), ray_bundle, view_of_ray
+        )
+
+    table = model.latent_table.codes.weight.detach()
+    return tune_networks(model, table, config.tune_steps, loss_of, progress)
+
+
+class TunedStep(NamedTuple):
+    """What a step of `tune_networks` is about."""
+
+    loss: Float[Tensor, ""]
+    """The loss of the tuned networks."""
+    ray_bundle: RayBundle
+    """Rays at which other objects are held as they are."""
+    group_of_ray: Int[Tensor, " rays"]
+    """The rays of a group show the same other object; numbered from 0 without gaps."""
+
+
+def tune_networks(
+    model: NerfgenModel,
+    others: Float[Tensor, "others latent"],
+    steps: int,
+    loss_of: Callable[[NerfgenModel], TunedStep],
+    progress: Progress | None = None,
+) -> dict[str, Tensor]:
+    """Tune a copy of the networks to a loss, and hold it close to the original on renders of other objects.
+
+    Args:
+        model: a trained model, which stays as it is.
+        others: codes of other objects of the class.
+        steps: how many steps.
+        loss_of: computes the loss of the copy, at rays that it draws.
+        progress: called with the number of steps done and their total.
+
+    Returns:
+        The tuned tensors, by their name in the model's `state_dict`.
+    """
+    tuned = copy.deepcopy(model)
+    tuned.train()
+    parameters = [value for name, value in tuned.named_parameters() if name.startswith(TUNED)]
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.99), eps=1e-15)
+    for step in range(steps):
+        set_learning_rate(optimizer, LEARNING_RATE, step, steps)
+        loss, ray_bundle, group_of_ray = loss_of(tuned)
+        groups = int(group_of_ray.max()) + 1
+        codes = others[torch.randint(len(others), (groups,), device=others.device)][group_of_ray]
+        loss = loss + HELD_WEIGHT * _difference(tuned, model, ray_bundle, codes)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         if progress is not None:
-            progress(step + 1, config.tune_steps)
+            progress(step + 1, steps)
     return {name: value for name, value in tuned.state_dict().items() if name.startswith(TUNED)}
 
 

@@ -3,16 +3,83 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from nerfgen_ns.dataset_format.label_maps import Legend
+from nerfgen_ns.dataset_format.label_maps import BACKGROUND, Legend
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.fields.regions import LUMINANCE, RegionConfig
 from nerfgen_ns.model.model import NerfgenModel
 from nerfgen_ns.utils.spacing import evenly_spaced
+
+
+def legend_of(model: NerfgenModel) -> Legend | None:
+    """Return the labels that a model tells; None if it tells none."""
+    head = model.config.label_head
+    return None if head is None else Legend(head.names, head.colors)
+
+
+def require_legend(model: NerfgenModel) -> Legend:
+    """Return the labels that a model tells.
+
+    Raises:
+        UsageError: it tells none.
+    """
+    legend = legend_of(model)
+    if legend is None:
+        raise UsageError("the run has no labels; make a run that has them with nerfgen label")
+    return legend
+
+
+class RayLabel(NamedTuple):
+    """What a ray meets."""
+
+    name: str
+    """The most probable label."""
+    confidence: float
+    """Its probability."""
+    point: Float[Tensor, "3"]
+    """Where, in the class frame; without meaning for the background."""
+
+    @property
+    def is_background(self) -> bool:
+        """Return whether the ray misses the object."""
+        return self.name == BACKGROUND
+
+
+@torch.no_grad()
+def label_of_ray(
+    model: NerfgenModel,
+    code: Float[Tensor, "1 latent"],
+    origin: Float[Tensor, "3"],
+    direction: Float[Tensor, "3"],
+    region: RegionConfig | None = None,
+) -> RayLabel:
+    """Return the label of what a ray of the class frame meets.
+
+    Args:
+        model: a model with labels, in evaluation mode.
+        code: a latent code.
+        origin: where the ray begins.
+        direction: where it goes, of any length.
+        region: what is done to parts of the object, if not what the configuration says.
+
+    Raises:
+        UsageError: the model has no labels.
+    """
+    legend = require_legend(model)
+    direction = F.normalize(direction, dim=0)
+    rays = RayBundle(origin[None], direction[None], torch.ones(1, 1)).to(model.device)
+    outputs = model.render(rays, code.to(model.device), probabilities=True, region=region)
+    confidence, label = outputs["label_probabilities"][0].max(dim=0)
+    point = origin + direction * outputs["depth"][0].to(origin)
+    return RayLabel(legend.names[int(label)], float(confidence), point)
 
 
 @dataclass(frozen=True)
@@ -31,10 +98,7 @@ class ClassView:
         Raises:
             UsageError: it tells none.
         """
-        head = self.model.config.label_head
-        if head is None:
-            raise UsageError("the run has no labels; make a run that has them with nerfgen label")
-        return Legend(head.names, head.colors)
+        return require_legend(self.model)
 
     @property
     def codes(self) -> Float[Tensor, "identities latent"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from nerfgen_ns.datamanagers.dataset import NerfgenDataset
 from nerfgen_ns.dataset_format.frame import Frame
 from nerfgen_ns.dataset_format.transforms import read_transforms, row_of_identity, write_transforms
 from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.model.camera_optimizer import CameraOptimizerConfig
 from nerfgen_ns.runs.pack import read_pack, read_thumbnails
 from nerfgen_ns.runs.run import Run
@@ -31,11 +32,13 @@ from nerfgen_ns.training.checkpoints import CODES_IN_CHECKPOINT, CONFIG, FOLDER,
 from nerfgen_ns.training.pipeline import NerfgenPipelineConfig
 from nerfgen_ns.training.trainer import NerfgenTrainerConfig
 from nerfgen_ns.utils.console import quiet_console
-from nerfgen_ns.utils.files import replace_folder, write_json
+from nerfgen_ns.utils.files import read_whole, replace_folder, write_json
 from nerfgen_ns.utils.images import to_bytes, write_image
 
 DATA = "data"
 """The folder of the photographs in such a run."""
+LATENT_SPACE = "latent_space.npz"
+"""The file of the class's latent space in such a run, whose own codes may be a single one."""
 
 
 @dataclass
@@ -109,6 +112,10 @@ def fill_run_folder(
         photographs = NerfgenDataset(parser.get_dataparser_outputs(split="train"))
     record = replace(parser.record, given=DATA)
     write_record(folder, record, fingerprint_of(photographs))
+    space = _space_of(run)
+    if len(space.deviations) > 0:
+        with (folder / LATENT_SPACE).open("wb") as file:
+            np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in vars(space).items()})
     # The refined poses belong to the cameras of other photographs.
     own = {
         name: tensor
@@ -143,6 +150,35 @@ def _config_of(run: Run, location: Path) -> CodeRunConfig:
             model=replace(run.model.config, identity=None, camera_optimizer=CameraOptimizerConfig()),
         ),
     )
+
+
+def class_space(run: Run) -> LatentSpace:
+    """Return the latent space of the class of a run.
+
+    It is that of its latent table or, where the run was made of codes, of the table they were found with.
+
+    Raises:
+        UsageError: the latent table has no spread.
+        NerfgenError: the file of the space is damaged.
+    """
+    space = _space_of(run)
+    if len(space.deviations) == 0:
+        raise UsageError("the run's identities are all the same: train it on more photographs, or longer")
+    return space
+
+
+def _space_of(run: Run) -> LatentSpace:
+    path = None if run.folder is None else run.folder / LATENT_SPACE
+    if path is None or not path.is_file():
+        return LatentSpace.of(run.codes)
+    with read_whole(path, "copy the whole run folder again, or make it again"):
+        with np.load(path, allow_pickle=False) as arrays:
+            parts = [torch.from_numpy(arrays[field.name]).to(run.codes) for field in fields(LatentSpace)]
+        space = LatentSpace(*parts)
+        size = (len(space.deviations), run.codes.shape[1])
+        if space.directions.shape != size or space.mean.shape != size[1:] or space.deviations.ndim != 1:
+            raise ValueError("its arrays do not fit the codes of the run")
+    return space
 
 
 def usual_camera(run: Run) -> Cameras:

@@ -15,7 +15,7 @@ from torch import nn
 from nerfgen_ns.datamanagers.data_record import write_record
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.preprocessing.store import link
-from nerfgen_ns.runs.code_runs import fill_run_folder, write_photographs_of_pack
+from nerfgen_ns.runs.code_runs import LATENT_SPACE, fill_run_folder, write_photographs_of_pack
 from nerfgen_ns.runs.loading import read_checkpoint, read_config_nodes
 from nerfgen_ns.runs.pack import SUFFIX as PACKED
 from nerfgen_ns.runs.run import Run
@@ -70,6 +70,8 @@ def write_derived_run(
 def _write_record(folder: Path, source: Path, made: Run, location: Path) -> None:
     """Write the record, and the data if it is in the folder of the other run, `source`."""
     record = made.record
+    if (source / LATENT_SPACE).is_file():
+        shutil.copyfile(source / LATENT_SPACE, folder / LATENT_SPACE)
     if record.data.is_relative_to(source) and record.data != source:
         shutil.copytree(record.data, folder / record.data.relative_to(source), copy_function=_link)
         record = replace(record, data=folder / record.data.relative_to(source))

@@ -1,4 +1,4 @@
-"""The options of a label head's training."""
+"""The options of a label head's training and of semantic editing."""
 
 from __future__ import annotations
 
@@ -50,5 +50,46 @@ class LabelConfig:
             raise UsageError(f"--balance {' '.join(map(str, self.balance))}: take at least 0")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"--dropout {self.dropout}: take 0 or more, and less than 1")
+        if abs(self.seed) >= 2**63:
+            raise UsageError(f"--seed {self.seed}: take one with fewer digits")
+
+
+@dataclass
+class EditConfig:
+    """How a code is found for a label map that was painted over."""
+
+    steps: int = 300
+    """Optimization steps of the latent code."""
+    rays: int = 1024
+    """Pixels of a step: a quarter in the changed region, a quarter elsewhere in its view, half in other
+    views."""
+    learning_rate: float = 0.05
+    """Learning rate of Adam at the start, in standard deviations of the latent table; it falls to a tenth."""
+    label_loss_mult: float = 0.02
+    """Weight of the labels' cross-entropy beside the squared differences of colors. More of it follows the
+    label map further, less of it keeps the colors elsewhere closer."""
+    part_color_loss_mult: float = 0.5
+    """Weight of the colors in the changed region: each is compared with the nearest color that the object had
+    where it had the new label."""
+    other_views_weight: float = 0.5
+    """Weight of the object's own colors and labels in other views, beside those in the view of the edit."""
+    prior_weight: float = 1e-3
+    """Weight of the prior: the squared distance to the code before, in standard deviations of the latent
+    table, divided by the number of its directions."""
+    tune_steps: int = 0
+    """Steps of a last stage that also tunes a copy of the networks, for edits that no code explains; 200 is a
+    good number, 0 skips the stage. The copy is kept close to the original on renders of other objects."""
+    seed: int = 0
+    """Seed of everything that is drawn at random."""
+
+    def check(self) -> None:
+        """Raise a UsageError for values that make no sense."""
+        least = {"steps": 1, "rays": 8, "tune_steps": 0, "label_loss_mult": 0, "part_color_loss_mult": 0}
+        for name, lowest in {**least, "other_views_weight": 0, "prior_weight": 0}.items():
+            value = getattr(self, name)
+            if not lowest <= value < float("inf"):
+                raise UsageError(f"--{name.replace('_', '-')} {value}: take at least {lowest}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise UsageError(f"--learning-rate {self.learning_rate}: take more than 0")
         if abs(self.seed) >= 2**63:
             raise UsageError(f"--seed {self.seed}: take one with fewer digits")

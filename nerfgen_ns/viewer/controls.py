@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +10,26 @@ from typing import Any, cast, get_args
 
 import numpy as np
 from jaxtyping import UInt8
-from viser import GuiApi, GuiMarkdownHandle
+from PIL import Image, ImageDraw, ImageFont
+from viser import GuiApi, GuiInputHandle, GuiMarkdownHandle
 
+from nerfgen_ns.dataset_format.label_maps import BACKGROUND, Legend
 from nerfgen_ns.fields.regions import Effect, RegionConfig
 from nerfgen_ns.latents.latent_space import Kind
-from nerfgen_ns.utils.images import data_url
+from nerfgen_ns.utils.images import INK, PAPER, data_url
 from nerfgen_ns.viewer.choice import MOST_DEVIATIONS, SOURCES, Choice, name_of
 
 BACKGROUNDS = ("learned", "none", "color")
 MESH_CELLS = ("64", "128", "256")
 MESH_KINDS = (".ply", ".glb", ".obj")
+LEGEND_ROW = 22
+"""Height in pixels of a label in the picture of a legend."""
+
+
+LABEL_HINT = (
+    "The label of the clicked point and its probability. In files: ns-render --rendered-output-names labels "
+    "label_confidence; in Python: label_at(code, camera, column, row)"
+)
 
 
 class Controls:
@@ -29,7 +40,7 @@ class Controls:
         identities: rows of the latent table.
         directions: how many sliders there are for the strongest directions.
         start: the first values of the controls.
-        parts: the labels of the object, without the background; none where there are no labels.
+        legend: the labels that the model tells; None if it tells none.
         load_config: the run, for the commands that do what controls do.
     """
 
@@ -39,7 +50,7 @@ class Controls:
         identities: int,
         directions: int,
         start: Choice,
-        parts: tuple[str, ...] = (),
+        legend: Legend | None = None,
         load_config: Path = Path("RUN/config.yml"),
     ) -> None:
         with gui.add_folder("Identity", order=-1.0):
@@ -91,6 +102,15 @@ class Controls:
                 ]
             self.background = gui.add_dropdown("Background", BACKGROUNDS)
             self.color = gui.add_rgb("Color", (255, 255, 255))
+            self.label_clicks: GuiInputHandle[bool] | None = None
+            self.clicked_label: GuiInputHandle[str] | None = None
+            if legend is not None:
+                with gui.add_folder("Labels"):
+                    # Names are also the text of the picture, for those who do not see it.
+                    picture = data_url(legend_picture(legend))
+                    gui.add_markdown(f"![{', '.join(legend.names)}]({picture})", image_root=Path())
+                    self.label_clicks = gui.add_checkbox("Label of a click", False, hint=LABEL_HINT)
+                    self.clicked_label = gui.add_text("Clicked", "", disabled=True, hint=LABEL_HINT)
             with gui.add_folder("Save", expand_by_default=False):
                 self.save_code = gui.add_button("Save code", hint="As .npz, into the run's folder")
                 self.mesh_cells = gui.add_dropdown(
@@ -102,7 +122,10 @@ class Controls:
                 "Usual camera", hint="Look at the object as the class is usually seen", color="gray"
             )
             self.reset = gui.add_button("Reset", hint="Set all of this to its first values", color="gray")
-        self.region = None if start.region is None else RegionControls(gui, parts, start.region, load_config)
+        self.region: RegionControls | None = None
+        if legend is not None:
+            parts = tuple(name for name in legend.names if name != BACKGROUND)
+            self.region = RegionControls(gui, parts, start.region or RegionConfig(), load_config)
         self.values: list[Any] = [
             *(self.identity, self.seed, self.truncation, self.file_row, self.share, self.kind),
             *self.amounts,
@@ -159,6 +182,11 @@ class Controls:
         else:
             self._training.content = content
 
+    def show_label(self, text: str) -> None:
+        """Show what was clicked."""
+        assert self.clicked_label is not None
+        _assign(self.clicked_label, text)
+
     def choose_photograph(self, identity: int) -> None:
         """Set the controls to the photograph of an identity."""
         _assign(self.source, "photograph")
@@ -178,6 +206,19 @@ class Controls:
         """Set every control to its first value."""
         for control, value in self._start:
             _assign(control, value)
+
+
+def legend_picture(legend: Legend) -> UInt8[np.ndarray, "height width 3"]:
+    """Draw the color of each label beside its name, one below the other."""
+    font = ImageFont.load_default(14)
+    width = 2 * LEGEND_ROW + max(math.ceil(font.getlength(name)) for name in legend.names)
+    picture = Image.new("RGB", (width, LEGEND_ROW * len(legend.names)), PAPER)
+    draw = ImageDraw.Draw(picture)
+    for row, (name, color) in enumerate(zip(legend.names, legend.colors, strict=True)):
+        top = row * LEGEND_ROW
+        draw.rectangle((3, top + 3, LEGEND_ROW - 3, top + LEGEND_ROW - 3), fill=color, outline=INK)
+        draw.text((LEGEND_ROW + 6, top + LEGEND_ROW / 2), name, INK, font, anchor="lm")
+    return np.asarray(picture)
 
 
 class RegionControls:

@@ -23,13 +23,12 @@ from torch import Tensor
 from viser import ClientHandle, NotificationHandle
 
 from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
-from nerfgen_ns.dataset_format.label_maps import BACKGROUND
 from nerfgen_ns.errors import NerfgenError, UsageError
 from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.latents.code_files import fingerprint_of_model, read_codes, write_codes
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.latents.latent_table import LatentTable
-from nerfgen_ns.model.class_view import ClassView, usual_luminance
+from nerfgen_ns.model.class_view import ClassView, label_of_ray, legend_of, usual_luminance
 from nerfgen_ns.model.conditioning import Shown
 from nerfgen_ns.viewer.choice import Choice, CodesOfFile, ViewerPanelConfig
 from nerfgen_ns.viewer.controls import Controls
@@ -131,15 +130,17 @@ class ViewerPanel(ViewerControl):
         table = self._table
         self._choice = self._first_choice()
         directions = max(min(self.config.max_directions, len(table) - 1, table.codes.embedding_dim), 0)
-        parts = tuple(name for name in self._label_names if name != BACKGROUND)
-        config = self.viewer.log_filename.parent / "config.yml"
-        controls = Controls(self.viser_server.gui, len(table), directions, self._choice, parts, config)
+        gui, legend = self.viser_server.gui, legend_of(viewer.get_model())
+        config = viewer.log_filename.parent / "config.yml"
+        controls = Controls(gui, len(table), directions, self._choice, legend, config)
         controls.source.on_update(self._guarded(self._change_source))
         for control in controls.values:
             control.on_update(self._guarded(self._change))
         controls.upload.on_upload(self._guarded(self._read_codes))
         controls.set_first.on_click(self._guarded(lambda _: self._set_end(first=True)))
         controls.set_second.on_click(self._guarded(lambda _: self._set_end(first=False)))
+        if controls.label_clicks is not None:
+            controls.label_clicks.on_update(self._guarded(self._hear_clicks))
         controls.save_code.on_click(self._guarded(self._save_code))
         controls.save_mesh.on_click(self._guarded(self._save_mesh))
         controls.face.on_click(self._guarded(lambda event: self._place_camera(event.client)))
@@ -155,12 +156,6 @@ class ViewerPanel(ViewerControl):
     def _table(self) -> LatentTable:
         return self.viewer.get_model().latent_table  # type: ignore[return-value]
 
-    @property
-    def _label_names(self) -> tuple[str, ...]:
-        """Return the labels of the class; none where it has none."""
-        head = self.viewer.get_model().config.label_head  # type: ignore[union-attr]
-        return () if head is None else head.names
-
     def _model_fingerprint(self) -> str | None:
         """Return the model's fingerprint; None in training, when it changes with every step."""
         trainer: Any = self.viewer.trainer
@@ -174,8 +169,8 @@ class ViewerPanel(ViewerControl):
         return self.viewer.pipeline.datamanager.train_dataset.cameras  # type: ignore[union-attr]
 
     def _first_choice(self) -> Choice:
-        own: RegionConfig | None = self.viewer.get_model().config.region  # type: ignore[union-attr]
-        region = (own or RegionConfig()) if self._label_names else None
+        config: Any = self.viewer.get_model().config
+        region = None if config.label_head is None else config.region or RegionConfig()
         return Choice(second=min(1, len(self._table) - 1), region=region)
 
     def _latent_space(self) -> LatentSpace:
@@ -312,6 +307,33 @@ class ViewerPanel(ViewerControl):
             controls.save_mesh.disabled = False
             for notification in under_way:
                 notification.remove()
+
+    def _hear_clicks(self, event: Any) -> None:
+        """Tell the labels of clicked points, or stop."""
+        assert self._controls is not None and self._controls.label_clicks is not None
+        scene = self.viser_server.scene
+        if self._controls.label_clicks.value:
+            scene.on_pointer_event("click")(self._hear_click)
+        else:
+            scene.remove_pointer_callback()
+
+    def _hear_click(self, event: Any) -> None:
+        # Older viser calls from the loop that serves the browsers, which must not wait for a training step.
+        threading.Thread(target=self._guarded(self._tell_label), args=(event,), daemon=True).start()
+
+    def _tell_label(self, event: Any) -> None:
+        from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
+
+        assert self._controls is not None
+        origin = torch.tensor(event.ray_origin).float() / VISER_NERFSTUDIO_SCALE_RATIO
+        with self._model_at_rest() as model:
+            choice, direction = self._choice, torch.tensor(event.ray_direction).float()
+            code = choice.code(self._table, self._latent_space)
+            told = label_of_ray(model, code, origin, direction, choice.region)
+        text = f"{told.name}, {100.0 * told.confidence:.0f} %"
+        self._controls.show_label(text)
+        place = ", ".join(f"{value:.2f}" for value in told.point)
+        self._say(event, "Label", text if told.is_background else f"{text}, at ({place})")
 
     @contextmanager
     def _model_at_rest(self) -> Iterator[Any]:
