@@ -163,9 +163,13 @@ class EditedField:
         return self.values(positions, terms, keep=False).density
 
     def _recolored(self, colors: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
-        """Return the new color, as bright as the old one is relative to the part's usual luminance."""
+        """Return the new color, times the square root of the old luminance relative to the usual one.
+
+        With the luminance itself, red of black hair would be black, and white hair would stay white.
+        """
         assert self.region.color is not None
-        shade = (colors * colors.new_tensor(LUMINANCE)).sum(dim=-1, keepdim=True) / self.region.luminance
+        luminance = (colors * colors.new_tensor(LUMINANCE)).sum(dim=-1, keepdim=True)
+        shade = (luminance / self.region.luminance).sqrt()
         return (colors.new_tensor(self.region.color) / 255.0 * shade).clamp(max=1.0)
 
     def labels(self, probabilities: Float[Tensor, "*n labels"]) -> Float[Tensor, "*n labels"]:

@@ -34,7 +34,7 @@ def with_region(run: Run, region: RegionConfig, option: str = "") -> Run:
     if region.effect == "recolor":
         region = replace(region, luminance=usual_luminance(run, region))
     model = copy.deepcopy(run.model)
-    model.config = replace(model.config, region=region)
+    model.config = replace(model.config, region=None if region.effect == "none" else region)
     return replace(run, model=model)
 
 

@@ -9,7 +9,7 @@ from nerfgen_ns.fields.heads import LabelHead, LabelHeadConfig
 from nerfgen_ns.model.model import NerfgenModel
 from tests.helpers.small_models import make_model
 
-LEGEND = Legend.of_names(["background", "front", "back"])
+LEGEND = Legend.of_names(["background", "front", "back", "inside"])
 RADIUS = 0.5
 FRONT_COLOR, BACK_COLOR = (0.2, 0.4, 0.1), (0.6, 0.6, 0.6)
 
@@ -28,11 +28,11 @@ class Ball(ForegroundField):
 
 
 class Sides(LabelHead):
-    """Tells the front from the back by places, with a probability of 0.98."""
+    """Tells the front from the back by places, with a probability of 0.98; nothing is `inside`."""
 
     def forward(self, features: Tensor, positions: Tensor) -> Tensor:
         front = 0.02 + 0.96 * torch.sigmoid(100.0 * positions[:, 2])
-        return torch.stack([0.0 * front, front, 1.0 - front], dim=-1)
+        return torch.stack([0.0 * front, front, 1.0 - front, 0.0 * front], dim=-1)
 
 
 def ball_model(**options) -> NerfgenModel:

@@ -45,12 +45,12 @@ def test_a_new_color_is_measured_once_and_shown(model, viewer, panel):
     region = RegionConfig("recolor", ("front",), (0, 255, 0), luminance=luminance)
     assert torch.equal(picture(model), expected(model, region))
     assert "--color 0 255 0" in parts.command.content
-    press(viewer, parts.part, "back")
-    assert len(viewer.client.errors) == 1 and "back" in viewer.client.errors[0]
+    press(viewer, parts.part, "inside")
+    assert len(viewer.client.errors) == 1 and "inside" in viewer.client.errors[0]
     assert torch.equal(picture(model), expected(model, region))
 
 
-def test_an_edited_run_opens_as_it_is_and_can_be_shown_whole(model, viewer, panel, monkeypatch):
+def test_an_edited_run_opens_as_it_is_and_can_be_shown_whole(model, viewer, panel):
     whole = picture(model)
     region = RegionConfig("extract", ("front", "back"), softness=0.5)
     model.config.region = region
