@@ -62,7 +62,11 @@ class Edit(EditConfig):
         if self.label_map is None or self.output_dir is None:
             return
         report = edit(run, self.identity, self.label_map, self.output_dir, config, progress_bar, view)
-        values = {"elsewhere": report.psnr, "in other views": report.psnr_other_views}
+        values = {
+            "elsewhere": report.psnr,
+            "on the object": report.psnr_object,
+            "in other views": report.psnr_other_views,
+        }
         kept = ", ".join(f"{value:.1f} dB {where}" for where, value in values.items() if value is not None)
         print(
             f"{100 * report.reached:.0f} % of the changed pixels have their new label (IoU of the change "

@@ -157,8 +157,10 @@ class EditReport:
     """The share of the pixels that should change that have the wanted label."""
     psnr: float | None
     """PSNR in dB of the colors outside the changed region, against those before; None if all are the same."""
+    psnr_object: float | None
+    """The same of the object alone."""
     psnr_other_views: float | None
-    """The same in other views."""
+    """The same in other views, of surface that the view shows outside the changed region."""
     distance: float
     """How far the code moved: the Mahalanobis distance."""
 
@@ -230,7 +232,7 @@ def edit(
 
 def _report(edited: Edited, identity: int, view: EditView, output_dir: Path) -> EditReport:
     agreement = edited.agreement
-    psnrs = [value if np.isfinite(value) else None for value in (agreement.psnr, agreement.psnr_other_views)]
+    psnrs = [value if np.isfinite(value) else None for value in agreement[2:]]
     return EditReport(
         output_dir / CONFIG,
         identity,

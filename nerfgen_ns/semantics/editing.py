@@ -51,6 +51,9 @@ MARGIN = 1
 """Pixels around the changed region whose colors are free too: a pixel at an edge shows both sides."""
 UNSEEN = 0.2
 """Weight of what other views show and the edited view does not, where what it shows has 1."""
+BACKGROUND_WEIGHT = 0.2
+"""Weight of colors of the background, where those of the object have 1: both share a code, and what keeps the
+one is lost to the other."""
 MOST_PART_COLORS = 256
 """Colors that a part is known by, at most."""
 OTHERS = 64
@@ -69,6 +72,8 @@ class Agreement(NamedTuple):
     """The share of the pixels that should change that have the wanted label."""
     psnr: float
     """PSNR in dB of the colors outside the changed region; infinite of what did not change."""
+    psnr_object: float
+    """The same of the object alone."""
     psnr_other_views: float
     """The same of the pixels of other views whose surface the edited view shows outside that region."""
 
@@ -173,7 +178,7 @@ def edit_code(
 def with_tensors(model: NerfgenModel, state: dict[str, Tensor]) -> NerfgenModel:
     """Return a copy of a model with other tensors, by their name in its `state_dict`."""
     changed = copy.deepcopy(model)
-    changed.load_state_dict(state, strict=False)
+    changed.load_state_dict({**model.state_dict(), **state})
     return changed.eval()
 
 
@@ -188,8 +193,14 @@ class _Task:
     """As they were."""
     labels: Int[Tensor, " pixels"]
     """As they should be; in other views as they were."""
-    weights: Float[Tensor, " pixels"]
-    """Of colors in all views, and of labels in other views: 0 where the object may change."""
+    held: Float[Tensor, " pixels"]
+    """How far a pixel has to stay: 0 where the object may change, 1 where it may not."""
+    color_weights: Float[Tensor, " pixels"]
+    """Of rare parts more, and of the background less; their mean is 1."""
+    label_weights: Float[Tensor, " pixels"]
+    """Of rare labels more; their mean is 1."""
+    is_object: Bool[Tensor, " pixels"]
+    """Where the object was."""
     changed: Bool[Tensor, " pixels"]
     """Where labels should change: some pixels of the first view."""
     part_colors: dict[int, Float[Tensor, "colors 3"]]
@@ -231,12 +242,12 @@ class _Task:
                 "paint a larger region"
             )
         free = torch.from_numpy(binary_dilation(changed.cpu().numpy(), iterations=MARGIN)).to(device)
-        weights = [(~free).float()]
+        held = [(~free).float()]
         for one, view in zip(cameras[1:], views[1:], strict=True):
             seen, place = surface_seen_again(view, one, views[0], own)
             column, row = place.floor().long().unbind(-1)
             is_free = free[row.clamp(0, height - 1), column.clamp(0, width - 1)]
-            weights.append(torch.where(seen, (~is_free).float(), UNSEEN))
+            held.append(torch.where(seen, (~is_free).float(), UNSEEN))
         every_before = torch.cat([one.flatten() for one in before])
         colors = torch.cat([view["rgb"].flatten(0, 1) for view in views])
         part_colors = {
@@ -244,6 +255,10 @@ class _Task:
             for number in labels[changed].unique().tolist()
             if len(chosen := colors[every_before == number]) > 0
         }
+        is_object = every_before != run.legend.background
+        label_weights = torch.bincount(every_before).clamp(min=1)[every_before].float() ** -0.5
+        label_weights = label_weights / label_weights.mean()
+        color_weights = label_weights * torch.where(is_object, 1.0, BACKGROUND_WEIGHT)
         rays = [one.to(device).generate_rays(camera_indices=0, keep_shape=True) for one in cameras]
         return cls(
             cameras,
@@ -254,7 +269,10 @@ class _Task:
             ),
             colors,
             torch.cat([labels.flatten(), *(one.flatten() for one in before[1:])]),
-            torch.cat([one.flatten() for one in weights]),
+            torch.cat([one.flatten() for one in held]),
+            color_weights / color_weights.mean(),
+            label_weights,
+            is_object,
             torch.cat([changed.flatten(), changed.new_zeros(len(colors) - changed.numel())]),
             part_colors,
         )
@@ -282,16 +300,15 @@ class _Task:
         self, outputs: dict[str, Tensor], pixels: Int[Tensor, " rays"], config: EditConfig
     ) -> Float[Tensor, ""]:
         """Compute the loss of drawn pixels: each of their groups is a mean of its own."""
-        labels, weights = self.labels[pixels], self.weights[pixels]
-        changed, is_other = self.changed[pixels], pixels >= self.size
-        squares = (outputs["rgb"] - self.colors[pixels]).square().mean(dim=-1)
-        chosen = outputs["label_probabilities"].gather(1, labels[:, None])[:, 0]
-        surprise = -chosen.clamp(min=1e-4).log()
-        elsewhere = ~changed & ~is_other
-        loss = config.label_loss_mult * (surprise[changed].mean() + _mean(surprise, elsewhere))
-        loss = loss + _mean(weights * squares, elsewhere)
-        held = weights * (squares + config.label_loss_mult * surprise)
-        loss = loss + config.other_views_weight * _mean(held, is_other)
+        labels, changed, is_other = self.labels[pixels], self.changed[pixels], pixels >= self.size
+        squares = self.color_weights[pixels] * (outputs["rgb"] - self.colors[pixels]).square().mean(dim=-1)
+        chosen = outputs["label_probabilities"].gather(1, labels[:, None])[:, 0].clamp(min=1e-4)
+        surprise = -config.label_loss_mult * chosen.log()
+        loss = surprise[changed].mean()
+        surprise = self.label_weights[pixels] * surprise
+        held, elsewhere = self.held[pixels], ~changed & ~is_other
+        loss = loss + _mean(surprise + held * squares, elsewhere)
+        loss = loss + config.other_views_weight * _mean(held * (surprise + squares), is_other)
         return loss + config.part_color_loss_mult * self._part_color_loss(outputs, labels, changed)
 
     def _part_color_loss(
@@ -315,12 +332,13 @@ class _Task:
         right = should & (after == wanted)
         # Outside the changed region the wanted labels are those before.
         did = after != wanted
-        is_other = torch.arange(len(rgb), device=rgb.device) >= self.size
-        held = self.weights == 1.0
+        stayed = self.held == 1.0
+        own, other = stayed.clone(), stayed.clone()
+        own[self.size :], other[: self.size] = False, False
         return Agreement(
             float(right.sum() / (should | did).sum()),
             float(right.sum() / should.sum()),
-            *(float(psnr(rgb[which], self.colors[which])) for which in (held & ~is_other, held & is_other)),
+            *(float(psnr(rgb[one], self.colors[one])) for one in (own, own & self.is_object, other)),
         )
 
 
