@@ -12,6 +12,7 @@ import tyro
 from nerfgen_ns.cli.demo import Demo
 from nerfgen_ns.cli.doctor import Doctor
 from nerfgen_ns.cli.evaluate import Evaluate
+from nerfgen_ns.cli.factory import Factory
 from nerfgen_ns.cli.fit import Fit
 from nerfgen_ns.cli.label import Label
 from nerfgen_ns.cli.mesh import Mesh
@@ -29,6 +30,7 @@ Command = (
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Label, tyro.conf.subcommand("label")]
+    | Annotated[Factory, tyro.conf.subcommand("factory")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Morph, tyro.conf.subcommand("morph")]
