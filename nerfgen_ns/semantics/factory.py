@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, UInt8
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from nerfgen_ns.cameras.projection import project_tensors
@@ -166,13 +167,14 @@ def render_object(run: Run, drawn: DrawnObject, config: FactoryConfig, legend: L
 
     def views() -> Iterator[AnnotatedView]:
         for place, behind in enumerate(drawn.backgrounds):
-            camera = drawn.cameras[place : place + 1]
+            camera = drawn.cameras[place : place + 1].to(run.model.device)
+            rays = camera.generate_rays(camera_indices=0, keep_shape=True)
             outputs = run.render(drawn.code, camera, probabilities=True)
             if behind is not drawn.code:
-                outputs["rgb"] = over_background(run.model, outputs, camera, behind)
+                outputs["rgb"] = over_background(run.model, outputs, rays, behind)
             if config.points:
-                surface.append(surface_of(camera.to(run.model.device), outputs))
-            yield annotate(outputs, camera, config.min_confidence, legend, drawn.landmarks)
+                surface.append(surface_of(rays, outputs))
+            yield annotate(outputs, camera, rays, config.min_confidence, legend, drawn.landmarks)
 
     def points() -> PointCloud | None:
         values = torch.cat(surface) if surface else torch.empty(0, 0)
@@ -184,22 +186,20 @@ def render_object(run: Run, drawn: DrawnObject, config: FactoryConfig, legend: L
 
 @torch.no_grad()
 def over_background(
-    model: NerfgenModel, outputs: dict[str, Tensor], camera: Cameras, code: Float[Tensor, "1 latent"]
+    model: NerfgenModel, outputs: dict[str, Tensor], rays: RayBundle, code: Float[Tensor, "1 latent"]
 ) -> Float[Tensor, "height width 3"]:
     """Return the colors of a render with what is behind the object of another code."""
     field = model.background_field
     if field is None:
         return outputs["rgb"]
-    rays = camera.to(model.device).generate_rays(camera_indices=0, keep_shape=True)
     own = code.to(model.device)
     chunks = rays.directions.reshape(-1, 3).split(model.config.eval_num_rays_per_chunk)
     behind = torch.cat([field(directions, own) for directions in chunks]).view_as(outputs["rgb"])
     return outputs["foreground"] + (1.0 - outputs["accumulation"]) * behind
 
 
-def surface_of(camera: Cameras, outputs: dict[str, Tensor]) -> Float[Tensor, "pixels channels"]:
+def surface_of(rays: RayBundle, outputs: dict[str, Tensor]) -> Float[Tensor, "pixels channels"]:
     """Return what pixels on the object see: place, normal, color and the probability of each label."""
-    rays = camera.generate_rays(camera_indices=0, keep_shape=True)
     alpha = outputs["accumulation"]
     parts = [
         rays.origins + rays.directions * outputs["depth"],
@@ -235,19 +235,21 @@ def fused_cloud(
 def annotate(
     outputs: dict[str, Tensor],
     camera: Cameras,
+    rays: RayBundle,
     min_confidence: float,
     legend: Legend,
     landmarks: Float[np.ndarray, "m 3"] | None,
 ) -> AnnotatedView:
-    """Return an image with its annotations from the outputs of its render."""
+    """Return an image with its annotations from the outputs of its render along the rays of its camera."""
+    along_axis = rays.directions @ -camera.camera_to_worlds[0, :, 2]
+    outputs = {**outputs, "depth": outputs["depth"][..., 0] * along_axis}
+    camera = camera.to("cpu")
     outputs = {name: value.cpu() for name, value in outputs.items()}
     on_object = outputs["accumulation"][..., 0] > VISIBLE
     confidence, number = outputs["label_probabilities"].max(dim=-1)
     number[confidence < min_confidence] = UNLABELED
     labels = number.numpy().astype(np.uint8)
-    rays = camera.generate_rays(camera_indices=0, keep_shape=True)
-    along_axis = rays.directions @ -camera.camera_to_worlds[0, :, 2]
-    depth = torch.where(on_object, outputs["depth"][..., 0] * along_axis, torch.inf)
+    depth = torch.where(on_object, outputs["depth"], torch.inf)
     normals = torch.where(on_object[..., None], outputs["normals"] * 2.0 - 1.0, 0.0)
     parts = {name: box_of(labels == place) for place, name in enumerate(legend.names)}
     pixels, visible = (None, None) if landmarks is None else seen_landmarks(landmarks, camera, depth)

@@ -35,6 +35,11 @@ class Card:
         """Return the number of identities."""
         return -(-self.config.count // self.config.views)
 
+    def name(self, number: int, view: int | None = None) -> str:
+        """Return the name of an object, or of one of its views; names are in the order of the numbers."""
+        own = f"{number:06d}"
+        return own if view is None else f"{own}_{view:0{max(2, len(str(self.config.views - 1)))}d}"
+
 
 def shown_option(name: str) -> str:
     """Return the option that a value of `Card.options` comes from."""

@@ -23,7 +23,7 @@ from nerfgen_ns.preprocessing.camera_fitting.canonical_model import CanonicalMod
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.semantics.config import FactoryConfig
 
-MOST_SMOOTHING = 10.0
+MOST_SMOOTHING = 5.0
 """Degrees by which a camera is turned away from a photograph's, at most in one standard deviation."""
 DIRECTIONS = 64
 """Strongest directions of the latent space that tell landmarks."""

@@ -125,7 +125,7 @@ class TarWriter(Writer):
         """Write both tars. Their bytes depend on nothing but the objects."""
         from webdataset import TarWriter as Tar
 
-        plain = {"encoder": False, "mtime": 0.0, "user": "", "group": ""}
+        plain: dict[str, Any] = {"encoder": False, "mtime": 0.0, "user": "", "group": ""}
         with (
             replace_file(self._path("views", numbers)) as views_path,
             replace_file(self._path("objects", numbers)) as objects_path,
@@ -136,7 +136,7 @@ class TarWriter(Writer):
         ):
             for one in objects:
                 for place, view in enumerate(one.views):
-                    key = f"{one.number:06d}_{place:02d}"
+                    key = self.card.name(one.number, place)
                     frame = frame_of(one, view, place, f"{key}.image.png").to_json()
                     arrays = {
                         "labels": view.labels,
@@ -152,7 +152,7 @@ class TarWriter(Writer):
                             "json": json.dumps(frame).encode(),
                         }
                     )
-                objects_tar.write({"__key__": f"{one.number:06d}", **self._object(one)})
+                objects_tar.write({"__key__": self.card.name(one.number), **self._object(one)})
 
     def write_index(self) -> None:
         """Do nothing: tars need no index."""
@@ -174,7 +174,7 @@ class FolderWriter(Writer):
         return [range(number, number + 1) for number in range(self.card.objects)]
 
     def _path(self, number: int) -> Path:
-        return self.folder / OBJECTS / f"{number:06d}"
+        return self.folder / OBJECTS / self.card.name(number)
 
     def has(self, numbers: range) -> bool:
         """Return whether the object's folder is there."""
@@ -183,16 +183,16 @@ class FolderWriter(Writer):
     def write(self, numbers: range, objects: Iterable[AnnotatedObject]) -> None:
         """Write the object's folder."""
         number = numbers[0]
+        where = f"{OBJECTS}/{self.card.name(number)}"
         with replace_folder(self._path(number), lambda folder: True) as making:
             for one in objects:
                 record: list[dict[str, Any]] = []
                 frames: list[tuple[Frame, AnnotatedView]] = []
                 for place, view in enumerate(one.views):
-                    name = f"{number:06d}_{place:02d}"
+                    name = self.card.name(number, place)
                     for path, content in self.files(view, name).items():
                         (making / path).parent.mkdir(exist_ok=True)
                         (making / path).write_bytes(content)
-                    where = f"{OBJECTS}/{number:06d}"
                     frame = frame_of(one, view, place, f"{where}/images/{name}.png", where, name)
                     frames.append((frame, view))
                 cloud = ply(one)
@@ -201,7 +201,7 @@ class FolderWriter(Writer):
                 for place, (frame, view) in enumerate(frames):
                     entry = frame.to_json()
                     if cloud is not None:
-                        entry["points_path"] = f"{OBJECTS}/{number:06d}/points.ply"
+                        entry["points_path"] = f"{where}/points.ply"
                     record.append(self.entry(entry, view, number * self.card.config.views + place))
                 (making / RECORD).write_text(json.dumps(record), encoding="utf-8")
 
@@ -282,7 +282,7 @@ class CocoWriter(FolderWriter):
             for place, name in enumerate(names)
             if place != self.card.legend.background
         ]
-        whole = {"id": len(names), "name": self.card.class_name, "supercategory": "object"}
+        whole: dict[str, Any] = {"id": len(names), "name": self.card.class_name, "supercategory": "object"}
         if self.card.landmarks:
             whole |= {"keypoints": self.card.landmarks, "skeleton": []}
         info = {"description": f"Made by nerfgen factory, seed {self.card.config.seed}", "version": "1.0"}
@@ -338,7 +338,8 @@ def frame_of(
         folder: the object's folder, if the maps have files of their own.
         name: what these are called.
     """
-    files, others = {}, {"view": place, "box": view.box, "boxes": view.boxes}
+    files: dict[str, str] = {}
+    others: dict[str, Any] = {"view": place, "box": view.box, "boxes": view.boxes}
     if folder:
         files = {
             "mask_path": f"{folder}/mattes/{name}.png",

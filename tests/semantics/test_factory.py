@@ -4,6 +4,8 @@ import errno
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,13 @@ def config_of(kind: str, **options: Any) -> FactoryConfig:
 
 @pytest.fixture(scope="module")
 def labeled() -> ClassModel:
-    """The heads that ship, whose upper and lower halves have labels."""
-    run = load_run(HEADS)
+    """The heads that ship, with landmarks, whose upper and lower halves have labels."""
+    shipped = load_run(HEADS)
+    landmarks = {
+        "landmarks": [[0.0, 0.0, 0.35], [0.1, 0.1, 0.3], [0.0, 0.0, -0.5]],
+        "names": ["nose", "eye", "nape"],
+    }
+    run = replace(shipped, record=replace(shipped.record, canonical_landmarks=landmarks))
     maps = {}
     for number in (0, 1):
         camera = run.cameras[number : number + 1]
@@ -75,7 +82,7 @@ def camera_of(frame: dict[str, Any]) -> Cameras:
 def read_points(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     from plyfile import PlyData
 
-    (vertex,) = PlyData.read(__import__("io").BytesIO(content)).elements
+    (vertex,) = PlyData.read(BytesIO(content)).elements
     return np.stack([vertex[axis] for axis in "xyz"], axis=-1), np.array(vertex["label"])
 
 
@@ -181,7 +188,8 @@ def test_pycocotools_reads_masks_boxes_and_keypoints(made: dict[str, Path]) -> N
         seen = points[:, 2] > 0
         assert by_category[3]["num_keypoints"] == seen.sum() > 0
         np.testing.assert_allclose(points[seen, :2], np.array(image["landmarks2d"])[seen])
-        assert len(coco.loadCats([3])[0]["keypoints"]) == len(points)
+        assert coco.loadCats([3])[0]["keypoints"] == ["nose", "eye", "nape"]
+        assert points[2, 2] == 1, "the nape is hidden"
 
 
 def test_formats_show_the_same(made: dict[str, Path]) -> None:

@@ -56,9 +56,10 @@ def test_backgrounds_are_sampled_or_the_objects_own_and_one_in_a_video(run: Run)
 def test_another_background_changes_what_is_behind_the_object_alone(run: Run) -> None:
     camera = run.cameras[:1]
     outputs = run.render(run.code(0), camera)
-    same = over_background(run.model, outputs, camera, run.code(0))
+    rays = camera.generate_rays(camera_indices=0, keep_shape=True)
+    same = over_background(run.model, outputs, rays, run.code(0))
     torch.testing.assert_close(same, outputs["rgb"])
-    other = over_background(run.model, outputs, camera, run.code(1))
+    other = over_background(run.model, outputs, rays, run.code(1))
     behind = run.render(run.code(1), camera)["background"]
     expected = outputs["foreground"] + (1 - outputs["accumulation"]) * behind
     torch.testing.assert_close(other, expected)
