@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from nerfgen_ns.inversion.config import FitConfig
     from nerfgen_ns.inversion.inversion import Found
     from nerfgen_ns.model.class_view import RayLabel
-    from nerfgen_ns.semantics.config import EditConfig, LabelConfig
+    from nerfgen_ns.semantics.config import EditConfig, FactoryConfig, LabelConfig
     from nerfgen_ns.semantics.editing import Edited
+    from nerfgen_ns.semantics.factory import FactoryReport
 
 
 Code = Float[Tensor, " latent"]
@@ -257,6 +258,24 @@ class ClassModel:
             name = str(label_map)
             label_map = read_view_map(self.run, Path(label_map))
         return edit_code(self.run, code.reshape(1, -1), label_map, camera, config, name=name)
+
+    def factory(
+        self, output_dir: Path | str, config: FactoryConfig | None = None, shard: str | None = None
+    ) -> FactoryReport:
+        """Write an annotated data set of sampled objects, as `nerfgen factory` does.
+
+        Args:
+            output_dir: the folder: new, empty, or one of an earlier call with the same options.
+            config: what to make; the command has the same options.
+            shard: `i/n` to make only a part.
+
+        Raises:
+            UsageError: the class has no labels, an option makes no sense, or the folder holds something else.
+            NerfgenError: the folder cannot be written.
+        """
+        from nerfgen_ns.semantics.factory import factory
+
+        return factory(self.run, Path(output_dir), config, shard)
 
     def sample(self, count: int, truncation: float = 1.0, seed: int = 0) -> Float[Tensor, "count latent"]:
         """Draw codes of new objects from the Gaussian of the latent table.

@@ -13,6 +13,7 @@ from nerfgen_ns.cli.demo import Demo
 from nerfgen_ns.cli.doctor import Doctor
 from nerfgen_ns.cli.edit import Edit
 from nerfgen_ns.cli.evaluate import Evaluate
+from nerfgen_ns.cli.factory import Factory
 from nerfgen_ns.cli.fit import Fit
 from nerfgen_ns.cli.label import Label
 from nerfgen_ns.cli.mesh import Mesh
@@ -33,6 +34,7 @@ Command = (
     | Annotated[Label, tyro.conf.subcommand("label")]
     | Annotated[Region, tyro.conf.subcommand("region")]
     | Annotated[Edit, tyro.conf.subcommand("edit")]
+    | Annotated[Factory, tyro.conf.subcommand("factory")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Morph, tyro.conf.subcommand("morph")]

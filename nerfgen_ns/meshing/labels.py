@@ -50,7 +50,7 @@ def label_mesh(
     parts = surface_values(
         field.density_and_labels, mesh.vertices, mesh.vertex_normals, field.device, progress
     )
-    labels, confidence = _of_object(torch.cat(list(parts)), legend)
+    labels, confidence = labels_of_object(torch.cat(list(parts)), legend)
     made = Trimesh(
         mesh.vertices,
         mesh.faces,
@@ -133,17 +133,17 @@ def fused_points(
     values = torch.cat(views)
     if len(values) == 0:
         raise NerfgenError("no view shows a surface of the object; train the run longer")
-    fused = _means_in_cells(values.cpu(), 2.0 / size)
+    fused = means_in_cells(values.cpu(), 2.0 / size)
     generator = torch.Generator().manual_seed(seed)
     fused = fused[torch.randperm(len(fused), generator=generator)[:count]]
-    labels, confidence = _of_object(fused[:, 6:], legend)
+    labels, confidence = labels_of_object(fused[:, 6:], legend)
     points: Any = PointCloud(fused[:, :3].numpy(), np.array(legend.colors, dtype=np.uint8)[labels])
     points.vertex_normals = torch.nn.functional.normalize(fused[:, 3:6], dim=-1).numpy()
     points.vertex_attributes = {LABEL: labels, CONFIDENCE: confidence}
     return points
 
 
-def _of_object(
+def labels_of_object(
     probabilities: Float[Tensor, "n labels"], legend: Legend
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return the most probable label of the object, never background, and its probability."""
@@ -154,7 +154,7 @@ def _of_object(
     return labels.numpy().astype(np.uint8), confidence.clamp(0.0, 1.0).numpy().astype(np.float32)
 
 
-def _means_in_cells(values: Float[Tensor, "n channels"], cell: float) -> Float[Tensor, "cells channels"]:
+def means_in_cells(values: Float[Tensor, "n channels"], cell: float) -> Float[Tensor, "cells channels"]:
     """Return the mean of all values whose places, their first three, are in one cell, for each cell."""
     cells = torch.floor((values[:, :3] + 1.0) / cell).long().clamp(min=0)
     side = int(cells.max()) + 1

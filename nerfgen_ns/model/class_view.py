@@ -113,18 +113,21 @@ class ClassView:
         """
         return self.model.latent_table.row(identity).detach()
 
-    def render(self, code: Float[Tensor, "1 latent"], camera: Cameras) -> dict[str, Tensor]:
+    def render(
+        self, code: Float[Tensor, "1 latent"], camera: Cameras, probabilities: bool = False
+    ) -> dict[str, Tensor]:
         """Render all outputs of the model for one camera, each of shape (height, width, channels).
 
         Args:
             code: a latent code.
             camera: nerfstudio's cameras, of shape (1,).
+            probabilities: whether to return the probability of each label, "label_probabilities".
 
         Raises:
             UsageError: the code has another size than the model's.
         """
         self.model.latent_table.check_code(code)
-        return self.model.render_camera(camera, code.to(self.model.device))
+        return self.model.render_camera(camera, code.to(self.model.device), probabilities=probabilities)
 
 
 MOST_OBJECTS, SIDE = 16, 48

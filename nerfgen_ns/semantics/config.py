@@ -1,10 +1,69 @@
-"""The options of a label head's training and of semantic editing."""
+"""The options of a label head's training, of semantic editing and of the data factory."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from nerfgen_ns.errors import UsageError
+
+Range = tuple[float, float]
+
+
+@dataclass
+class FactoryConfig:
+    """What the data factory makes."""
+
+    count: int = 1000
+    """Images in all."""
+    format: Literal["webdataset", "coco", "nerfstudio"] = "webdataset"
+    """How they are written. webdataset: tar files that `webdataset` streams; coco: folders and an
+    annotations.json that `pycocotools` reads; nerfstudio: folders and a transforms.json, which every command
+    of nerfstudio and nerfgen takes as data."""
+    views: int = 4
+    """Images of each identity; the last identity has the rest."""
+    size: int | None = None
+    """Width and height of the images in pixels; if not set, those of the run's photographs in training."""
+    truncation: float = 0.8
+    """Factor on the standard deviations of the latent table's Gaussian, from which identities are drawn."""
+    min_confidence: float = 0.0
+    """Pixels whose label is less probable are unlabeled, 255."""
+    backgrounds: Literal["sampled", "own"] = "sampled"
+    """What is behind an identity. sampled: in each image what is behind another sampled identity; own:
+    what is behind itself."""
+    yaw: Range | None = None
+    """Range of the cameras' yaw in degrees, positive at the object's left; drawn evenly. If not set, yaw is
+    spread as that of the run's photographs."""
+    pitch: Range | None = None
+    """The same for pitch, positive above the object. With one of the two ranges, cameras are upright and look
+    at the object's middle from the usual distance."""
+    video: bool = False
+    """Views of an identity are frames along a closed camera path, in its order, before one background."""
+    points: int = 4096
+    """Points of each identity's cloud at most, fused from its images; 0 for no clouds."""
+    images_per_tar: int = 256
+    """Images of one tar file, about; it is written whole or not at all."""
+    seed: int = 0
+    """Seed of all that is drawn. A larger --count with the same seed begins with the same identities."""
+
+    def check(self) -> None:
+        """Raise a UsageError for values that make no sense."""
+        least = {"count": 1, "views": 1, "points": 0, "images_per_tar": 1, "seed": 0, "truncation": 0}
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if not lowest <= value < 2**63:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: take at least {lowest}")
+        if self.size is not None and not 8 <= self.size <= 4096:
+            raise UsageError(f"--size {self.size}: take 8 to 4096 pixels")
+        if not 0 <= self.min_confidence <= 1:
+            raise UsageError(f"--min-confidence {self.min_confidence}: take 0 to 1")
+        for name, most in (("yaw", 360.0), ("pitch", 90.0)):
+            given = getattr(self, name)
+            if given is not None and not -most <= given[0] <= given[1] <= most:
+                shown = f"{given[0]:g} {given[1]:g}"
+                raise UsageError(
+                    f"--{name} {shown}: take degrees from {-most:g} to {most:g}, the least first"
+                )
 
 
 @dataclass
