@@ -232,7 +232,7 @@ def edit(
 
 def _report(edited: Edited, identity: int, view: EditView, output_dir: Path) -> EditReport:
     agreement = edited.agreement
-    psnrs = [value if np.isfinite(value) else None for value in agreement[2:]]
+    psnr, psnr_object, psnr_other_views = (value if np.isfinite(value) else None for value in agreement[2:])
     return EditReport(
         output_dir / CONFIG,
         identity,
@@ -240,7 +240,9 @@ def _report(edited: Edited, identity: int, view: EditView, output_dir: Path) -> 
         float((edited.wanted != edited.labels_before).mean()),
         agreement.edit_iou,
         agreement.reached,
-        *psnrs,
+        psnr,
+        psnr_object,
+        psnr_other_views,
         edited.distance,
     )
 
