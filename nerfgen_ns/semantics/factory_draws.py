@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ def image_size(run: Run, config: FactoryConfig) -> int:
 def joined(cameras: list[Cameras]) -> Cameras:
     """Return cameras, each of shape (1,), as one of the shape (n,)."""
     names = ("fx", "fy", "cx", "cy", "width", "height")
-    parts = {name: torch.cat([getattr(one, name) for one in cameras]) for name in names}
+    parts: dict[str, Any] = {name: torch.cat([getattr(one, name) for one in cameras]) for name in names}
     return Cameras(camera_to_worlds=torch.cat([one.camera_to_worlds for one in cameras]), **parts)
 
 
@@ -196,9 +197,10 @@ class CodeLandmarks:
             flat = ridge(amounts - offset, (shapes - mean).reshape(len(shapes), -1))
             slopes = flat.reshape(-1, *mean.shape)
             mean = mean - np.tensordot(offset, slopes, axes=1)
+        names = [str(place) for place in range(len(mean))]
         given = (run.record.canonical_landmarks or {}).get("names")
-        named = isinstance(given, list) and len(given) == len(mean)
-        names = [str(name) for name in given] if named else [str(place) for place in range(len(mean))]
+        if isinstance(given, list) and len(given) == len(mean):
+            names = [str(name) for name in given]
         return cls(names, mean, slopes, space)
 
     def of_code(self, code: Float[Tensor, "1 latent"]) -> Float[np.ndarray, "m 3"]:

@@ -64,9 +64,9 @@ def open_writer(folder: Path, card: Card) -> Writer:
                 f"{note}: was begun with {shown_option(name)} {before}, and this call has {now}; give the "
                 "same, or choose another --output-dir"
             )
-    return {"webdataset": TarWriter, "coco": CocoWriter, "nerfstudio": NerfstudioWriter}[card.config.format](
-        folder, card
-    )
+    if card.config.format == "webdataset":
+        return TarWriter(folder, card)
+    return CocoWriter(folder, card) if card.config.format == "coco" else NerfstudioWriter(folder, card)
 
 
 class Writer(ABC):
