@@ -145,7 +145,9 @@ class TestFolder:
         try:
             with Image.open(path) as file:
                 size = (int(camera.width), int(camera.height))
-                labels = np.array(file.convert("L").resize(size, Image.Resampling.NEAREST))
+                # The value of a pixel is its label, also where a palette gives it a color.
+                numbers = file if file.mode == "P" else file.convert("L")
+                labels = np.array(numbers.resize(size, Image.Resampling.NEAREST))
                 return torch.from_numpy(labels.astype(np.int64))
         except (OSError, SyntaxError) as error:
             raise UsageError(f"{path}: not a readable image of labels ({error})") from error

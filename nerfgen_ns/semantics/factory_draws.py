@@ -105,7 +105,7 @@ def joined(cameras: list[Cameras]) -> Cameras:
     """Return cameras, each of shape (1,), as one of the shape (n,)."""
     names = ("fx", "fy", "cx", "cy", "width", "height")
     parts: dict[str, Any] = {name: torch.cat([getattr(one, name) for one in cameras]) for name in names}
-    return Cameras(torch.cat([one.camera_to_worlds for one in cameras]), **parts)
+    return Cameras(camera_to_worlds=torch.cat([one.camera_to_worlds for one in cameras]), **parts)
 
 
 def draw_camera(
@@ -197,10 +197,10 @@ class CodeLandmarks:
             flat = ridge(amounts - offset, (shapes - mean).reshape(len(shapes), -1))
             slopes = flat.reshape(-1, *mean.shape)
             mean = mean - np.tensordot(offset, slopes, axes=1)
+        names = [str(place) for place in range(len(mean))]
         given = (run.record.canonical_landmarks or {}).get("names")
-        if not isinstance(given, list) or len(given) != len(mean):
-            given = range(len(mean))
-        names = [str(name) for name in given]
+        if isinstance(given, list) and len(given) == len(mean):
+            names = [str(name) for name in given]
         return cls(names, mean, slopes, space)
 
     def of_code(self, code: Float[Tensor, "1 latent"]) -> Float[np.ndarray, "m 3"]:

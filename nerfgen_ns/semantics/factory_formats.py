@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -64,12 +64,9 @@ def open_writer(folder: Path, card: Card) -> Writer:
                 f"{note}: was begun with {shown_option(name)} {before}, and this call has {now}; give the "
                 "same, or choose another --output-dir"
             )
-    writers: dict[str, Callable[[Path, Card], Writer]] = {
-        "webdataset": TarWriter,
-        "coco": CocoWriter,
-        "nerfstudio": NerfstudioWriter,
-    }
-    return writers[card.config.format](folder, card)
+    if card.config.format == "webdataset":
+        return TarWriter(folder, card)
+    return CocoWriter(folder, card) if card.config.format == "coco" else NerfstudioWriter(folder, card)
 
 
 class Writer(ABC):

@@ -16,7 +16,6 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataPars
 from nerfstudio.data.utils.data_utils import get_depth_image_from_path
 from PIL import Image
 
-import nerfgen_ns
 from nerfgen_ns.cameras.projection import Cameras, project, z_depths
 from nerfgen_ns.class_model import ClassModel
 from nerfgen_ns.dataset_format.label_maps import Legend
@@ -215,11 +214,11 @@ def test_the_card_says_what_is_there_and_the_schema_holds(made: dict[str, Path])
         )
     schema = json.loads((made["nerfstudio"] / "schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
     for frame in read_transforms(made["nerfstudio"]).frames:
         entry = json.loads(json.dumps(frame.to_json()))
-        jsonschema.validate(entry, schema)
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({**entry, "boxes": {"nose": [0, 0, 1, 1]}}, schema)
+        assert list(validator.iter_errors(entry)) == []
+        assert not validator.is_valid({**entry, "boxes": {"nose": [0, 0, 1, 1]}})
 
 
 @pytest.mark.parametrize("kind", ["webdataset", "nerfstudio"])
@@ -243,7 +242,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_same_call_continues(
     def full(image: np.ndarray) -> bytes:
         nonlocal calls
         calls += 1
-        if calls > 11:
+        if calls > (5 if kind == "webdataset" else 11):
             raise OSError(errno.ENOSPC, "No space left on device")
         return png(image)
 
@@ -367,4 +366,3 @@ def test_a_folder_that_was_begun_with_other_options_stays(
     with pytest.raises(UsageError, match=r"factory\.json"):
         labeled.factory(out, config_of("coco"))
     assert {**contents(out), "factory.json": before["factory.json"]} == before
-    assert nerfgen_ns.ClassModel is ClassModel
