@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from nerfgen_ns.cli.demo import Demo
+from nerfgen_ns.cli.distill import Distill
 from nerfgen_ns.cli.doctor import Doctor
 from nerfgen_ns.cli.evaluate import Evaluate
 from nerfgen_ns.cli.fit import Fit
@@ -29,6 +30,7 @@ Command = (
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Label, tyro.conf.subcommand("label")]
+    | Annotated[Distill, tyro.conf.subcommand("distill")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Morph, tyro.conf.subcommand("morph")]

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from nerfgen_ns.dataset_format.label_maps import Legend
 from nerfgen_ns.errors import UsageError
+from nerfgen_ns.fields.heads import FeatureHead
+from nerfgen_ns.fields.query import Query
 from nerfgen_ns.model.model import NerfgenModel
 
 
@@ -35,6 +37,17 @@ class ClassView:
         return Legend(head.names, head.colors)
 
     @property
+    def feature_head(self) -> FeatureHead:
+        """Return what tells the model's features.
+
+        Raises:
+            UsageError: it tells none.
+        """
+        if self.model.feature_head is None:
+            raise UsageError("the run has no features; make a run that has them with nerfgen distill")
+        return self.model.feature_head
+
+    @property
     def codes(self) -> Float[Tensor, "identities latent"]:
         """Return the latent table."""
         return self.model.latent_table.codes.weight.detach()
@@ -47,15 +60,18 @@ class ClassView:
         """
         return self.model.latent_table.row(identity).detach()
 
-    def render(self, code: Float[Tensor, "1 latent"], camera: Cameras) -> dict[str, Tensor]:
+    def render(
+        self, code: Float[Tensor, "1 latent"], camera: Cameras, query: Query | None = None
+    ) -> dict[str, Tensor]:
         """Render all outputs of the model for one camera, each of shape (height, width, channels).
 
         Args:
             code: a latent code.
             camera: nerfstudio's cameras, of shape (1,).
+            query: what the output `similarity` looks for, of a model with features.
 
         Raises:
             UsageError: the code has another size than the model's.
         """
         self.model.latent_table.check_code(code)
-        return self.model.render_camera(camera, code.to(self.model.device))
+        return self.model.render_camera(camera, code.to(self.model.device), query=query)

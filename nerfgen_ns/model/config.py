@@ -14,7 +14,7 @@ from nerfstudio.models.base_model import ModelConfig
 from nerfgen_ns.errors import UsageError, check_options, exit_with_one_line
 from nerfgen_ns.fields.background import BackgroundFieldConfig
 from nerfgen_ns.fields.foreground import ForegroundFieldConfig
-from nerfgen_ns.fields.heads import LabelHeadConfig
+from nerfgen_ns.fields.heads import FeatureHeadConfig, LabelHeadConfig
 from nerfgen_ns.model.camera_optimizer import CameraOptimizerConfig
 from nerfgen_ns.model.losses import LossConfig
 from nerfgen_ns.model.symmetry import SymmetryConfig
@@ -48,6 +48,8 @@ class NerfgenModelConfig(ModelConfig):
     """The refinement of camera poses in training."""
     label_head: tyro.conf.Suppress[LabelHeadConfig | None] = None
     """The labels of the class, which `nerfgen label` teaches a trained run; None without labels."""
+    feature_head: tyro.conf.Suppress[FeatureHeadConfig | None] = None
+    """The features of the class, which `nerfgen distill` teaches a trained run; None without features."""
     use_bf16: bool = True
     """Compute the fields' matrix products in bf16 where the device has it in hardware."""
     identity: int | None = None
@@ -80,6 +82,8 @@ class NerfgenModelConfig(ModelConfig):
         self.camera_optimizer.check(f"{option}.camera-optimizer")
         if self.label_head is not None:
             self.label_head.check(f"{option}.label-head")
+        if self.feature_head is not None:
+            self.feature_head.check(f"{option}.feature-head")
 
     @property
     def sdf_field(self) -> NoReturn:

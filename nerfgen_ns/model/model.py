@@ -22,7 +22,8 @@ from torch.nn import Parameter
 from nerfgen_ns.errors import UsageError, exit_with_one_line
 from nerfgen_ns.fields.background import BackgroundField
 from nerfgen_ns.fields.foreground import ForegroundField
-from nerfgen_ns.fields.heads import LabelHead
+from nerfgen_ns.fields.heads import FeatureHead, LabelHead
+from nerfgen_ns.fields.query import Query, similarity
 from nerfgen_ns.latents.latent_table import LatentTable
 from nerfgen_ns.metrics.images import image_metrics, mask_iou, psnr
 from nerfgen_ns.model.camera_optimizer import DRIFT_STEPS, CameraOptimizer, rotation_degrees
@@ -83,6 +84,10 @@ class NerfgenModel(Model):
             config.label_head.setup(features=config.foreground.hidden_dim) if config.label_head else None
         )
         """What tells the label of a sample; training leaves it as it is."""
+        self.feature_head: FeatureHead | None = (
+            config.feature_head.setup(features=config.foreground.hidden_dim) if config.feature_head else None
+        )
+        """The same for its features."""
         self.collider = AABBBoxCollider(  # type: ignore[assignment]
             self.scene_box, near_plane=0.05
         )
@@ -163,6 +168,8 @@ class NerfgenModel(Model):
         codes: Float[Tensor, "codes latent"],
         background: Sequence[float] | Float[Tensor, "3"] | None = None,
         probabilities: bool = False,
+        query: Query | None = None,
+        raw_features: bool = False,
     ) -> dict[str, Tensor]:
         """Render rays through the class as latent codes make it.
 
@@ -173,13 +180,17 @@ class NerfgenModel(Model):
             codes: one for all rays, or one each.
             background: a color, red, green, blue in [0, 1], in place of the background field's.
             probabilities: whether to return the probability of each label.
+            query: what "similarity" looks for, in place of the run's own query.
+            raw_features: whether to return features as numbers.
 
         Returns:
             One value a ray: "rgb", "foreground" and "background", colors in [0, 1]; "accumulation" in [0, 1];
             "depth" along the ray in the class's units. In training also "weights", of the samples, and, for
             the smoothness of normals, "points" of the surface; otherwise also "normals", of the class frame,
             as colors in [0, 1], and of a model with labels "labels", the color of the most probable label,
-            and "label_confidence", its probability. If asked for, "label_probabilities" (rays, labels).
+            and "label_confidence", its probability. If asked for, "label_probabilities" (rays, labels). Of a
+            model with features also "features", colors, and where there is a query "similarity" to it, in
+            [0, 1]. If asked for, "raw_features" (rays, dims), of the length of the accumulation.
         """
         rays = self._with_ends(rays)
         behind = self._background(rays.directions, codes, background)
@@ -190,7 +201,8 @@ class NerfgenModel(Model):
             codes = mirror_codes(codes, mirrored, self.config.symmetry.lopsided_share)
         terms = self.foreground_field.latent_terms(codes)
         has_labels = self.label_head is not None and (probabilities or not self.training)
-        pixels, weights, samples = self.ray_renderer(seen, terms, behind, has_labels)
+        has_features = self.feature_head is not None and not self.training
+        pixels, weights, samples = self.ray_renderer(seen, terms, behind, has_labels or has_features)
         outputs = {**pixels._asdict(), "background": behind}
         points = rays.origins + rays.directions * pixels.depth
         if not self.training:
@@ -199,8 +211,10 @@ class NerfgenModel(Model):
             outputs["weights"] = weights
             if self.config.losses.normal_smoothness_loss_mult > 0:
                 outputs["points"] = points
-        if samples is not None:
+        if samples is not None and has_labels:
             outputs |= self._label_outputs(samples, len(behind), probabilities)
+        if samples is not None and has_features:
+            outputs |= self._feature_outputs(samples, len(behind), query, raw_features)
         return outputs
 
     @torch.no_grad()
@@ -239,6 +253,20 @@ class NerfgenModel(Model):
             outputs["labels"], outputs["label_confidence"] = head.shown(of_labels)
         return outputs
 
+    def _feature_outputs(
+        self, samples: SeenSamples, rays: int, query: Query | None, raw: bool
+    ) -> dict[str, Tensor]:
+        head = self.feature_head
+        assert head is not None
+        values = samples.composite(head(samples.features, samples.positions), rays)
+        outputs = {"features": head.shown(values)}
+        query = query or head.query
+        if query is not None:
+            # Faint rays have a direction too, and it means little.
+            accumulation = samples.composite(values.new_ones(len(samples.weights), 1), rays)
+            outputs["similarity"] = similarity(values, query)[:, None] * accumulation.clamp(max=1.0)
+        return outputs | ({"raw_features": values} if raw else {})
+
     @torch.no_grad()
     def render_camera(
         self,
@@ -246,6 +274,8 @@ class NerfgenModel(Model):
         code: Float[Tensor, "1 latent"],
         background: Sequence[float] | None = None,
         probabilities: bool = False,
+        query: Query | None = None,
+        raw_features: bool = False,
     ) -> dict[str, Float[Tensor, "height width channels"]]:
         """Render all pixels of a camera, of shape (1,), with one latent code; see `render`."""
         rays = camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True)
@@ -253,7 +283,12 @@ class NerfgenModel(Model):
         size = self.config.eval_num_rays_per_chunk
         chunks = [
             self.render(
-                rays.get_row_major_sliced_ray_bundle(start, start + size), code, background, probabilities
+                rays.get_row_major_sliced_ray_bundle(start, start + size),
+                code,
+                background,
+                probabilities,
+                query,
+                raw_features,
             )
             for start in range(0, height * width, size)
         ]

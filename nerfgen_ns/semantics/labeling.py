@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import yaml
 
-from nerfgen_ns.datamanagers.data_record import write_record
 from nerfgen_ns.dataset_format.label_maps import (
     LEGEND,
     SUFFIX,
@@ -26,21 +22,16 @@ from nerfgen_ns.dataset_format.label_maps import (
     read_legend,
 )
 from nerfgen_ns.dataset_format.transforms import read_transforms, transforms_path
-from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.inversion.inversion import Stages, silent
-from nerfgen_ns.preprocessing.store import link
-from nerfgen_ns.runs.code_runs import fill_run_folder, write_photographs_of_pack
-from nerfgen_ns.runs.loading import load_run, read_checkpoint, read_config_nodes
-from nerfgen_ns.runs.pack import SUFFIX as PACKED
+from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.semantics.config import LabelConfig
+from nerfgen_ns.semantics.head_runs import MAPS, head_run_folder
 from nerfgen_ns.semantics.label_training import with_labels
 from nerfgen_ns.semantics.suggestions import suggest_photographs
-from nerfgen_ns.training.checkpoints import CONFIG, FOLDER, MODEL_IN_CHECKPOINT
-from nerfgen_ns.utils.files import replace_folder, write_json
+from nerfgen_ns.training.checkpoints import CONFIG
+from nerfgen_ns.utils.files import write_json
 
-MAPS = "label_maps"
-"""The folder of the label maps in a labeled run."""
 REPORT = "label.json"
 
 
@@ -96,11 +87,8 @@ def label(
     joined = np.concatenate([one.ravel() for one in label_maps.values()])
     counts = {name: int((joined == number).sum()) for number, name in enumerate(legend.names)}
     report = LabelReport(output_dir / CONFIG, counts, len(label_maps), seconds, suggested)
-    with replace_folder(output_dir, is_labeled_run) as making:
-        if load_config.suffix == PACKED:
-            _fill_from_pack(making, load_config, labeled, output_dir)
-        else:
-            _fill_from_folder(making, load_config, labeled, output_dir)
+    with head_run_folder(output_dir, is_labeled_run, load_config, labeled) as making:
+        shutil.rmtree(making / MAPS, ignore_errors=True)  # of earlier labels
         legend.write(making)
         names = names_of(run, label_maps)
         for name, label_map in zip(names, label_maps.values(), strict=True):
@@ -167,60 +155,3 @@ def suggest(run: Run, count: int, stages: Stages = silent) -> list[str]:
 def names_of(run: Run, photographs: Collection[int]) -> list[str]:
     """Return the names of the crops of photographs."""
     return [run.record.images[number].name for number in photographs]
-
-
-def _fill_from_pack(folder: Path, packed: Path, labeled: Run, location: Path) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        prepared = Path(temporary) / "data"
-        write_photographs_of_pack(packed, labeled, prepared)
-        fill_run_folder(folder, labeled, labeled.codes, prepared, location)
-
-
-def _fill_from_folder(folder: Path, load_config: Path, labeled: Run, location: Path) -> None:
-    """Write the run with the head: its configuration, checkpoint and record, and its data if it is inside."""
-    config = read_config_nodes(load_config)
-    _set(_value(_value(config, "pipeline"), "model"), "label_head", labeled.model.config.label_head)
-    (folder / CONFIG).write_text(yaml.serialize(config), encoding="utf-8")
-    contents = read_checkpoint(load_config)
-    assert labeled.model.label_head is not None
-    head = labeled.model.label_head.state_dict(prefix=f"{MODEL_IN_CHECKPOINT}label_head.")
-    kept = _without_head(contents["pipeline"])
-    pipeline = {**kept, **{name: tensor.cpu() for name, tensor in head.items()}}
-    checkpoint = folder / FOLDER / f"step-{labeled.step:09d}.ckpt"
-    checkpoint.parent.mkdir()
-    try:
-        # The optimizers' state would be of use only to a training, which knows nothing of labels.
-        torch.save({"step": labeled.step, "pipeline": pipeline, "optimizers": {}, "scalers": {}}, checkpoint)
-    except RuntimeError as error:  # torch raises this for a full disk
-        raise NerfgenError(f"{checkpoint}: cannot be written whole; free some space") from error
-    record, source = labeled.record, load_config.resolve().parent
-    if record.data.is_relative_to(source) and record.data != source:
-        shutil.copytree(record.data, folder / record.data.relative_to(source), copy_function=_link)
-        record = replace(record, data=folder / record.data.relative_to(source))
-        moved = {
-            name: files and [folder / file.relative_to(source) for file in files]
-            for name, files in (("images", record.images), ("mattes", record.mattes))
-        }
-        record = replace(record, **moved)  # type: ignore[arg-type]
-        location = folder
-    write_record(folder, record, record.fingerprint, location)
-
-
-def _link(source: str, target: str) -> None:
-    link(Path(source), Path(target))
-
-
-def _without_head(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    prefix = f"{MODEL_IN_CHECKPOINT}label_head."
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
-
-
-def _value(node: yaml.Node, key: str) -> yaml.Node:
-    return next(value for name, value in node.value if name.value == key)
-
-
-def _set(node: yaml.Node, key: str, value: object) -> None:
-    """Set a key of a mapping of YAML; nothing that the file names is called."""
-    made = yaml.compose(yaml.dump(value))
-    name = yaml.ScalarNode("tag:yaml.org,2002:str", key)
-    node.value = [pair for pair in node.value if pair[0].value != key] + [(name, made)]
