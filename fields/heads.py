@@ -174,6 +174,7 @@ class FeatureHead(nn.Module):
 
     def __init__(self, config: FeatureHeadConfig, features: int) -> None:
         super().__init__()
+        self.extractor, self.dims = config.extractor, config.dims
         self.network = Mlp(features, config.dims, config)
         self.register_buffer("mean", torch.zeros(config.channels))
         self.register_buffer("directions", torch.zeros(config.channels, config.dims))

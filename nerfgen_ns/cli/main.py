@@ -13,6 +13,7 @@ from nerfgen_ns.cli.demo import Demo
 from nerfgen_ns.cli.distill import Distill
 from nerfgen_ns.cli.doctor import Doctor
 from nerfgen_ns.cli.evaluate import Evaluate
+from nerfgen_ns.cli.find import Find
 from nerfgen_ns.cli.fit import Fit
 from nerfgen_ns.cli.label import Label
 from nerfgen_ns.cli.mesh import Mesh
@@ -31,6 +32,7 @@ Command = (
     | Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Label, tyro.conf.subcommand("label")]
     | Annotated[Distill, tyro.conf.subcommand("distill")]
+    | Annotated[Find, tyro.conf.subcommand("find")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Morph, tyro.conf.subcommand("morph")]

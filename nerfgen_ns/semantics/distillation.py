@@ -37,7 +37,14 @@ from nerfgen_ns.semantics.head_training import (
     with_head,
 )
 from nerfgen_ns.training.checkpoints import CONFIG
-from nerfgen_ns.utils.files import digest_of, hash_of_value, replace_file, writable_cache_folder, write_json
+from nerfgen_ns.utils.files import (
+    digest_of,
+    hash_of_value,
+    read_json,
+    replace_file,
+    writable_cache_folder,
+    write_json,
+)
 from nerfgen_ns.utils.images import from_bytes
 from nerfgen_ns.utils.spacing import evenly_spaced
 
@@ -56,6 +63,8 @@ class DistillReport:
     """The config.yml of the run with features."""
     features: str
     """The extractor."""
+    features_file: str | None
+    """Its model file."""
     channels: int
     """Numbers that it gives at a place."""
     dims: int
@@ -89,7 +98,7 @@ def distill(
     features_file: Path | None = None,
     stages: Stages = silent,
 ) -> DistillReport:
-    """Teach a trained run features of a 2D extractor, and write it as another run folder, whole or not at all.
+    """Teach a trained run features of a 2D extractor; write it as another run folder, or nothing at all.
 
     Args:
         load_config: the config.yml of a run.
@@ -117,6 +126,24 @@ def is_distilled_run(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (CONFIG, REPORT))
 
 
+def extractor_of(run: Run, file: Path | None = None) -> FeatureExtractor:
+    """Make the extractor that a run's features come from.
+
+    Args:
+        run: a run with features.
+        file: its model file; if not given, the one that `distill` was given, where the run folder knows it.
+
+    Raises:
+        UsageError: the run has no features, the extractor is not installed, or its file is gone.
+        NerfgenError: it cannot be made.
+    """
+    report = None if run.folder is None else run.folder / REPORT
+    if file is None and report is not None and report.is_file():
+        known = read_json(report).get("features_file")
+        file = Path(known) if isinstance(known, str) else None
+    return open_extractor(run.feature_head.extractor, file)
+
+
 def with_features(
     run: Run,
     features: str,
@@ -140,6 +167,7 @@ def with_features(
     channels, dims = pictures.directions.shape
     return distilled, {
         "features": features,
+        "features_file": None if features_file is None else str(features_file.resolve()),
         "channels": channels,
         "dims": dims,
         "photographs": len(chosen),
