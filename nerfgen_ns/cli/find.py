@@ -45,7 +45,8 @@ class Find:
             UsageError: an option makes no sense, or the run has no features.
             NerfgenError: nothing is similar enough, or the folder cannot be written.
         """
-        from nerfgen_ns.semantics.finding import Place, find
+        from nerfgen_ns.semantics.finding import Place
+        from nerfgen_ns.semantics.found_runs import find
         from nerfgen_ns.utils.console import progress_bar
 
         place = Place(self.photograph, self.point, self.box, self.image_crop)

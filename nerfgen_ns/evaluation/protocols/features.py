@@ -82,7 +82,11 @@ class Features:
         return ProtocolResult(
             protocol=self.name,
             source="N3F (3DV 2022), section 4; the agreement is ours",
-            settings={"extractor": head.extractor, "dims": head.dims},
+            settings={
+                "extractor": head.extractor,
+                "dims": head.dims,
+                "downscale_factor": setting.downscale_factor,
+            },
             figures=figures,
             pictures=pictures,
         )
