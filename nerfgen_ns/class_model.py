@@ -32,13 +32,15 @@ if TYPE_CHECKING:
     from trimesh import Trimesh
 
     from nerfgen_ns.dataset_format.label_maps import LabelMap
+    from nerfgen_ns.fields.query import Query
     from nerfgen_ns.fields.regions import Effect
     from nerfgen_ns.inversion.config import FitConfig
     from nerfgen_ns.inversion.inversion import Found
     from nerfgen_ns.model.class_view import RayLabel
-    from nerfgen_ns.semantics.config import EditConfig, FactoryConfig, LabelConfig
+    from nerfgen_ns.semantics.config import DistillConfig, EditConfig, FactoryConfig, LabelConfig
     from nerfgen_ns.semantics.editing import Edited
     from nerfgen_ns.semantics.factory import FactoryReport
+    from nerfgen_ns.semantics.finding import Matches
 
 
 Code = Float[Tensor, " latent"]
@@ -87,19 +89,23 @@ class ClassModel:
         height = usual_angles(self.run.cameras)[1] if pitch is None else pitch
         return turned_cameras(self.run.cameras, np.array([[yaw, height]]), size)
 
-    def render(self, code: Code, camera: Cameras | None = None) -> dict[str, Float[Tensor, "h w channels"]]:
+    def render(
+        self, code: Code, camera: Cameras | None = None, query: Query | None = None
+    ) -> dict[str, Float[Tensor, "h w channels"]]:
         """Render one object.
 
         Args:
             code: its latent code.
             camera: of shape (1,); if not set, the usual one from the front.
+            query: what the output `similarity` looks for, of a class with features: that of `find`.
 
         Returns:
             `rgb`, `foreground`, `background` and `normals` with three channels in [0, 1]; `accumulation` in
             [0, 1] and `depth`, the distance along the ray in units of the class frame, with one. Of a class
-            with labels also `labels`, colors, and `label_confidence`.
+            with labels also `labels`, colors, and `label_confidence`. Of a class with features also
+            `features`, colors, and where there is a query `similarity`, in [0, 1].
         """
-        return self.run.render(code.reshape(1, -1), self.camera() if camera is None else camera)
+        return self.run.render(code.reshape(1, -1), self.camera() if camera is None else camera, query=query)
 
     def save(self, path: Path | str, thumbnails: bool = False) -> None:
         """Write the class model as one file that `nerfgen_ns.load` and every command take.
@@ -196,6 +202,64 @@ class ClassModel:
         names = (labels,) if isinstance(labels, str) else tuple(labels)
         region = RegionConfig(effect, names, color, min_probability, softness)
         return ClassModel(with_region(self.run, region))
+
+    def features(
+        self, extractor: str = "daisy", config: DistillConfig | None = None, file: Path | str | None = None
+    ) -> ClassModel:
+        """Return this class with the features of a 2D extractor everywhere, learned from its photographs.
+
+        Its renders have the output `features`, colors, too. Geometry and colors stay.
+
+        Args:
+            extractor: its name; see `nerfgen distill`.
+            config: how; the command `nerfgen distill` has the same options.
+            file: the extractor's model file.
+
+        Raises:
+            UsageError: there is no such extractor, the photographs are gone, or an option makes no sense.
+            NerfgenError: the extractor fails.
+        """
+        from nerfgen_ns.semantics.distillation import with_features
+
+        path = None if file is None else Path(file)
+        return ClassModel(with_features(self.run, extractor, config, path)[0])
+
+    def find(
+        self,
+        photograph: int | str | None = None,
+        point: tuple[float, float] | None = None,
+        box: tuple[float, float, float, float] | None = None,
+        image_crop: Path | str | None = None,
+        threshold: float | None = None,
+        file: Path | str | None = None,
+    ) -> Matches:
+        """Look on all identities for what a photograph shows at a point or in a box, or what a picture shows.
+
+        Args:
+            photograph: its place in the run's data, or its name.
+            point: pixels from the left and from the top of its crop.
+            box: left, upper, right and lower end, in the same pixels.
+            image_crop: a picture, in place of a photograph.
+            threshold: the least similarity of what counts as found, for `query.members`.
+            file: the extractor's model file, for a picture.
+
+        Returns:
+            `query`, which `render` takes, and `ranking`, the identities with their scores, the best first.
+
+        Raises:
+            UsageError: the class has no features, or the place is none, or shows the background.
+        """
+        from nerfgen_ns.fields.query import THRESHOLD
+        from nerfgen_ns.semantics.finding import Place, find_matches
+
+        place = Place(
+            None if photograph is None else str(photograph),
+            point,
+            box,
+            None if image_crop is None else Path(image_crop),
+        )
+        path = None if file is None else Path(file)
+        return find_matches(self.run, place, THRESHOLD if threshold is None else threshold, path)
 
     def suggest(self, count: int) -> list[str]:
         """Return the names of the photographs most worth labeling next, the most useful first."""

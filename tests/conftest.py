@@ -167,3 +167,11 @@ def labeled_config(trained_config: Path, heads: Path, tmp_path_factory: pytest.T
     from tests.helpers.labeled_runs import label_run
 
     return label_run(trained_config, heads, tmp_path_factory.mktemp("labels"))
+
+
+@pytest.fixture(scope="session")
+def distilled_config(trained_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config.yml of that run with features of its heads, which tests must leave as it is."""
+    from tests.helpers.feature_runs import distill_run
+
+    return distill_run(trained_config, tmp_path_factory.mktemp("features"))

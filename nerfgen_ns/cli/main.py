@@ -10,10 +10,12 @@ from typing import Annotated
 import tyro
 
 from nerfgen_ns.cli.demo import Demo
+from nerfgen_ns.cli.distill import Distill
 from nerfgen_ns.cli.doctor import Doctor
 from nerfgen_ns.cli.edit import Edit
 from nerfgen_ns.cli.evaluate import Evaluate
 from nerfgen_ns.cli.factory import Factory
+from nerfgen_ns.cli.find import Find
 from nerfgen_ns.cli.fit import Fit
 from nerfgen_ns.cli.label import Label
 from nerfgen_ns.cli.mesh import Mesh
@@ -35,6 +37,8 @@ Command = (
     | Annotated[Region, tyro.conf.subcommand("region")]
     | Annotated[Edit, tyro.conf.subcommand("edit")]
     | Annotated[Factory, tyro.conf.subcommand("factory")]
+    | Annotated[Distill, tyro.conf.subcommand("distill")]
+    | Annotated[Find, tyro.conf.subcommand("find")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Morph, tyro.conf.subcommand("morph")]

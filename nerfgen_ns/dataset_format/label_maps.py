@@ -22,6 +22,8 @@ BACKGROUND = "background"
 """What is behind the object."""
 LEGEND = "labels.json"
 """The file beside label maps that names their numbers."""
+MAPS = "label_maps"
+"""The folder of the label maps that a run was labeled with, in its run folder."""
 SUFFIX = ".png"
 MODES = ("1", "L", "P", "I", "I;16")
 """Kinds of pictures whose pixels are numbers, as Pillow calls them."""

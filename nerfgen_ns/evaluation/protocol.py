@@ -175,6 +175,7 @@ ProtocolName = Literal[
     "keypoint-depth",
     "geometry",
     "labels",
+    "features",
     "training-reconstruction",
     "samples",
     "latent-space",

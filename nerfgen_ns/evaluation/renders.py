@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from nerfgen_ns.cameras.trajectories import turned_cameras
 from nerfgen_ns.dataset_format.transforms import transforms_path, write_transforms
 from nerfgen_ns.evaluation.folders import TestFolder, TrainingFolder, open_test_folder
 from nerfgen_ns.evaluation.protocol import Progress
@@ -273,6 +274,34 @@ def outputs_of(run: Run, code: Float[Tensor, "1 latent"], camera: Cameras) -> di
     outputs = {name: value.cpu().float() for name, value in run.render(code, camera).items()}
     depth = z_depth(outputs["depth"][..., 0], camera.to("cpu"))
     return {**outputs, "depth": depth, "accumulation": outputs["accumulation"][..., 0]}
+
+
+TURN = 20.0
+"""Turn in degrees to either side of two views of one object that are compared."""
+COMPARED = 24
+"""Objects whose two views are compared, at most."""
+SAME_POINTS = f"the same surface points from {TURN:g}° to either side"
+
+
+def view_pairs(
+    run: Run, downscale_factor: float, progress: Progress, **options: Any
+) -> Iterator[tuple[list[Cameras], list[dict[str, Tensor]]]]:
+    """Yield two views of some identities of a run, to either side: cameras of shape (1,), and their outputs.
+
+    Args:
+        run: the trained run.
+        downscale_factor: how many times smaller than photographs the views are.
+        progress: called with the number of identities done and their total.
+        options: of `NerfgenModel.render`.
+    """
+    size = round(float(run.cameras.width.float().median()) / downscale_factor)
+    cameras = turned_cameras(run.cameras, np.array([[-TURN, 0.0], [TURN, 0.0]]), max(size, 2))
+    pair = [cameras[:1], cameras[1:]]
+    rows = evenly_spaced(len(run.codes), COMPARED).tolist()
+    for done, row in enumerate(rows, start=1):
+        views = [run.model.render_camera(camera, run.code(row), **options) for camera in pair]
+        yield pair, [{name: value.cpu() for name, value in outputs.items()} for outputs in views]
+        progress(done, len(rows))
 
 
 class FolderRenders:

@@ -42,6 +42,10 @@ class ObjectField:
         Callable[[Float[Tensor, "n 3"]], tuple[Float[Tensor, " n"], Float[Tensor, "n labels"]]] | None
     ) = None
     """The density, and the probability of each label; None where the model tells no labels."""
+    density_and_features: (
+        Callable[[Float[Tensor, "n 3"]], tuple[Float[Tensor, " n"], Float[Tensor, "n dims"]]] | None
+    ) = None
+    """The density and the features; None where the model tells no features."""
 
 
 def object_field(
@@ -90,12 +94,21 @@ def object_field(
         labels = head(made.features[0], positions)
         return made.density[0], shown.labels(labels) if isinstance(shown, EditedField) else labels
 
+    feature_head = copy.deepcopy(model.feature_head)
+
+    def density_and_features(positions: Tensor) -> tuple[Tensor, Tensor]:
+        assert feature_head is not None
+        densities, _, hidden = field.with_features(positions[None], terms)
+        assert hidden is not None
+        return densities[0], feature_head(hidden[0], positions)
+
     return ObjectField(
         density,
         density_and_color,
         near_class if isinstance(renderer, ImportanceRenderer) else None,
         torch.device(model.device),
         None if head is None else density_and_labels,
+        None if feature_head is None else density_and_features,
     )
 
 

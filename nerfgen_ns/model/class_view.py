@@ -14,6 +14,8 @@ from torch import Tensor
 
 from nerfgen_ns.dataset_format.label_maps import BACKGROUND, Legend
 from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.fields.heads import FeatureHead
+from nerfgen_ns.fields.query import Query
 from nerfgen_ns.fields.regions import LUMINANCE, RegionConfig
 from nerfgen_ns.model.model import NerfgenModel
 from nerfgen_ns.utils.spacing import evenly_spaced
@@ -101,6 +103,17 @@ class ClassView:
         return require_legend(self.model)
 
     @property
+    def feature_head(self) -> FeatureHead:
+        """Return what tells the model's features.
+
+        Raises:
+            UsageError: it tells none.
+        """
+        if self.model.feature_head is None:
+            raise UsageError("the run has no features; make a run that has them with nerfgen distill")
+        return self.model.feature_head
+
+    @property
     def codes(self) -> Float[Tensor, "identities latent"]:
         """Return the latent table."""
         return self.model.latent_table.codes.weight.detach()
@@ -114,7 +127,11 @@ class ClassView:
         return self.model.latent_table.row(identity).detach()
 
     def render(
-        self, code: Float[Tensor, "1 latent"], camera: Cameras, probabilities: bool = False
+        self,
+        code: Float[Tensor, "1 latent"],
+        camera: Cameras,
+        probabilities: bool = False,
+        query: Query | None = None,
     ) -> dict[str, Tensor]:
         """Render all outputs of the model for one camera, each of shape (height, width, channels).
 
@@ -122,12 +139,15 @@ class ClassView:
             code: a latent code.
             camera: nerfstudio's cameras, of shape (1,).
             probabilities: whether to return the probability of each label, "label_probabilities".
+            query: what the output `similarity` looks for, of a model with features.
 
         Raises:
             UsageError: the code has another size than the model's.
         """
         self.model.latent_table.check_code(code)
-        return self.model.render_camera(camera, code.to(self.model.device), probabilities=probabilities)
+        return self.model.render_camera(
+            camera, code.to(self.model.device), probabilities=probabilities, query=query
+        )
 
 
 MOST_OBJECTS, SIDE = 16, 48

@@ -14,7 +14,7 @@ from nerfstudio.models.base_model import ModelConfig
 from nerfgen_ns.errors import UsageError, check_options, exit_with_one_line
 from nerfgen_ns.fields.background import BackgroundFieldConfig
 from nerfgen_ns.fields.foreground import ForegroundFieldConfig
-from nerfgen_ns.fields.heads import LabelHeadConfig
+from nerfgen_ns.fields.heads import FeatureHeadConfig, LabelHeadConfig
 from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.model.camera_optimizer import CameraOptimizerConfig
 from nerfgen_ns.model.losses import LossConfig
@@ -51,6 +51,8 @@ class NerfgenModelConfig(ModelConfig):
     """The labels of the class, which `nerfgen label` teaches a trained run; None without labels."""
     region: tyro.conf.Suppress[RegionConfig | None] = None
     """What `nerfgen region` does to parts of every object, wherever the run is shown; None without effect."""
+    feature_head: tyro.conf.Suppress[FeatureHeadConfig | None] = None
+    """The features of the class, which `nerfgen distill` teaches a trained run; None without features."""
     use_bf16: bool = True
     """Compute the fields' matrix products in bf16 where the device has it in hardware."""
     identity: int | None = None
@@ -86,6 +88,8 @@ class NerfgenModelConfig(ModelConfig):
         if self.region is not None:
             names = () if self.label_head is None else self.label_head.names
             self.region.check(f"{option}.region.", names)
+        if self.feature_head is not None:
+            self.feature_head.check(f"{option}.feature-head")
 
     @property
     def sdf_field(self) -> NoReturn:

@@ -22,7 +22,8 @@ from torch.nn import Parameter
 from nerfgen_ns.errors import UsageError, exit_with_one_line
 from nerfgen_ns.fields.background import BackgroundField
 from nerfgen_ns.fields.foreground import ForegroundField
-from nerfgen_ns.fields.heads import LabelHead
+from nerfgen_ns.fields.heads import FeatureHead, LabelHead
+from nerfgen_ns.fields.query import Query, similarity
 from nerfgen_ns.fields.regions import EditedField, RegionConfig, ShownField, edited_field
 from nerfgen_ns.latents.latent_table import LatentTable
 from nerfgen_ns.metrics.images import image_metrics, mask_iou, psnr
@@ -84,6 +85,10 @@ class NerfgenModel(Model):
             config.label_head.setup(features=config.foreground.hidden_dim) if config.label_head else None
         )
         """What tells the label of a sample; training leaves it as it is."""
+        self.feature_head: FeatureHead | None = (
+            config.feature_head.setup(features=config.foreground.hidden_dim) if config.feature_head else None
+        )
+        """The same for its features."""
         self.collider = AABBBoxCollider(  # type: ignore[assignment]
             self.scene_box, near_plane=0.05
         )
@@ -165,6 +170,8 @@ class NerfgenModel(Model):
         background: Sequence[float] | Float[Tensor, "3"] | None = None,
         probabilities: bool = False,
         region: RegionConfig | None = None,
+        query: Query | None = None,
+        raw_features: bool = False,
     ) -> dict[str, Tensor]:
         """Render rays through the class as latent codes make it.
 
@@ -177,13 +184,17 @@ class NerfgenModel(Model):
             probabilities: whether to return the probability of each label.
             region: what is done to parts of objects; if not set, what the configuration says. Training, and
                 fitting, which renders in training mode, see whole objects.
+            query: what "similarity" looks for, in place of the run's own query.
+            raw_features: whether to return features as numbers.
 
         Returns:
             One value a ray: "rgb", "foreground" and "background", colors in [0, 1]; "accumulation" in [0, 1];
             "depth" along the ray in the class's units. In training also "weights", of the samples, and, for
             the smoothness of normals, "points" of the surface; otherwise also "normals", of the class frame,
             as colors in [0, 1], and of a model with labels "labels", the color of the most probable label,
-            and "label_confidence", its probability. If asked for, "label_probabilities" (rays, labels).
+            and "label_confidence", its probability. If asked for, "label_probabilities" (rays, labels). Of a
+            model with features also "features", colors, and where there is a query "similarity" to it, in
+            [0, 1]. If asked for, "raw_features" (rays, dims), of the length of the accumulation.
         """
         rays = self._with_ends(rays)
         behind = self._background(rays.directions, codes, background)
@@ -194,8 +205,9 @@ class NerfgenModel(Model):
             codes = mirror_codes(codes, mirrored, self.config.symmetry.lopsided_share)
         terms = self.foreground_field.latent_terms(codes)
         has_labels = self.label_head is not None and (probabilities or not self.training)
+        has_features = self.feature_head is not None and not self.training
         field = self.shown_field(region)
-        pixels, weights, samples = self.ray_renderer(seen, terms, behind, has_labels, field)
+        pixels, weights, samples = self.ray_renderer(seen, terms, behind, has_labels or has_features, field)
         outputs = {**pixels._asdict(), "background": behind}
         points = rays.origins + rays.directions * pixels.depth
         if not self.training:
@@ -204,8 +216,10 @@ class NerfgenModel(Model):
             outputs["weights"] = weights
             if self.config.losses.normal_smoothness_loss_mult > 0:
                 outputs["points"] = points
-        if samples is not None:
+        if samples is not None and has_labels:
             outputs |= self._label_outputs(samples, len(behind), probabilities, field)
+        if samples is not None and has_features:
+            outputs |= self._feature_outputs(samples, len(behind), query, raw_features)
         return outputs
 
     def shown_field(self, region: RegionConfig | None = None) -> ShownField:
@@ -263,6 +277,20 @@ class NerfgenModel(Model):
             outputs["labels"], outputs["label_confidence"] = head.shown(of_labels)
         return outputs
 
+    def _feature_outputs(
+        self, samples: SeenSamples, rays: int, query: Query | None, raw: bool
+    ) -> dict[str, Tensor]:
+        head = self.feature_head
+        assert head is not None
+        values = samples.composite(head(samples.features, samples.positions), rays)
+        outputs = {"features": head.shown(values)}
+        query = query or head.query
+        if query is not None:
+            # Faint rays have a direction too, and it means little.
+            accumulation = samples.composite(values.new_ones(len(samples.weights), 1), rays)
+            outputs["similarity"] = similarity(values, query)[:, None] * accumulation.clamp(max=1.0)
+        return outputs | ({"raw_features": values} if raw else {})
+
     @torch.no_grad()
     def render_camera(
         self,
@@ -271,6 +299,8 @@ class NerfgenModel(Model):
         background: Sequence[float] | None = None,
         probabilities: bool = False,
         region: RegionConfig | None = None,
+        query: Query | None = None,
+        raw_features: bool = False,
     ) -> dict[str, Float[Tensor, "height width channels"]]:
         """Render all pixels of a camera, of shape (1,), with one latent code; see `render`."""
         rays = camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True)
@@ -283,6 +313,8 @@ class NerfgenModel(Model):
                 background,
                 probabilities,
                 region,
+                query,
+                raw_features,
             )
             for start in range(0, height * width, size)
         ]

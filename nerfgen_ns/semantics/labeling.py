@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 
 from nerfgen_ns.dataset_format.label_maps import (
     LEGEND,
+    MAPS,
     SUFFIX,
     LabelMap,
     Legend,
@@ -22,17 +24,15 @@ from nerfgen_ns.dataset_format.label_maps import (
 )
 from nerfgen_ns.dataset_format.transforms import read_transforms, transforms_path
 from nerfgen_ns.inversion.inversion import Stages, silent
-from nerfgen_ns.runs.derived_runs import write_derived_run
+from nerfgen_ns.runs.derived_runs import derived_run_folder
 from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.semantics.config import LabelConfig
 from nerfgen_ns.semantics.label_training import with_labels
 from nerfgen_ns.semantics.suggestions import suggest_photographs
 from nerfgen_ns.training.checkpoints import CONFIG
-from nerfgen_ns.utils.files import replace_folder, write_json
+from nerfgen_ns.utils.files import write_json
 
-MAPS = "label_maps"
-"""The folder of the label maps in a labeled run."""
 REPORT = "label.json"
 
 
@@ -88,8 +88,8 @@ def label(
     joined = np.concatenate([one.ravel() for one in label_maps.values()])
     counts = {name: int((joined == number).sum()) for number, name in enumerate(legend.names)}
     report = LabelReport(output_dir / CONFIG, counts, len(label_maps), seconds, suggested)
-    with replace_folder(output_dir, is_labeled_run) as making:
-        write_derived_run(making, load_config, labeled, ("label_head",), output_dir)
+    with derived_run_folder(output_dir, is_labeled_run, load_config, labeled, ("label_head",)) as making:
+        shutil.rmtree(making / MAPS, ignore_errors=True)  # of earlier labels
         legend.write(making)
         names = names_of(run, label_maps)
         for name, label_map in zip(names, label_maps.values(), strict=True):

@@ -9,11 +9,11 @@ from pathlib import Path
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.model.class_view import usual_luminance
-from nerfgen_ns.runs.derived_runs import write_derived_run
+from nerfgen_ns.runs.derived_runs import derived_run_folder
 from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.training.checkpoints import CONFIG
-from nerfgen_ns.utils.files import replace_folder, write_json
+from nerfgen_ns.utils.files import write_json
 
 REPORT = "region.json"
 
@@ -57,9 +57,8 @@ def edit_region(load_config: Path, output_dir: Path, region: RegionConfig) -> Pa
     run = load_run(load_config)
     if run.model.label_head is None:
         raise UsageError(f"{load_config}: has no labels; make a run that has them with nerfgen label")
-    with replace_folder(output_dir, is_edited_run) as making:
-        edited = with_region(run, region, "--")
-        write_derived_run(making, load_config, edited, ("region",), output_dir)
+    edited = with_region(run, region, "--")
+    with derived_run_folder(output_dir, is_edited_run, load_config, edited, ("region",)) as making:
         assert edited.model.config.region is not None
         write_json(making / REPORT, asdict(edited.model.config.region))
     return output_dir / CONFIG

@@ -136,8 +136,7 @@ def identity_sheet(
             **({} if matte is None else {"matte": resize(matte[..., None].repeat(3, axis=-1), size)}),
             "accumulation": resize(to_bytes(reconstruction["accumulation"].expand(-1, -1, 3)), size),
             **{
-                _name_of_turn(yaw): to_bytes(outputs["rgb"])
-                for yaw, outputs in zip(yaws, turned, strict=True)
+                name_of_turn(yaw): to_bytes(outputs["rgb"]) for yaw, outputs in zip(yaws, turned, strict=True)
             },
             "depth": depth_picture(shown),
             "normals": to_bytes(shown["normals"]),
@@ -182,7 +181,7 @@ def turning_sheet(
         span = f"{first}-{last}: " if columns < len(codes) else ""
         for turn, yaw in enumerate(yaws):
             picture = to_bytes(view.render(code, cameras[turn : turn + 1])["rgb"])
-            sheets[-1].setdefault(span + _name_of_turn(yaw), []).append(picture)
+            sheets[-1].setdefault(span + name_of_turn(yaw), []).append(picture)
         normals = to_bytes(view.render(code, cameras[len(yaws) :])["normals"])
         sheets[-1].setdefault(f"{span}normals", []).append(normals)
         if progress is not None:
@@ -204,5 +203,6 @@ def _colors_over_normals(outputs: dict[str, Tensor]) -> Float[Tensor, "height wi
     return torch.cat([outputs["rgb"], outputs["normals"]], dim=0)
 
 
-def _name_of_turn(yaw: float) -> str:
+def name_of_turn(yaw: float) -> str:
+    """Return how a sheet calls a turn of the camera in degrees."""
     return "frontal" if yaw == 0.0 else f"yaw {yaw:+.0f}°"

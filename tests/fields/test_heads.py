@@ -1,10 +1,10 @@
-"""The label head: probabilities that are composited, and the options that make one."""
+"""Heads: probabilities and features that are composited, and the options that make a head."""
 
 import pytest
 import torch
 
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.fields.heads import LabelHead, LabelHeadConfig
+from nerfgen_ns.fields.heads import FeatureHeadConfig, LabelHead, LabelHeadConfig
 from nerfgen_ns.rendering.volume_rendering import FAINT, seen_samples
 
 NAMES = ("skin", "background", "hair")
@@ -68,3 +68,25 @@ def test_what_makes_no_head_is_refused(changes: dict[str, object]) -> None:
     options = {"names": NAMES, "colors": ((0, 0, 0),) * 3, **changes}
     with pytest.raises(UsageError, match="label-head"):
         LabelHeadConfig(**options).check("label-head")  # type: ignore[arg-type]
+
+
+def test_features_of_the_extractor_are_reduced_around_their_mean_to_length_one() -> None:
+    head = FeatureHeadConfig(channels=3, dims=2).setup(features=4)
+    head.mean.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    head.directions.copy_(torch.eye(3)[:, 1:])
+    reduced = head.reduce(torch.tensor([[9.0, 5.0, 7.0], [0.0, 2.0, 1.0]]))
+    torch.testing.assert_close(reduced, torch.tensor([[0.6, 0.8], [0.0, -1.0]]))
+    assert head(torch.randn(5, 4), torch.rand(5, 3)).shape == (5, 2)
+
+
+def test_features_are_shown_around_gray() -> None:
+    head = FeatureHeadConfig(channels=2, dims=2).setup(features=4)
+    shown = head.shown(torch.tensor([[0.0, 0.0], [0.1, -9.0]]))
+    torch.testing.assert_close(shown, torch.tensor([[0.5, 0.5, 0.5], [0.59, 0.0, 0.5]]))
+
+
+@pytest.mark.parametrize("changes", [{"dims": 4}, {"dims": 0}, {"query": (1.0,)}, {"channels": 1 << 20}])
+def test_what_makes_no_feature_head_is_refused(changes: dict[str, object]) -> None:
+    options = {"channels": 3, "dims": 2, **changes}
+    with pytest.raises(UsageError, match="feature-head"):
+        FeatureHeadConfig(**options).check("feature-head")  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.rendering.volume_rendering import SeenSamples
 from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.semantics.config import LabelConfig
+from nerfgen_ns.semantics.head_training import batch_of_samples, reordered
 from nerfgen_ns.semantics.label_training import LabeledRays, choose_pixels, train_head
 from nerfgen_ns.semantics.segmentation import SegmentationConfig, changed, segment, train_segmentation
 from nerfgen_ns.semantics.suggestions import suggest_photographs
@@ -46,10 +47,18 @@ def test_a_head_learns_what_decides_a_label_and_leaves_random_numbers_alone() ->
 
 def test_a_batch_has_the_samples_of_its_own_rays() -> None:
     rays = rays_of_halves(10)
-    batch = rays.batch(4, 7)
-    assert batch.samples.rays.tolist() == [0, 0, 1, 1, 2, 2]
-    assert torch.equal(batch.samples.positions, rays.samples.positions[8:14])
-    assert torch.equal(batch.labels, rays.labels[4:7])
+    batch = batch_of_samples(rays.samples, 4, 7)
+    assert batch.rays.tolist() == [0, 0, 1, 1, 2, 2]
+    assert torch.equal(batch.positions, rays.samples.positions[8:14])
+
+
+def test_chosen_rays_keep_their_samples_in_another_order() -> None:
+    rays = rays_of_halves(10)
+    chosen = reordered(rays.samples, torch.tensor([7, 2]), 10)
+    assert chosen.rays.tolist() == [0, 0, 1, 1]
+    assert torch.equal(
+        chosen.positions, torch.cat([rays.samples.positions[14:16], rays.samples.positions[4:6]])
+    )
 
 
 def test_rare_labels_are_taken_whole_and_every_pixel_stands_for_as_many_as_are_left_out() -> None:

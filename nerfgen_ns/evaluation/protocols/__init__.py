@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nerfgen_ns.evaluation.protocol import EvaluationProtocol
+from nerfgen_ns.evaluation.protocols.features import Features
 from nerfgen_ns.evaluation.protocols.geometry import DepthMaps, Geometry, KeypointDepth
 from nerfgen_ns.evaluation.protocols.labels import Labels
 from nerfgen_ns.evaluation.protocols.latent_space import LatentSpaceProtocol, Samples
@@ -19,6 +20,7 @@ PROTOCOLS: tuple[EvaluationProtocol, ...] = (
     KeypointDepth(),
     Geometry(),
     Labels(),
+    Features(),
     TrainingReconstruction(),
     Samples(),
     LatentSpaceProtocol(),

@@ -15,9 +15,8 @@ from jaxtyping import Float, Int
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from nerfgen_ns.cameras.trajectories import turned_cameras
 from nerfgen_ns.datamanagers.dataset import open_dataset
-from nerfgen_ns.dataset_format.label_maps import UNLABELED, LabelMap, Legend, shrink_label_map
+from nerfgen_ns.dataset_format.label_maps import MAPS, UNLABELED, LabelMap, Legend, shrink_label_map
 from nerfgen_ns.dataset_format.transforms import transforms_path, write_transforms
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.evaluation.comparisons import row_of
@@ -31,20 +30,23 @@ from nerfgen_ns.evaluation.protocol import (
     finite_or_none,
     mean_figure,
 )
-from nerfgen_ns.evaluation.renders import KINDS, FolderRenders, View, queries_of
+from nerfgen_ns.evaluation.renders import (
+    KINDS,
+    SAME_POINTS,
+    FolderRenders,
+    View,
+    queries_of,
+    view_pairs,
+)
 from nerfgen_ns.inversion.inversion import find, silent
 from nerfgen_ns.metrics.geometry import depth_correlation, z_depth
 from nerfgen_ns.metrics.labels import confusion, label_agreement, label_ious, mean_iou
 from nerfgen_ns.runs.run import Run
-from nerfgen_ns.semantics.labeling import MAPS, read_label_maps
+from nerfgen_ns.semantics.labeling import read_label_maps
 from nerfgen_ns.semantics.segmentation import SegmentationNetwork, segment, train_segmentation
 from nerfgen_ns.utils.images import from_bytes, to_bytes
 from nerfgen_ns.utils.spacing import evenly_spaced
 
-TURN = 20.0
-"""Turn in degrees to either side of the two views whose labels are compared."""
-COMPARED = 24
-"""Objects whose two views are compared, at most."""
 PICTURED = 8
 """Views that are shown of each kind."""
 
@@ -307,27 +309,15 @@ def codes_of_label_maps(
 def agreement_figures(setting: Evaluation, baselines: Baselines, progress: Progress) -> list[Figure]:
     """Return how often the labels of one surface point agree, seen from two sides, and of the 2D network."""
     run = setting.run
-    rows = evenly_spaced(len(run.codes), COMPARED).tolist()
-    size = round(float(run.cameras.width.float().median()) / setting.downscale_factor)
-    cameras = turned_cameras(run.cameras, np.array([[-TURN, 0.0], [TURN, 0.0]]), max(size, 2))
     own: list[float] = []
     network: list[float] = []
-    for done, row in enumerate(rows, start=1):
-        pair = [cameras[turn : turn + 1] for turn in range(2)]
-        outputs = [
-            {
-                name: value.cpu()
-                for name, value in run.model.render_camera(camera, run.code(row), probabilities=True).items()
-            }
-            for camera in pair
-        ]
+    for pair, outputs in view_pairs(run, setting.downscale_factor, progress, probabilities=True):
         labels = [shown["label_probabilities"].argmax(dim=-1) for shown in outputs]
         own.append(label_agreement(outputs[0], labels[0], pair[0], outputs[1], labels[1], pair[1]))
         if baselines.network is not None:
             labels = [segment(baselines.network, shown["rgb"]) for shown in outputs]
             network.append(label_agreement(outputs[0], labels[0], pair[0], outputs[1], labels[1], pair[1]))
-        progress(done, len(rows))
-    note = f"the same surface points from {TURN:g}° to either side"
+    note = SAME_POINTS
     return [
         mean_figure("agreement of two views", own, "", "higher", note),
         mean_figure(

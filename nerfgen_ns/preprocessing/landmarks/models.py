@@ -262,7 +262,7 @@ def landmark_scheme(name: str) -> LandmarkScheme:
         UsageError: there is no such model.
         NerfgenError: it cannot be loaded, or has no scheme.
     """
-    scheme = getattr(_load(LANDMARK_MODELS, name), "scheme", None)
+    scheme = getattr(load_model(LANDMARK_MODELS, name), "scheme", None)
     if not isinstance(scheme, LandmarkScheme):
         raise NerfgenError(f"landmark model {name!r}: has no attribute `scheme` with a LandmarkScheme")
     return scheme
@@ -277,7 +277,7 @@ def open_landmark_model(name: str, file: Path | None = None) -> LandmarkModel:
         UsageError: there is no such model.
         NerfgenError: it cannot be loaded or made, or finds something that cannot be landmarks.
     """
-    return _CheckedLandmarkModel(name, landmark_scheme(name), _make(LANDMARK_MODELS, name, file))
+    return _CheckedLandmarkModel(name, landmark_scheme(name), make_model(LANDMARK_MODELS, name, file))
 
 
 class _CheckedLandmarkModel:
@@ -289,7 +289,7 @@ class _CheckedLandmarkModel:
         self._model = model
 
     def __call__(self, photograph: Photograph) -> Landmarks:
-        found = _call(self._what, self._model, photograph)
+        found = call_model(self._what, self._model, photograph)
         if not isinstance(found, Landmarks):
             raise NerfgenError(f"{self._what}: returned a {type(found).__name__} and no Landmarks")
         points = np.asarray(found.points, dtype=np.float64)
@@ -314,10 +314,10 @@ def open_matte_model(name: str, file: Path | None = None) -> MatteModel:
         UsageError: there is no such model.
         NerfgenError: it cannot be loaded or made, or returns something that cannot be a matte.
     """
-    model = _make(MATTE_MODELS, name, file)
+    model = make_model(MATTE_MODELS, name, file)
 
     def checked(photograph: Photograph) -> Float[np.ndarray, "height width"]:
-        matte = np.asarray(_call(f"matte model {name!r}", model, photograph))
+        matte = np.asarray(call_model(f"matte model {name!r}", model, photograph))
         if matte.shape != photograph.shape[:2] or not np.isfinite(matte).all():
             raise NerfgenError(
                 f"matte model {name!r}: its matte of shape {matte.shape} is not one number for each pixel of "
@@ -328,7 +328,8 @@ def open_matte_model(name: str, file: Path | None = None) -> MatteModel:
     return checked
 
 
-def _load(group: str, name: str) -> Callable[..., Any]:
+def load_model(group: str, name: str) -> Callable[..., Any]:
+    """Return what makes the model `name` of an entry point group; see `make_model`."""
     found = [entry for entry in entry_points(group=group) if entry.name == name]
     if not found:
         raise UsageError(
@@ -344,8 +345,14 @@ def _load(group: str, name: str) -> Callable[..., Any]:
     return loaded  # type: ignore[no-any-return]
 
 
-def _make(group: str, name: str, file: Path | None) -> Callable[[Photograph], Any]:
-    make = _load(group, name)
+def make_model(group: str, name: str, file: Path | None) -> Callable[[Photograph], Any]:
+    """Make the model `name` of an entry point group, from a model file where one is given.
+
+    Raises:
+        UsageError: there is no such model.
+        NerfgenError: it cannot be loaded or made.
+    """
+    make = load_model(group, name)
     try:
         model = make() if file is None else make(file)
     except NerfgenError:
@@ -355,7 +362,8 @@ def _make(group: str, name: str, file: Path | None) -> Callable[[Photograph], An
     return model  # type: ignore[no-any-return]
 
 
-def _call(what: str, model: Callable[[Photograph], Any], photograph: Photograph) -> Any:
+def call_model(what: str, model: Callable[[Photograph], Any], photograph: Photograph) -> Any:
+    """Ask a model about a photograph; what it raises becomes one line that begins with `what`."""
     try:
         return model(photograph)
     except (NerfgenError, RejectedError):
