@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -13,7 +14,8 @@ from torch import Tensor
 from nerfgen_ns.dataset_format.label_maps import BACKGROUND, Color
 from nerfgen_ns.errors import UsageError, check_options
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
-from nerfgen_ns.fields.heads import LabelHead
+from nerfgen_ns.fields.heads import FeatureHead, LabelHead
+from nerfgen_ns.fields.query import similarity
 
 Effect = Literal["none", "remove", "extract", "recolor"]
 LUMINANCE = (0.2126, 0.7152, 0.0722)
@@ -30,19 +32,25 @@ class RegionConfig:
     """remove: it is not there; extract: only it is there; recolor: it gets another color and keeps its
     shading; none: nothing."""
     labels: tuple[str, ...] = ()
-    """The labels whose parts it is made of."""
+    """The labels whose parts it is made of; none: it is what `nerfgen find` looked for."""
     color: Color | None = None
     """Its new color: red, green, blue, 0 to 255."""
-    min_probability: float = 0.5
-    """The probability of these labels together from which a sample is in the region rather than out of it."""
+    threshold: float = 0.5
+    """The probability of these labels together, or the similarity, from which a sample is in the region rather
+    than out of it."""
     softness: float = 0.25
-    """How gradually samples enter the region: with 1 and a `min_probability` of 0.5 their membership is the
+    """How gradually samples enter the region: with 1 and a `threshold` of 0.5 their membership is the
     probability itself, with less it is nearer to 0 or 1."""
     luminance: float = 0.5
     """The luminance of the part in the class's renders that becomes that of the new color."""
 
-    def check(self, option: str, names: tuple[str, ...]) -> None:
+    def check(self, option: str, names: tuple[str, ...], has_query: bool = False) -> None:
         """Check that the region is one of objects with these labels.
+
+        Args:
+            option: what the names of the fields begin with in messages.
+            names: the labels; none where there are none.
+            has_query: whether the objects have features, and something is looked for in them.
 
         Raises:
             UsageError: it is not; the line names the option, which begins with `option`.
@@ -50,8 +58,11 @@ class RegionConfig:
         if self.effect == "none":
             return
         parts = [name for name in names if name != BACKGROUND]
-        if not self.labels or len(set(self.labels)) < len(self.labels):
-            raise UsageError(f"{option}labels: name one or more parts, each once, of {', '.join(parts)}")
+        if not self.labels and not has_query:
+            known = f"of {', '.join(parts)}; or take" if parts else "of a run of nerfgen label; or take"
+            raise UsageError(f"{option}labels: name one or more parts {known} a run of nerfgen find")
+        if len(set(self.labels)) < len(self.labels):
+            raise UsageError(f"{option}labels {' '.join(self.labels)}: name each part once")
         for name in self.labels:
             if name not in parts:
                 raise UsageError(f"{option}labels {name}: no such part; choose one of {', '.join(parts)}")
@@ -61,52 +72,60 @@ class RegionConfig:
         if self.color is not None and not all(0 <= level <= 255 for level in self.color):
             shown = " ".join(map(str, self.color))
             raise UsageError(f"{option}color {shown}: give red, green and blue from 0 to 255")
-        if not 0.0 < self.min_probability < 1.0:
-            raise UsageError(
-                f"{option}min-probability {self.min_probability}: give more than 0 and less than 1"
-            )
+        if not 0.0 < self.threshold < 1.0:
+            raise UsageError(f"{option}threshold {self.threshold}: give more than 0 and less than 1")
         check_options(self, option.rstrip("."), {"luminance": 0.01})
         if not 0.01 <= self.softness <= 10.0:
             raise UsageError(f"{option}softness {self.softness}: give 0.01 to 10")
 
 
-class Membership(Protocol):
-    """How much samples of the foreground field belong to a region."""
+@dataclass(frozen=True)
+class Membership:
+    """How much samples belong to a region: a score p, made steeper.
 
-    @property
-    def labels(self) -> tuple[int, ...]:
-        """Return the numbers of the labels that the region consists of; none where labels do not make it."""
+    logit m = (logit p − logit `threshold`) / `softness`. A density times 1 − m must fall by orders of
+    magnitude, since a thin fog of a solid part would be opaque. In logits the border is where it was and as
+    smooth.
+    """
+
+    score: Callable[[Tensor, Tensor], Tensor]
+    """The probability of labels or the similarity to a query, (samples,) in [0, 1], of hidden features,
+    (samples, features), and places in the class frame, (samples, 3)."""
+    labels: tuple[int, ...]
+    """The numbers of the region's labels; none where labels do not make it."""
+    threshold: float
+    """See `RegionConfig`."""
+    softness: float
+    """See `RegionConfig`."""
+
+    @classmethod
+    def of_labels(cls, head: LabelHead, region: RegionConfig) -> Membership:
+        """Return that of the parts with the labels of a region."""
+        labels = tuple(head.names.index(name) for name in region.labels)
+
+        def score(features: Tensor, positions: Tensor) -> Tensor:
+            return head(features, positions)[:, list(labels)].sum(dim=-1)
+
+        return cls(score, labels, region.threshold, region.softness)
+
+    @classmethod
+    def of_query(cls, head: FeatureHead, region: RegionConfig) -> Membership:
+        """Return that of what is like the query of a head."""
+        query = head.query
+        assert query is not None, "the configuration was checked"
+
+        def score(features: Tensor, positions: Tensor) -> Tensor:
+            return similarity(head(features, positions), query)
+
+        return cls(score, (), region.threshold, region.softness)
 
     def __call__(
         self, features: Float[Tensor, "samples features"], positions: Float[Tensor, "samples 3"]
     ) -> Float[Tensor, " samples"]:
         """Compute it, in [0, 1], from the hidden features of samples and their places in the class frame."""
-
-
-@dataclass(frozen=True)
-class LabelMembership:
-    """The probability p of labels, made steeper: logit m = (logit p − logit `min_probability`) / softness.
-
-    A density times 1 − m must fall by orders of magnitude, since a thin fog of a solid part would be opaque.
-    In logits the border is where it was and as smooth.
-    """
-
-    head: LabelHead
-    """What tells labels."""
-    labels: tuple[int, ...]
-    """The numbers of the region's labels."""
-    min_probability: float
-    """See `RegionConfig`."""
-    softness: float
-    """See `RegionConfig`."""
-
-    def __call__(
-        self, features: Float[Tensor, "samples features"], positions: Float[Tensor, "samples 3"]
-    ) -> Float[Tensor, " samples"]:
-        """Compute it; see `Membership`."""
-        probability = self.head(features, positions)[:, list(self.labels)].sum(dim=-1)
-        start = math.log(self.min_probability / (1.0 - self.min_probability))
-        return torch.sigmoid((probability.clamp(SURE, 1.0 - SURE).logit() - start) / self.softness)
+        score = self.score(features, positions).clamp(SURE, 1.0 - SURE)
+        start = math.log(self.threshold / (1.0 - self.threshold))
+        return torch.sigmoid((score.logit() - start) / self.softness)
 
 
 class SampleValues(NamedTuple):
@@ -189,13 +208,16 @@ class EditedField:
 ShownField = ForegroundField | EditedField
 
 
-def edited_field(field: ForegroundField, region: RegionConfig | None, head: LabelHead | None) -> ShownField:
+def edited_field(
+    field: ForegroundField, region: RegionConfig | None, labels: LabelHead | None, features: FeatureHead | None
+) -> ShownField:
     """Return a field with the effect on a region, or the field itself where there is none."""
     if region is None or region.effect == "none":
         return field
-    assert head is not None, "the configuration was checked"
-    labels = tuple(head.names.index(name) for name in region.labels)
-    return EditedField(field, region, LabelMembership(head, labels, region.min_probability, region.softness))
+    if not region.labels and features is not None:
+        return EditedField(field, region, Membership.of_query(features, region))
+    assert labels is not None, "the configuration was checked"
+    return EditedField(field, region, Membership.of_labels(labels, region))
 
 
 def values_of(

@@ -178,7 +178,7 @@ class ClassModel:
         labels: str | Sequence[str],
         effect: Effect,
         color: tuple[int, int, int] | None = None,
-        min_probability: float = 0.5,
+        threshold: float | None = None,
         softness: float = 0.25,
     ) -> ClassModel:
         """Return this class with parts of every object removed, extracted or recolored.
@@ -186,21 +186,23 @@ class ClassModel:
         Renders, meshes and saved files show the effect. An effect that the class has already is replaced.
 
         Args:
-            labels: the parts, by the names of their labels.
+            labels: the parts, by the names of their labels; none, `()`: what `nerfgen find` looked for.
             effect: "remove", "extract" or "recolor"; "none" takes an earlier effect back.
             color: the new color for "recolor", red, green, blue, 0 to 255.
-            min_probability: the probability of the labels from which something belongs to the parts.
+            threshold: the probability of the labels, if not set 0.5, or the similarity, if not set 0.8, from
+                which something belongs to the parts.
             softness: how gradually the parts end, 0.01 to 10.
 
         Raises:
-            UsageError: the class has no labels, or a value makes no sense.
+            UsageError: the class has no such labels, nothing was looked for, or a value makes no sense.
             NerfgenError: no object shows the parts to recolor.
         """
         from nerfgen_ns.fields.regions import RegionConfig
-        from nerfgen_ns.semantics.regions import with_region
+        from nerfgen_ns.semantics.regions import usual_threshold, with_region
 
         names = (labels,) if isinstance(labels, str) else tuple(labels)
-        region = RegionConfig(effect, names, color, min_probability, softness)
+        threshold = usual_threshold(names) if threshold is None else threshold
+        region = RegionConfig(effect, names, color, threshold, softness)
         return ClassModel(with_region(self.run, region))
 
     def features(

@@ -67,8 +67,8 @@ def object_field(
     with torch.no_grad():
         terms = field.latent_terms(code.to(model.device))
 
-    head = copy.deepcopy(model.label_head)
-    shown = edited_field(field, model.config.region if region is None else region, head)
+    head, feature_head = copy.deepcopy(model.label_head), copy.deepcopy(model.feature_head)
+    shown = edited_field(field, model.config.region if region is None else region, head, feature_head)
 
     def values(positions: Tensor, keep: bool = False) -> SampleValues:
         made = values_of(shown, positions[None], terms, keep)

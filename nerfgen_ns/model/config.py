@@ -87,7 +87,8 @@ class NerfgenModelConfig(ModelConfig):
             self.label_head.check(f"{option}.label-head")
         if self.region is not None:
             names = () if self.label_head is None else self.label_head.names
-            self.region.check(f"{option}.region.", names)
+            has_query = self.feature_head is not None and self.feature_head.query is not None
+            self.region.check(f"{option}.region.", names, has_query)
         if self.feature_head is not None:
             self.feature_head.check(f"{option}.feature-head")
 

@@ -231,7 +231,7 @@ class NerfgenModel(Model):
         if self.training:
             return self.foreground_field
         region = self.config.region if region is None else region
-        return edited_field(self.foreground_field, region, self.label_head)
+        return edited_field(self.foreground_field, region, self.label_head, self.feature_head)
 
     @torch.no_grad()
     def seen_samples(self, rays: RayBundle, codes: Float[Tensor, "codes latent"]) -> SeenSamples:

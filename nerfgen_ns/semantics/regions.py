@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from nerfgen_ns.errors import UsageError
+from nerfgen_ns.fields.query import THRESHOLD
 from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.model.class_view import usual_luminance
 from nerfgen_ns.runs.derived_runs import derived_run_folder
@@ -18,19 +20,32 @@ from nerfgen_ns.utils.files import write_json
 REPORT = "region.json"
 
 
+def usual_threshold(labels: Sequence[str]) -> float:
+    """Return the threshold of a region of labels or, without labels, of what was looked for."""
+    return RegionConfig.threshold if labels else THRESHOLD
+
+
 def with_region(run: Run, region: RegionConfig, option: str = "") -> Run:
     """Return a run in which a region of every object is edited; the networks are those of the given one.
 
     Args:
-        run: a run with labels; it stays as it is. A region that it has is replaced.
+        run: a run with labels, or one of `nerfgen find`; it stays as it is. A region that it has is replaced.
         region: the region and the effect; for a new color, `luminance` is measured.
         option: what the names of the region's fields begin with in messages.
 
     Raises:
-        UsageError: the run has no labels, or a value of the region makes no sense.
+        UsageError: the run has neither labels nor a query, or a value of the region makes no sense.
         NerfgenError: no object shows a part that gets a new color.
     """
-    region.check(option, run.legend.names)
+    config = run.model.config
+    names = () if config.label_head is None else config.label_head.names
+    has_query = config.feature_head is not None and config.feature_head.query is not None
+    if not names and not has_query:
+        raise UsageError(
+            "the run has neither labels nor something that was looked for; make a run that has with nerfgen "
+            "label or nerfgen find"
+        )
+    region.check(option, names, has_query)
     if region.effect == "recolor":
         region = replace(region, luminance=usual_luminance(run, region))
     model = copy.deepcopy(run.model)
@@ -42,7 +57,7 @@ def edit_region(load_config: Path, output_dir: Path, region: RegionConfig) -> Pa
     """Write a run in which a region of every object is edited, whole or not at all.
 
     Args:
-        load_config: the config.yml of a run with labels, or a packed run.
+        load_config: the config.yml of a run with labels or of `nerfgen find`, or a packed run.
         output_dir: the run folder to make: new, empty, or one of an earlier call, which is then replaced.
         region: the region and the effect.
 
@@ -50,14 +65,10 @@ def edit_region(load_config: Path, output_dir: Path, region: RegionConfig) -> Pa
         The config.yml of the new run.
 
     Raises:
-        UsageError: there is no such run, it has no labels, a value of the region makes no sense, or the
-            folder holds something else.
+        UsageError: there is no such run; see `with_region`; or the folder holds something else.
         NerfgenError: see `with_region`; or the folder cannot be written.
     """
-    run = load_run(load_config)
-    if run.model.label_head is None:
-        raise UsageError(f"{load_config}: has no labels; make a run that has them with nerfgen label")
-    edited = with_region(run, region, "--")
+    edited = with_region(load_run(load_config), region, "--")
     with derived_run_folder(output_dir, is_edited_run, load_config, edited, ("region",)) as making:
         assert edited.model.config.region is not None
         write_json(making / REPORT, asdict(edited.model.config.region))

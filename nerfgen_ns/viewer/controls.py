@@ -245,15 +245,15 @@ class RegionControls:
             )
             self.part = gui.add_dropdown("Part", tuple(self._labels), hint="Which part, as labels tell it")
             self.color = gui.add_rgb("New color", start.color or (200, 50, 50))
-            self.min_probability = gui.add_slider(
-                "Least probability", 0.05, 0.95, 0.05, start.min_probability, hint="Less: a larger part"
+            self.threshold = gui.add_slider(
+                "Threshold", 0.05, 0.95, 0.05, start.threshold, hint="Less: a larger part"
             )
             self.softness = gui.add_slider(
                 "Softness", 0.05, 2.0, 0.05, start.softness, hint="How gradually the part ends"
             )
             # The root is for files; without one viser prints a warning, even if there are no files.
             self.command = gui.add_markdown("", image_root=Path())
-        self.values: list[Any] = [*(self.effect, self.part, self.color, self.min_probability, self.softness)]
+        self.values: list[Any] = [*(self.effect, self.part, self.color, self.threshold, self.softness)]
 
     def read(self) -> RegionConfig:
         """Return what the controls say now."""
@@ -263,7 +263,7 @@ class RegionControls:
             effect,
             self._labels[self.part.value],
             (red, green, blue) if effect == "recolor" else None,
-            self.min_probability.value,
+            self.threshold.value,
             self.softness.value,
         )
 
@@ -283,7 +283,7 @@ class RegionControls:
         if region.color is not None:
             words += ["--color", *map(str, region.color)]
         usual = RegionConfig()
-        for name in ("min_probability", "softness"):
+        for name in ("threshold", "softness"):
             if getattr(region, name) != getattr(usual, name):
                 words += [f"--{name.replace('_', '-')}", f"{getattr(region, name):g}"]
         return shlex.join([*words, "--output-dir", "EDITED"])

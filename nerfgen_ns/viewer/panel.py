@@ -225,7 +225,7 @@ class ViewerPanel(ViewerControl):
         region = choice.region
         if region is None or region.effect != "recolor":
             return choice
-        part = (region.labels, region.min_probability, region.softness)
+        part = (region.labels, region.threshold, region.softness)
         if part not in self._luminances:
             with self._model_at_rest() as model:
                 self._luminances[part] = usual_luminance(ClassView(model, self._photographs), region)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nerfgen_ns.errors import UsageError
-from nerfgen_ns.fields.regions import LUMINANCE, LabelMembership, RegionConfig
+from nerfgen_ns.fields.regions import LUMINANCE, Membership, RegionConfig
 from tests.helpers.small_models import make_camera, make_model, make_rays
 from tests.helpers.split_objects import BACK_COLOR, FRONT_COLOR, LEGEND, ball_model, tell_sides
 
@@ -101,6 +101,8 @@ def test_without_an_effect_and_in_training_objects_are_whole_to_the_bit(sampler)
 
 def test_membership_is_the_probability_made_steeper():
     class Given(torch.nn.Module):
+        names = ("other", "some", "most")
+
         def forward(self, features, positions):
             return torch.stack(
                 [1.0 - positions[:, 0], 0.25 * positions[:, 0], 0.75 * positions[:, 0]], dim=-1
@@ -110,15 +112,16 @@ def test_membership_is_the_probability_made_steeper():
     features = torch.zeros(len(places), 1)
 
     def members(labels, least, softness):
-        return LabelMembership(Given(), labels, least, softness)(features, places)  # type: ignore[arg-type]
+        region = RegionConfig("remove", labels, None, least, softness)
+        return Membership.of_labels(Given(), region)(features, places)  # type: ignore[arg-type]
 
-    torch.testing.assert_close(members((1, 2), 0.5, 1.0), places[:, 0], atol=1e-5, rtol=0)
-    torch.testing.assert_close(members((2,), 0.5, 1.0), 0.75 * places[:, 0], atol=1e-5, rtol=0)
-    steep = members((1, 2), 0.5, 0.25)
+    torch.testing.assert_close(members(("some", "most"), 0.5, 1.0), places[:, 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(members(("most",), 0.5, 1.0), 0.75 * places[:, 0], atol=1e-5, rtol=0)
+    steep = members(("some", "most"), 0.5, 0.25)
     odds = (places[:, 0] / (1.0 - places[:, 0]))[1:5] ** 4
     torch.testing.assert_close(steep[1:5], odds / (1.0 + odds), rtol=1e-4, atol=0)
     assert float(steep[0]) < 1e-20 and float(steep[-1]) == 1.0
-    assert float(members((1, 2), 0.7, 0.25)[3]) == pytest.approx(0.5, abs=1e-5)
+    assert float(members(("some", "most"), 0.7, 0.25)[3]) == pytest.approx(0.5, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +135,8 @@ def test_membership_is_the_probability_made_steeper():
         ({"color": GREEN}, "--color"),
         ({"effect": "recolor", "color": (0, 0, 256)}, "--color 0 0 256"),
         ({"effect": "recolor", "color": (0, -1, 0)}, "--color 0 -1 0"),
-        ({"min_probability": 1.0}, "--min-probability"),
-        ({"min_probability": float("nan")}, "--min-probability"),
+        ({"threshold": 1.0}, "--threshold"),
+        ({"threshold": float("nan")}, "--threshold"),
         ({"softness": 0.0}, "--softness"),
         ({"softness": float("inf")}, "--softness"),
     ],

@@ -72,7 +72,7 @@ def test_the_query_is_an_argument_or_the_runs_own(distilled: Run) -> None:
     query = Query(torch.nn.functional.normalize(torch.ones(4), dim=-1))
     camera, code = distilled.cameras[:1], distilled.code(1)
     assert "similarity" not in distilled.render(code, camera)
-    outputs = distilled.render(code, camera, query)["similarity"]
+    outputs = distilled.render(code, camera, query=query)["similarity"]
     assert outputs.shape == (32, 32, 1) and 0.0 <= float(outputs.min()) <= float(outputs.max()) <= 1.0
     stored = with_query(distilled, query)
     torch.testing.assert_close(stored.render(code, camera)["similarity"], outputs)

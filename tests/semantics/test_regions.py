@@ -25,7 +25,7 @@ from tests.helpers.short_trainings import set_up
 from tests.helpers.small_models import make_camera
 from tests.helpers.split_objects import FRONT_COLOR, ball_model
 
-REMOVED = RegionConfig("remove", ("hair", "skin"), min_probability=0.3, softness=0.5)
+REMOVED = RegionConfig("remove", ("hair", "skin"), threshold=0.3, softness=0.5)
 RED = RegionConfig("recolor", ("skin",), (200, 30, 30))
 
 
@@ -130,7 +130,7 @@ def test_the_command_edits_and_replaces_what_it_made(
         (("--labels", "skin", "--effect", "remove", "--color", "1", "2", "3"), "--color"),
         (("--labels", "skin", "--effect", "recolor", "--color", "1", "2", "300"), "--color 1 2 300"),
         (("--labels", "skin", "--effect", "remove", "--softness", "0"), "--softness"),
-        (("--labels", "skin", "--effect", "remove", "--min-probability", "1"), "--min-probability"),
+        (("--labels", "skin", "--effect", "remove", "--threshold", "1"), "--threshold"),
     ],
 )
 def test_wrong_calls_end_with_one_line_and_nothing_written(

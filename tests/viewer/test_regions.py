@@ -26,11 +26,11 @@ def test_a_part_is_edited_and_the_command_that_does_it_is_shown(model, viewer, p
     assert torch.equal(picture(model), expected(model, RegionConfig("remove", ("front",))))
     assert parts.part.visible and not parts.color.visible
     press(viewer, parts.part, "back")
-    press(viewer, parts.min_probability, 0.3)
+    press(viewer, parts.threshold, 0.3)
     assert torch.equal(picture(model), expected(model, RegionConfig("remove", ("back",), None, 0.3)))
     config = viewer.log_filename.parent / "config.yml"
     assert (
-        f"nerfgen region --load-config {config} --labels back --effect remove --min-probability 0.3 "
+        f"nerfgen region --load-config {config} --labels back --effect remove --threshold 0.3 "
         in parts.command.content
     )
     press(viewer, panel._controls.reset)
