@@ -14,7 +14,7 @@ THRESHOLD = 0.8
 """Similarity from which something counts as what is looked for, where nothing else is said."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Query:
     """One thing that is looked for, such as the tip of a nose."""
 

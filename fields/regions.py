@@ -15,7 +15,7 @@ from nerfgen_ns.dataset_format.label_maps import BACKGROUND, Color
 from nerfgen_ns.errors import UsageError, check_options
 from nerfgen_ns.fields.foreground import ForegroundField, LatentTerms
 from nerfgen_ns.fields.heads import FeatureHead, LabelHead
-from nerfgen_ns.fields.query import similarity
+from nerfgen_ns.fields.query import Query, similarity
 
 Effect = Literal["none", "remove", "extract", "recolor"]
 LUMINANCE = (0.2126, 0.7152, 0.0722)
@@ -36,8 +36,8 @@ class RegionConfig:
     color: Color | None = None
     """Its new color: red, green, blue, 0 to 255."""
     threshold: float = 0.5
-    """The probability of these labels together, or the similarity, from which a sample is in the region rather
-    than out of it."""
+    """The probability of these labels together, or the similarity, from which a sample is in the region
+    rather than out of it."""
     softness: float = 0.25
     """How gradually samples enter the region: with 1 and a `threshold` of 0.5 their membership is the
     probability itself, with less it is nearer to 0 or 1."""
@@ -109,10 +109,8 @@ class Membership:
         return cls(score, labels, region.threshold, region.softness)
 
     @classmethod
-    def of_query(cls, head: FeatureHead, region: RegionConfig) -> Membership:
-        """Return that of what is like the query of a head."""
-        query = head.query
-        assert query is not None, "the configuration was checked"
+    def of_query(cls, head: FeatureHead, region: RegionConfig, query: Query) -> Membership:
+        """Return that of what is like a query."""
 
         def score(features: Tensor, positions: Tensor) -> Tensor:
             return similarity(head(features, positions), query)
@@ -209,15 +207,33 @@ ShownField = ForegroundField | EditedField
 
 
 def edited_field(
-    field: ForegroundField, region: RegionConfig | None, labels: LabelHead | None, features: FeatureHead | None
+    field: ForegroundField,
+    region: RegionConfig | None,
+    labels: LabelHead | None,
+    features: FeatureHead | None,
+    query: Query | None = None,
 ) -> ShownField:
-    """Return a field with the effect on a region, or the field itself where there is none."""
+    """Return a field with the effect on a region, or the field itself where there is none.
+
+    Args:
+        field: the field as it was trained.
+        region: the region and the effect.
+        labels: what tells labels.
+        features: what tells features.
+        query: what a region without labels is, in place of the query of `features`.
+
+    Raises:
+        UsageError: nothing was looked for.
+    """
     if region is None or region.effect == "none":
         return field
-    if not region.labels and features is not None:
-        return EditedField(field, region, Membership.of_query(features, region))
-    assert labels is not None, "the configuration was checked"
-    return EditedField(field, region, Membership.of_labels(labels, region))
+    if region.labels and labels is not None:
+        return EditedField(field, region, Membership.of_labels(labels, region))
+    if features is not None:
+        query = query or features.query
+    if features is None or query is None:
+        raise UsageError("nothing was looked for: click on it, or take a run of nerfgen find")
+    return EditedField(field, region, Membership.of_query(features, region, query))
 
 
 def values_of(

@@ -36,8 +36,8 @@ class Region:
         """Write the run and print its path.
 
         Raises:
-            UsageError: there is no such run, it has neither labels nor a query, an option makes no sense, or the folder holds
-                something else.
+            UsageError: there is no such run, it has neither labels nor a query, an option makes no sense, or
+                the folder holds something else.
             NerfgenError: no object shows the parts to recolor, or the folder cannot be written.
         """
         from nerfgen_ns.fields.regions import RegionConfig

@@ -13,6 +13,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.fields.query import Query
 from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.meshing.field import (
     ObjectField,
@@ -198,6 +199,7 @@ def save_mesh(
     cameras: Cameras | None = None,
     level: float = SURFACE_LEVEL,
     region: RegionConfig | None = None,
+    query: Query | None = None,
 ) -> Path:
     """Write the mesh of one latent code as .ply, .obj or .glb, whole or not at all, and return its path.
 
@@ -211,13 +213,14 @@ def save_mesh(
         cameras: the cameras of the photographs; what none of them could show is cut off. If not set, nothing.
         level: density of the surface, per unit of length.
         region: what is done to parts of the object; see `object_field`.
+        query: what a region without labels is.
 
     Raises:
         UsageError: unknown suffix, a code of another size, or a resolution out of range.
         NerfgenError: nothing to see in this code, or the file cannot be written.
     """
     check_suffix(path, MESH_SUFFIXES)
-    field = object_field(model, code, region)
+    field = object_field(model, code, region, query)
     write_mesh(path, extract_mesh(field, resolution, level=level, cameras=cameras))
     return path
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nerfgen_ns.cameras.projection import project_tensors
 from nerfgen_ns.fields.foreground import invert_density
+from nerfgen_ns.fields.query import Query
 from nerfgen_ns.fields.regions import EditedField, RegionConfig, SampleValues, edited_field, values_of
 from nerfgen_ns.model.model import NerfgenModel
 from nerfgen_ns.rendering.ray_renderers import ImportanceRenderer
@@ -49,13 +50,16 @@ class ObjectField:
 
 
 def object_field(
-    model: NerfgenModel, code: Float[Tensor, "*one latent"], region: RegionConfig | None = None
+    model: NerfgenModel,
+    code: Float[Tensor, "*one latent"],
+    region: RegionConfig | None = None,
+    query: Query | None = None,
 ) -> ObjectField:
     """Return the field of one latent code as it is now: further training does not change it.
 
     What the code adds to the networks' layers is computed once, here. It uses full precision: with the three
     digits of bf16 a surface would have steps. What is done to parts of the object is `region` or, if not set,
-    what the model's configuration says.
+    what the model's configuration says; a region without labels is `query` or, if not set, the run's own.
 
     Raises:
         UsageError: the code has another size than the model's.
@@ -68,7 +72,8 @@ def object_field(
         terms = field.latent_terms(code.to(model.device))
 
     head, feature_head = copy.deepcopy(model.label_head), copy.deepcopy(model.feature_head)
-    shown = edited_field(field, model.config.region if region is None else region, head, feature_head)
+    region = model.config.region if region is None else region
+    shown = edited_field(field, region, head, feature_head, query)
 
     def values(positions: Tensor, keep: bool = False) -> SampleValues:
         made = values_of(shown, positions[None], terms, keep)
@@ -94,13 +99,10 @@ def object_field(
         labels = head(made.features[0], positions)
         return made.density[0], shown.labels(labels) if isinstance(shown, EditedField) else labels
 
-    feature_head = copy.deepcopy(model.feature_head)
-
     def density_and_features(positions: Tensor) -> tuple[Tensor, Tensor]:
-        assert feature_head is not None
-        densities, _, hidden = field.with_features(positions[None], terms)
-        assert hidden is not None
-        return densities[0], feature_head(hidden[0], positions)
+        made = values(positions, keep=True)
+        assert feature_head is not None and made.features is not None
+        return made.density[0], feature_head(made.features[0], positions)
 
     return ObjectField(
         density,

@@ -18,6 +18,7 @@ from nerfgen_ns.fields.heads import FeatureHead
 from nerfgen_ns.fields.query import Query
 from nerfgen_ns.fields.regions import LUMINANCE, RegionConfig
 from nerfgen_ns.model.model import NerfgenModel
+from nerfgen_ns.rendering.volume_rendering import VISIBLE
 from nerfgen_ns.utils.spacing import evenly_spaced
 
 
@@ -62,6 +63,7 @@ def label_of_ray(
     origin: Float[Tensor, "3"],
     direction: Float[Tensor, "3"],
     region: RegionConfig | None = None,
+    query: Query | None = None,
 ) -> RayLabel:
     """Return the label of what a ray of the class frame meets.
 
@@ -71,6 +73,7 @@ def label_of_ray(
         origin: where the ray begins.
         direction: where it goes, of any length.
         region: what is done to parts of the object, if not what the configuration says.
+        query: what a region without labels is, if not the run's own query.
 
     Raises:
         UsageError: the model has no labels.
@@ -78,10 +81,29 @@ def label_of_ray(
     legend = require_legend(model)
     direction = F.normalize(direction, dim=0)
     rays = RayBundle(origin[None], direction[None], torch.ones(1, 1)).to(model.device)
-    outputs = model.render(rays, code.to(model.device), probabilities=True, region=region)
+    outputs = model.render(rays, code.to(model.device), probabilities=True, region=region, query=query)
     confidence, label = outputs["label_probabilities"][0].max(dim=0)
     point = origin + direction * outputs["depth"][0].to(origin)
     return RayLabel(legend.names[int(label)], float(confidence), point)
+
+
+@torch.no_grad()
+def query_of_ray(
+    model: NerfgenModel,
+    code: Float[Tensor, "1 latent"],
+    origin: Float[Tensor, "3"],
+    direction: Float[Tensor, "3"],
+) -> Query:
+    """Return what looks for the surface that a ray of the class frame meets; see `label_of_ray`.
+
+    Raises:
+        UsageError: the ray misses the object.
+    """
+    rays = RayBundle(origin[None], F.normalize(direction, dim=0)[None], torch.ones(1, 1)).to(model.device)
+    outputs = model.render(rays, code.to(model.device), raw_features=True)
+    if float(outputs["accumulation"]) < VISIBLE:
+        raise UsageError("there is nothing but background; click on the object")
+    return Query.of_features(outputs["raw_features"])
 
 
 @dataclass(frozen=True)
@@ -154,12 +176,13 @@ MOST_OBJECTS, SIDE = 16, 48
 """Objects that are looked at for the luminance of a part, and pixels along the longer side of a render."""
 
 
-def usual_luminance(view: ClassView, region: RegionConfig) -> float:
+def usual_luminance(view: ClassView, region: RegionConfig, query: Query | None = None) -> float:
     """Compute the mean luminance of a part in photographs' views of some objects, evenly spread.
 
     Args:
-        view: a class with labels.
+        view: a class with labels or features.
         region: what the part is made of; its effect does not matter.
+        query: what a region without labels is, in place of the run's own query.
 
     Raises:
         NerfgenError: none of the objects shows the part.
@@ -171,13 +194,13 @@ def usual_luminance(view: ClassView, region: RegionConfig) -> float:
     for photograph in evenly_spaced(len(rows), MOST_OBJECTS).tolist():
         camera = view.cameras[photograph : photograph + 1]
         camera.rescale_output_resolution(SIDE / float(max(camera.width.max(), camera.height.max())))
-        outputs = view.model.render_camera(camera, view.code(rows[photograph]), region=alone)
+        outputs = view.model.render_camera(camera, view.code(rows[photograph]), region=alone, query=query)
         colors = outputs["foreground"]
         brightness += float((colors * colors.new_tensor(LUMINANCE)).sum())
         area += float(outputs["accumulation"].sum())
     if area < 1.0:
+        part = ", ".join(region.labels) or "what was looked for"
         raise NerfgenError(
-            f"{', '.join(region.labels)}: none of {min(len(rows), MOST_OBJECTS)} objects shows it; "
-            "choose other labels"
+            f"{part}: none of {min(len(rows), MOST_OBJECTS)} objects shows it; choose another part"
         )
     return max(brightness / area, 0.01)

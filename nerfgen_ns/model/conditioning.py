@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
+from nerfgen_ns.fields.query import Query
 from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.latents.latent_table import LatentTable
 
@@ -20,6 +21,8 @@ class Shown(NamedTuple):
     """The color in place of the background: red, green, blue in [0, 1]."""
     region: RegionConfig | None = None
     """What is done to parts of the object, in place of what the model's configuration says."""
+    query: Query | None = None
+    """What the output `similarity` looks for, and a region without labels is, in place of the run's query."""
 
 
 class ViewerHook(Protocol):

@@ -161,7 +161,7 @@ class NerfgenModel(Model):
         background: Sequence[float] | Tensor | None = shown.background
         if background is None and not self.training and renderers.BACKGROUND_COLOR_OVERRIDE is not None:
             background = renderers.BACKGROUND_COLOR_OVERRIDE
-        return self.render(ray_bundle, codes, background, region=shown.region)
+        return self.render(ray_bundle, codes, background, region=shown.region, query=shown.query)
 
     def render(
         self,
@@ -184,7 +184,7 @@ class NerfgenModel(Model):
             probabilities: whether to return the probability of each label.
             region: what is done to parts of objects; if not set, what the configuration says. Training, and
                 fitting, which renders in training mode, see whole objects.
-            query: what "similarity" looks for, in place of the run's own query.
+            query: what "similarity" looks for, and a region without labels is, in place of the run's own.
             raw_features: whether to return features as numbers.
 
         Returns:
@@ -206,7 +206,7 @@ class NerfgenModel(Model):
         terms = self.foreground_field.latent_terms(codes)
         has_labels = self.label_head is not None and (probabilities or not self.training)
         has_features = self.feature_head is not None and not self.training
-        field = self.shown_field(region)
+        field = self.shown_field(region, query)
         pixels, weights, samples = self.ray_renderer(seen, terms, behind, has_labels or has_features, field)
         outputs = {**pixels._asdict(), "background": behind}
         points = rays.origins + rays.directions * pixels.depth
@@ -222,16 +222,17 @@ class NerfgenModel(Model):
             outputs |= self._feature_outputs(samples, len(behind), query, raw_features)
         return outputs
 
-    def shown_field(self, region: RegionConfig | None = None) -> ShownField:
+    def shown_field(self, region: RegionConfig | None = None, query: Query | None = None) -> ShownField:
         """Return the foreground field as it is shown: in training as it is, else with the effect on a region.
 
         Args:
             region: if not set, that of the configuration.
+            query: what a region without labels is; if not set, the run's own query.
         """
         if self.training:
             return self.foreground_field
         region = self.config.region if region is None else region
-        return edited_field(self.foreground_field, region, self.label_head, self.feature_head)
+        return edited_field(self.foreground_field, region, self.label_head, self.feature_head, query)
 
     @torch.no_grad()
     def seen_samples(self, rays: RayBundle, codes: Float[Tensor, "codes latent"]) -> SeenSamples:

@@ -12,6 +12,7 @@ from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor
 
 from nerfgen_ns.errors import UsageError
+from nerfgen_ns.fields.query import Query
 from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.latents.latent_space import Kind, LatentSpace, interpolate
 from nerfgen_ns.latents.latent_table import LatentTable
@@ -88,7 +89,9 @@ class Choice:
     background: tuple[float, float, float] | None = None
     """Color in place of the background, red, green, blue in [0, 1]; None leaves it as learned."""
     region: RegionConfig | None = None
-    """What is done to a part of the object; None where the class has no labels."""
+    """What is done to a part of the object; None where the class has neither labels nor features."""
+    query: Query | None = None
+    """What was clicked on to be found on every object; None: nothing yet."""
 
     def code(self, table: LatentTable, space: Callable[[], LatentSpace]) -> Float[Tensor, "1 latent"]:
         """Return the latent code that is chosen.

@@ -32,6 +32,13 @@ LABEL_HINT = (
 )
 
 
+FIND_HINT = (
+    "The output similarity shows what is like the clicked point, and effects can be on it. In files: nerfgen "
+    "find; in Python: find(photograph, point)"
+)
+FOUND = "what is found"
+
+
 class Controls:
     """A folder of controls above nerfstudio's own. Only those of the chosen source are visible.
 
@@ -42,6 +49,7 @@ class Controls:
         start: the first values of the controls.
         legend: the labels that the model tells; None if it tells none.
         load_config: the run, for the commands that do what controls do.
+        has_features: whether the model tells features.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class Controls:
         start: Choice,
         legend: Legend | None = None,
         load_config: Path = Path("RUN/config.yml"),
+        has_features: bool = False,
     ) -> None:
         with gui.add_folder("Identity", order=-1.0):
             self.source = gui.add_dropdown(
@@ -111,6 +120,9 @@ class Controls:
                     gui.add_markdown(f"![{', '.join(legend.names)}]({picture})", image_root=Path())
                     self.label_clicks = gui.add_checkbox("Label of a click", False, hint=LABEL_HINT)
                     self.clicked_label = gui.add_text("Clicked", "", disabled=True, hint=LABEL_HINT)
+            self.find_clicks: GuiInputHandle[bool] | None = None
+            if has_features:
+                self.find_clicks = gui.add_checkbox("Find what is clicked", False, hint=FIND_HINT)
             with gui.add_folder("Save", expand_by_default=False):
                 self.save_code = gui.add_button("Save code", hint="As .npz, into the run's folder")
                 self.mesh_cells = gui.add_dropdown(
@@ -123,8 +135,10 @@ class Controls:
             )
             self.reset = gui.add_button("Reset", hint="Set all of this to its first values", color="gray")
         self.region: RegionControls | None = None
+        parts: dict[str, tuple[str, ...]] = {FOUND: ()} if has_features else {}
         if legend is not None:
-            parts = tuple(name for name in legend.names if name != BACKGROUND)
+            parts |= {name: (name,) for name in legend.names if name != BACKGROUND}
+        if parts:
             self.region = RegionControls(gui, parts, start.region or RegionConfig(), load_config)
         self.values: list[Any] = [
             *(self.identity, self.seed, self.truncation, self.file_row, self.share, self.kind),
@@ -226,13 +240,15 @@ class RegionControls:
 
     Args:
         gui: where to put them.
-        parts: the labels of the object.
+        parts: what there is an effect on: its name, and its labels.
         start: the first values of the controls.
         load_config: the run, for the command that does the same.
     """
 
-    def __init__(self, gui: GuiApi, parts: tuple[str, ...], start: RegionConfig, load_config: Path) -> None:
-        self._labels: dict[str, tuple[str, ...]] = {part: (part,) for part in parts}
+    def __init__(
+        self, gui: GuiApi, parts: dict[str, tuple[str, ...]], start: RegionConfig, load_config: Path
+    ) -> None:
+        self._labels = parts
         if start.labels:
             self._labels = {" + ".join(start.labels): start.labels} | self._labels
         self._load_config = load_config
@@ -243,7 +259,9 @@ class RegionControls:
                 start.effect,
                 hint="What is done to a part; nerfgen region does it",
             )
-            self.part = gui.add_dropdown("Part", tuple(self._labels), hint="Which part, as labels tell it")
+            self.part = gui.add_dropdown(
+                "Part", tuple(self._labels), hint="Which part, as labels or a click tell it"
+            )
             self.color = gui.add_rgb("New color", start.color or (200, 50, 50))
             self.threshold = gui.add_slider(
                 "Threshold", 0.05, 0.95, 0.05, start.threshold, hint="Less: a larger part"
@@ -278,7 +296,8 @@ class RegionControls:
         )
 
     def _command(self, region: RegionConfig) -> str:
-        words = ["nerfgen", "region", "--load-config", str(self._load_config), "--labels", *region.labels]
+        words = ["nerfgen", "region", "--load-config", str(self._load_config)]
+        words += ["--labels", *region.labels] if region.labels else []
         words += ["--effect", region.effect]
         if region.color is not None:
             words += ["--color", *map(str, region.color)]

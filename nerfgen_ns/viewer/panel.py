@@ -24,11 +24,12 @@ from viser import ClientHandle, NotificationHandle
 
 from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
 from nerfgen_ns.errors import NerfgenError, UsageError
-from nerfgen_ns.fields.regions import RegionConfig
+from nerfgen_ns.fields.query import Query
+from nerfgen_ns.fields.regions import RegionConfig, edited_field
 from nerfgen_ns.latents.code_files import fingerprint_of_model, read_codes, write_codes
 from nerfgen_ns.latents.latent_space import LatentSpace
 from nerfgen_ns.latents.latent_table import LatentTable
-from nerfgen_ns.model.class_view import ClassView, label_of_ray, legend_of, usual_luminance
+from nerfgen_ns.model.class_view import ClassView, label_of_ray, legend_of, query_of_ray, usual_luminance
 from nerfgen_ns.model.conditioning import Shown
 from nerfgen_ns.viewer.choice import Choice, CodesOfFile, ViewerPanelConfig
 from nerfgen_ns.viewer.controls import Controls
@@ -75,6 +76,11 @@ def place_camera(client: ClientHandle, view: ViewerCamera, scale: float) -> None
         client.camera.fov = view.field_of_view
 
 
+def _is_on(checkbox: Any) -> bool:
+    """Return whether there is a checkbox, and it is checked."""
+    return checkbox is not None and checkbox.value
+
+
 MESSAGE_SECONDS = 10
 """How long a message is shown."""
 
@@ -95,7 +101,7 @@ class ViewerPanel(ViewerControl):
         self._choice = Choice()
         self._resolved: tuple[Choice, int, Tensor] | None = None
         self._space: LatentSpace | None = None
-        self._luminances: dict[tuple[tuple[str, ...], float, float], float] = {}
+        self._luminances: dict[tuple[tuple[str, ...], float, float, Query | None], float] = {}
         # Newer versions of viser run callbacks at once, in the thread that assigns a control's value.
         self._changing = threading.RLock()
         self._is_assigning = False
@@ -118,7 +124,7 @@ class ViewerPanel(ViewerControl):
         if resolved is None or resolved[0] is not choice or resolved[1] != version:
             resolved = (choice, version, choice.code(self._table, self._latent_space))
             self._resolved = resolved
-        return Shown(resolved[2], choice.background, choice.region)
+        return Shown(resolved[2], choice.background, choice.region, choice.query)
 
     def show_training(self, panel: UInt8[np.ndarray, "height width 3"], step: int) -> None:
         """Show a picture of the class as it was at a training step; nothing without a viewer."""
@@ -130,17 +136,19 @@ class ViewerPanel(ViewerControl):
         table = self._table
         self._choice = self._first_choice()
         directions = max(min(self.config.max_directions, len(table) - 1, table.codes.embedding_dim), 0)
-        gui, legend = self.viser_server.gui, legend_of(viewer.get_model())
-        config = viewer.log_filename.parent / "config.yml"
-        controls = Controls(gui, len(table), directions, self._choice, legend, config)
+        gui, model = self.viser_server.gui, viewer.get_model()
+        config, has_features = viewer.log_filename.parent / "config.yml", model.feature_head is not None
+        legend = legend_of(model)
+        controls = Controls(gui, len(table), directions, self._choice, legend, config, has_features)
         controls.source.on_update(self._guarded(self._change_source))
         for control in controls.values:
             control.on_update(self._guarded(self._change))
         controls.upload.on_upload(self._guarded(self._read_codes))
         controls.set_first.on_click(self._guarded(lambda _: self._set_end(first=True)))
         controls.set_second.on_click(self._guarded(lambda _: self._set_end(first=False)))
-        if controls.label_clicks is not None:
-            controls.label_clicks.on_update(self._guarded(self._hear_clicks))
+        for clicks in (controls.label_clicks, controls.find_clicks):
+            if clicks is not None:
+                clicks.on_update(self._guarded(self._hear_clicks))
         controls.save_code.on_click(self._guarded(self._save_code))
         controls.save_mesh.on_click(self._guarded(self._save_mesh))
         controls.face.on_click(self._guarded(lambda event: self._place_camera(event.client)))
@@ -170,7 +178,8 @@ class ViewerPanel(ViewerControl):
 
     def _first_choice(self) -> Choice:
         config: Any = self.viewer.get_model().config
-        region = None if config.label_head is None else config.region or RegionConfig()
+        has_parts = config.label_head is not None or config.feature_head is not None
+        region = config.region or RegionConfig() if has_parts else None
         return Choice(second=min(1, len(self._table) - 1), region=region)
 
     def _latent_space(self) -> LatentSpace:
@@ -225,14 +234,20 @@ class ViewerPanel(ViewerControl):
         region = choice.region
         if region is None or region.effect != "recolor":
             return choice
-        part = (region.labels, region.threshold, region.softness)
+        query = None if region.labels else choice.query
+        part = (region.labels, region.threshold, region.softness, query)
         if part not in self._luminances:
             with self._model_at_rest() as model:
-                self._luminances[part] = usual_luminance(ClassView(model, self._photographs), region)
+                view = ClassView(model, self._photographs)
+                self._luminances[part] = usual_luminance(view, region, query)
         return replace(choice, region=replace(region, luminance=self._luminances[part]))
 
     def _choose(self, choice: Choice) -> None:
-        choice.code(self._table, self._latent_space)  # raises here, rather than where pictures are rendered
+        # Both raise here, rather than where pictures are rendered.
+        choice.code(self._table, self._latent_space)
+        model: Any = self.viewer.get_model()
+        fields = model.foreground_field, choice.region, model.label_head, model.feature_head
+        edited_field(*fields, choice.query)
         self._choice = choice
         self._render_anew()
 
@@ -301,7 +316,9 @@ class ViewerPanel(ViewerControl):
             with self._model_at_rest() as model:
                 code = choice.code(self._table, self._latent_space)
                 cells = int(controls.mesh_cells.value)
-                save_mesh(model, code, path, cells, self._photographs, region=choice.region)
+                save_mesh(
+                    model, code, path, cells, self._photographs, region=choice.region, query=choice.query
+                )
             self._say(event, "Mesh saved", f"{path.name}, in {path.parent}")
         finally:
             controls.save_mesh.disabled = False
@@ -309,31 +326,40 @@ class ViewerPanel(ViewerControl):
                 notification.remove()
 
     def _hear_clicks(self, event: Any) -> None:
-        """Tell the labels of clicked points, or stop."""
-        assert self._controls is not None and self._controls.label_clicks is not None
+        """Hear clicks on the object while one of the controls asks for them."""
+        assert self._controls is not None
         scene = self.viser_server.scene
-        if self._controls.label_clicks.value:
+        if any(_is_on(clicks) for clicks in (self._controls.label_clicks, self._controls.find_clicks)):
             scene.on_pointer_event("click")(self._hear_click)
         else:
             scene.remove_pointer_callback()
 
     def _hear_click(self, event: Any) -> None:
         # Older viser calls from the loop that serves the browsers, which must not wait for a training step.
-        threading.Thread(target=self._guarded(self._tell_label), args=(event,), daemon=True).start()
+        threading.Thread(target=self._guarded(self._follow_click), args=(event,), daemon=True).start()
 
-    def _tell_label(self, event: Any) -> None:
+    def _follow_click(self, event: Any) -> None:
+        """Tell the label of what was clicked, or look for it on the object."""
         from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 
         assert self._controls is not None
+        controls, choice = self._controls, self._choice
+        code = choice.code(self._table, self._latent_space)
         origin = torch.tensor(event.ray_origin).float() / VISER_NERFSTUDIO_SCALE_RATIO
-        with self._model_at_rest() as model:
-            choice, direction = self._choice, torch.tensor(event.ray_direction).float()
-            code = choice.code(self._table, self._latent_space)
-            told = label_of_ray(model, code, origin, direction, choice.region)
-        text = f"{told.name}, {100.0 * told.confidence:.0f} %"
-        self._controls.show_label(text)
-        place = ", ".join(f"{value:.2f}" for value in told.point)
-        self._say(event, "Label", text if told.is_background else f"{text}, at ({place})")
+        direction = torch.tensor(event.ray_direction).float()
+        if _is_on(controls.label_clicks):
+            with self._model_at_rest() as model:
+                told = label_of_ray(model, code, origin, direction, choice.region, choice.query)
+            text = f"{told.name}, {100.0 * told.confidence:.0f} %"
+            controls.show_label(text)
+            place = ", ".join(f"{value:.2f}" for value in told.point)
+            self._say(event, "Label", text if told.is_background else f"{text}, at ({place})")
+        if _is_on(controls.find_clicks):
+            with self._model_at_rest() as model:
+                query = query_of_ray(model, code, origin, direction)
+            with self._changing:
+                self._choose(self._with_luminance(replace(self._choice, query=query)))
+            self._say(event, "Found", "The output similarity shows what is like it")
 
     @contextmanager
     def _model_at_rest(self) -> Iterator[Any]:

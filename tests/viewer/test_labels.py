@@ -49,6 +49,7 @@ def test_labels_are_outputs_of_the_viewer(model, panel) -> None:
 def test_a_click_tells_the_label_of_what_is_shown(model, viewer, panel) -> None:
     controls = panel._controls
     press(viewer, controls.source, "mean")
+    press(viewer, controls.label_clicks, True)
     panel._hear_click(click(viewer))
     assert eventually(lambda: viewer.client.messages)
     expected = label_of_ray(

@@ -20,7 +20,7 @@ def test_a_panel_without_a_viewer_asks_nothing(model):
     assert model.viewer_panel is None
     expected = model.get_outputs(model.collider(rays))["rgb"]
     model.viewer_panel = ViewerPanel(ViewerPanelConfig())
-    assert model.viewer_panel.shown(rays) == (None, None, None)
+    assert model.viewer_panel.shown(rays) == (None, None, None, None)
     assert torch.equal(model.get_outputs(model.collider(rays))["rgb"], expected)
 
 
@@ -147,7 +147,7 @@ def test_a_mesh_is_saved_of_what_is_shown_while_nothing_else_uses_the_model(
 ):
     seen = {}
 
-    def save_mesh(model, code, path, resolution, cameras, region):
+    def save_mesh(model, code, path, resolution, cameras, region, query):
         seen.update(code=code, path=path, resolution=resolution, cameras=len(cameras), region=region)
         seen.update(locked=viewer.train_lock.locked(), training=model.training)
 
