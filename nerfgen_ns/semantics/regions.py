@@ -37,15 +37,7 @@ def with_region(run: Run, region: RegionConfig, option: str = "") -> Run:
         UsageError: the run has neither labels nor a query, or a value of the region makes no sense.
         NerfgenError: no object shows a part that gets a new color.
     """
-    config = run.model.config
-    names = () if config.label_head is None else config.label_head.names
-    has_query = config.feature_head is not None and config.feature_head.query is not None
-    if not names and not has_query:
-        raise UsageError(
-            "the run has neither labels nor something that was looked for; make a run that has with nerfgen "
-            "label or nerfgen find"
-        )
-    region.check(option, names, has_query)
+    region.check(option, *_parts_of(run, "the run"))
     if region.effect == "recolor":
         region = replace(region, luminance=usual_luminance(run, region))
     model = copy.deepcopy(run.model)
@@ -68,11 +60,26 @@ def edit_region(load_config: Path, output_dir: Path, region: RegionConfig) -> Pa
         UsageError: there is no such run; see `with_region`; or the folder holds something else.
         NerfgenError: see `with_region`; or the folder cannot be written.
     """
-    edited = with_region(load_run(load_config), region, "--")
+    run = load_run(load_config)
+    _parts_of(run, str(load_config))
+    edited = with_region(run, region, "--")
     with derived_run_folder(output_dir, is_edited_run, load_config, edited, ("region",)) as making:
         assert edited.model.config.region is not None
         write_json(making / REPORT, asdict(edited.model.config.region))
     return output_dir / CONFIG
+
+
+def _parts_of(run: Run, name: str) -> tuple[tuple[str, ...], bool]:
+    """Return the labels of a run, and whether something is looked for in its features."""
+    config = run.model.config
+    names = () if config.label_head is None else config.label_head.names
+    has_query = config.feature_head is not None and config.feature_head.query is not None
+    if not names and not has_query:
+        raise UsageError(
+            f"{name}: has neither labels nor anything that was looked for; make a run that has with nerfgen "
+            "label or nerfgen find"
+        )
+    return names, has_query
 
 
 def is_edited_run(folder: Path) -> bool:
