@@ -107,7 +107,7 @@ def paint(call_nerfgen: Callable[..., int], tmp_path: Path) -> Callable[..., Pat
     return painted
 
 
-@pytest.mark.parametrize("view", [(), ("--camera", "20", "0"), ("--photograph", "0001.png")], ids=str)
+@pytest.mark.parametrize("view", [(), ("--camera", "20", "0"), ("--photograph", "00001.png")], ids=str)
 def test_the_command_makes_a_run_of_the_object_before_and_after(
     view: tuple[str, ...],
     paint: Callable[..., Path],
@@ -180,7 +180,7 @@ def blank(size: tuple[int, int], number: int) -> Callable[[Path], None]:
         (("--identity", "9"), None, "9"),
         (("--steps", "0"), None, "--steps"),
         (("--photograph", "nobody.png"), None, "--photograph"),
-        (("--photograph", "0001.png", "--camera", "0", "0"), None, "--camera"),
+        (("--photograph", "00001.png", "--camera", "0", "0"), None, "--camera"),
         ((), blank((31, 32), 1), "painted.png"),
         ((), blank((32, 32), 77), "painted.png"),
         ((), blank((32, 32), 255), "painted.png"),
