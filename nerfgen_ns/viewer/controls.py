@@ -191,7 +191,7 @@ class RegionControls:
     """
 
     def __init__(self, gui: GuiApi, parts: tuple[str, ...], start: RegionConfig, load_config: Path) -> None:
-        self._labels = {part: (part,) for part in parts}
+        self._labels: dict[str, tuple[str, ...]] = {part: (part,) for part in parts}
         if start.labels:
             self._labels = {" + ".join(start.labels): start.labels} | self._labels
         self._load_config = load_config

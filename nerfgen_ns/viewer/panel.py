@@ -158,8 +158,8 @@ class ViewerPanel(ViewerControl):
     @property
     def _label_names(self) -> tuple[str, ...]:
         """Return the labels of the class; none where it has none."""
-        head = self.viewer.get_model().config.label_head  # type: ignore[union-attr]
-        return () if head is None else head.names
+        model: Any = self.viewer.get_model()
+        return () if model.config.label_head is None else model.config.label_head.names
 
     def _model_fingerprint(self) -> str | None:
         """Return the model's fingerprint; None in training, when it changes with every step."""
@@ -174,8 +174,8 @@ class ViewerPanel(ViewerControl):
         return self.viewer.pipeline.datamanager.train_dataset.cameras  # type: ignore[union-attr]
 
     def _first_choice(self) -> Choice:
-        own: RegionConfig | None = self.viewer.get_model().config.region  # type: ignore[union-attr]
-        region = (own or RegionConfig()) if self._label_names else None
+        model: Any = self.viewer.get_model()
+        region = (model.config.region or RegionConfig()) if self._label_names else None
         return Choice(second=min(1, len(self._table) - 1), region=region)
 
     def _latent_space(self) -> LatentSpace:
