@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from nerfstudio.cameras.cameras import Cameras
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.fields.query import THRESHOLD, Query, best_similarity, similarity
-from nerfgen_ns.preprocessing.photographs import RejectedError, read_photograph
 from nerfgen_ns.rendering.volume_rendering import VISIBLE
 from nerfgen_ns.runs.run import Run
 from nerfgen_ns.semantics.distillation import extractor_of
@@ -196,9 +196,11 @@ def _pixels_of(run: Run, number: int, place: Place) -> tuple[Int[Tensor, "pixels
 def _features_of_picture(run: Run, path: Path, features_file: Path | None) -> Float[Tensor, "cells dims"]:
     """Return the features of a picture, as if it was a part of a photograph of the run."""
     try:
-        picture = read_photograph(path)
-    except (OSError, RejectedError) as error:
-        reason = error.reason if isinstance(error, RejectedError) else error.strerror or error
+        # Not as a photograph of an object, which has a least size.
+        with Image.open(path) as file:
+            picture = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UsageError(f"--image-crop {path}: {reason}; give a picture of what to look for") from error
     head = run.feature_head
     side = int(torch.maximum(run.cameras.width, run.cameras.height).max())

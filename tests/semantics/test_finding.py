@@ -206,3 +206,15 @@ def test_a_run_without_features_and_nothing_found_are_one_line(
     assert call_nerfgen("find", "--load-config", distilled_config, *point, *strict) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_may_be_small_and_one_that_cannot_be_read_is_named(
+    distilled: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, colors=Colors)
+    Image.new("RGB", (5, 3), (200, 30, 30)).save(tmp_path / "small.png")
+    query, _ = query_of(distilled, Place(image_crop=tmp_path / "small.png"))
+    assert float(query.feature.norm()) == pytest.approx(1.0)
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(UsageError, match=r"--image-crop .*text\.png"):
+        query_of(distilled, Place(image_crop=tmp_path / "text.png"))
