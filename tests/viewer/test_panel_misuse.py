@@ -55,7 +55,7 @@ def test_codes_of_another_model_are_refused_by_their_file_name(viewer, panel, tm
 
 
 def test_a_save_that_fails_is_said(viewer, panel, monkeypatch):
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise NerfgenError("no room")
 
     monkeypatch.setattr("nerfgen_ns.meshing.extraction.save_mesh", fail)
