@@ -247,6 +247,10 @@ KEYS = {
 ALLOWED = {
     ("nerfgen_ns/evaluation/folders.py", "semantic_path"),  # the field that tells of labels
     ("nerfgen_ns/inversion/refit.py", "reprojection_rmse"),  # a figure of the report
+    ("nerfgen_ns/semantics/factory_formats.py", "file_path"),  # COCO has a key of its own for it
+    ("nerfgen_ns/semantics/factory_formats.py", "mask_path"),  # the fields that tell of its maps
+    ("nerfgen_ns/semantics/factory_formats.py", "semantic_path"),
+    *(("nerfgen_ns/semantics/factory_card.py", key) for key in KEYS),  # the schema of what the factory writes
 }
 
 

@@ -114,6 +114,7 @@ class OneView:
     """A view of one object, for fits whose rays are given."""
 
     objects, count_objects = torch.zeros(1, dtype=torch.long), 1
+    labels, has_colors = None, True
 
     def __len__(self) -> int:
         return 1
