@@ -107,14 +107,14 @@ class HeadTrainingConfig:
 class EditConfig:
     """How a code is found for a label map that was painted over."""
 
-    steps: int = 300
+    steps: int = 200
     """Optimization steps of the latent code."""
-    rays: int = 1024
+    rays: int = 512
     """Pixels of a step: a quarter in the changed region, a quarter elsewhere in its view, half in other
     views."""
     learning_rate: float = 0.05
     """Learning rate of Adam at the start, in standard deviations of the latent table; it falls to a tenth."""
-    label_loss_mult: float = 0.02
+    label_loss_mult: float = 0.005
     """Weight of the labels' cross-entropy beside the squared differences of colors. More of it follows the
     label map further, less of it keeps the colors elsewhere closer."""
     part_color_loss_mult: float = 0.5

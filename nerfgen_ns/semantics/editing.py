@@ -148,7 +148,7 @@ def edit_code(
     unknown = np.setdiff1d(label_map, [*range(len(names)), UNLABELED])
     if len(unknown) > 0:
         raise UsageError(f"{name}: has the number {unknown[0]}; the labels are 0 to {len(names) - 1}")
-    wanted = np.where(label_map == UNLABELED, before, label_map)
+    wanted = np.where(label_map == UNLABELED, before, label_map).astype(np.uint8)
     if (wanted == before).all():
         raise UsageError(
             f"{name}: shows what the object shows already; paint over it where the object should change"

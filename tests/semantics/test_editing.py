@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from tests.helpers.labeled_runs import write_masks
 from tests.helpers.parted_heads import LEGEND, parted_heads
 
 FEW = ("--steps", "2", "--rays", "16")
-SOME = EditConfig(steps=60, rays=256)
+SOME = EditConfig(steps=60, rays=256, label_loss_mult=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_an_edit_is_followed_and_colors_elsewhere_stay(heads_class: ClassModel) 
         for one in (edited.before, edited.code)
     )
     assert after > before
-    unmoved = heads_class.edit(code, wanted, camera, EditConfig(steps=60, rays=256, prior_weight=1e3))
+    unmoved = heads_class.edit(code, wanted, camera, replace(SOME, prior_weight=1e3))
     assert unmoved.distance < 0.2 * edited.distance
 
 
@@ -68,9 +69,9 @@ def test_tuned_networks_follow_an_edit_further_and_the_run_keeps_its_own(heads_c
     wanted = grown(labels_of_view(heads_class.run, code[None], camera))
     field = heads_class.run.model.foreground_field.density_head.weight
     before = field.detach().clone()
-    config = EditConfig(steps=1, rays=256, tune_steps=30)
+    config = replace(SOME, steps=1, tune_steps=30)
     tuned = heads_class.edit(code, wanted, camera, config)
-    only_code = heads_class.edit(code, wanted, camera, EditConfig(steps=1, rays=256))
+    only_code = heads_class.edit(code, wanted, camera, replace(SOME, steps=1))
     torch.testing.assert_close(tuned.code, only_code.code)
     assert tuned.agreement.reached > only_code.agreement.reached
     assert torch.equal(field, before)
