@@ -135,15 +135,24 @@ def set_options(config: Any, options: Mapping[str, Any]) -> None:
                 raise ValueError(f"{name} holds no options")
             set_options(own, value)
             continue
-        value = _as_tuples(value)
+        value = _with_tuples(value, hints[name])
         if not _fits(value, hints[name]):
             raise ValueError(f"{name} is {reprlib.repr(value)}")
         setattr(config, name, value)
 
 
-def _as_tuples(value: Any) -> Any:
-    """Return lists, which JSON has in the place of tuples, as tuples."""
-    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
+def _with_tuples(value: Any, hint: Any) -> Any:
+    """Return lists, which JSON has in the place of tuples, as tuples where the type of an option has them.
+
+    Lists within lists stay where the type has none: a file may unfold to gigabytes of them.
+    """
+    kind, arguments = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        hint = next((argument for argument in arguments if get_origin(argument) is tuple), None)
+        return value if hint is None else _with_tuples(value, hint)
+    if kind is not tuple or not isinstance(value, list | tuple):
+        return value
+    return tuple(_with_tuples(part, arguments[0]) for part in value)
 
 
 def _option_names(config: Any) -> list[str]:
