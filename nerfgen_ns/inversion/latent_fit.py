@@ -375,9 +375,8 @@ def _tune(
             own_codes[chosen.to(codes.device)][view_of_ray],
             probabilities=views.labels is not None,
         )
-        return TunedStep(
-            photograph_loss(tuned, outputs, batch, config, views.has_colors), ray_bundle, view_of_ray
-        )
+        loss = photograph_loss(tuned, outputs, batch, config, views.has_colors)
+        return TunedStep(loss, ray_bundle, view_of_ray, some)
 
     table = model.latent_table.codes.weight.detach()
     return tune_networks(model, table, config.tune_steps, loss_of, progress)
@@ -391,7 +390,9 @@ class TunedStep(NamedTuple):
     ray_bundle: RayBundle
     """Rays at which other objects are held as they are."""
     group_of_ray: Int[Tensor, " rays"]
-    """The rays of a group show the same other object; numbered from 0 without gaps."""
+    """The rays of a group show the same other object; numbered from 0."""
+    groups: int
+    """How many groups there are; to count them would wait for a GPU."""
 
 
 def tune_networks(
@@ -419,8 +420,7 @@ def tune_networks(
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.99), eps=1e-15)
     for step in range(steps):
         set_learning_rate(optimizer, LEARNING_RATE, step, steps)
-        loss, ray_bundle, group_of_ray = loss_of(tuned)
-        groups = int(group_of_ray.max()) + 1
+        loss, ray_bundle, group_of_ray, groups = loss_of(tuned)
         codes = others[torch.randint(len(others), (groups,), device=others.device)][group_of_ray]
         loss = loss + HELD_WEIGHT * _difference(tuned, model, ray_bundle, codes)
         optimizer.zero_grad()

@@ -383,4 +383,4 @@ def _tuned_step(
     rays = task.rays[pixels]
     outputs = tuned.render(rays, code.expand(len(pixels), -1), probabilities=True)
     loss = task.loss(outputs, pixels, config)
-    return TunedStep(loss, rays, torch.arange(len(pixels), device=pixels.device) % GROUPS)
+    return TunedStep(loss, rays, torch.arange(len(pixels), device=pixels.device) % GROUPS, GROUPS)
