@@ -11,6 +11,7 @@ from nerfstudio.utils.eval_utils import eval_setup
 
 import nerfgen_ns
 from nerfgen_ns.errors import NerfgenError, UsageError
+from nerfgen_ns.fields.query import Query
 from nerfgen_ns.fields.regions import RegionConfig
 from nerfgen_ns.model.class_view import ClassView, usual_luminance
 from nerfgen_ns.model.model import NerfgenModel
@@ -18,6 +19,7 @@ from nerfgen_ns.runs.code_runs import unpack, write_code_run, write_rendered_pho
 from nerfgen_ns.runs.loading import load_run
 from nerfgen_ns.runs.pack import write_pack
 from nerfgen_ns.runs.run import Run
+from nerfgen_ns.semantics.finding import with_query
 from nerfgen_ns.semantics.labeling import label
 from nerfgen_ns.semantics.regions import edit_region, with_region
 from tests.helpers.labeled_runs import FEW, write_masks
@@ -55,6 +57,21 @@ def test_an_edited_run_shows_the_effect_and_its_networks_stay(
     check_same(edited, with_region(labeled, REMOVED))
     assert float(rendered(edited)["accumulation"].mean()) < float(rendered(labeled)["accumulation"].mean())
     assert json.loads((edited_config.parent / "region.json").read_text())["labels"] == ["hair", "skin"]
+
+
+def test_what_was_looked_for_is_a_region_too(distilled_config: Path, tmp_path: Path) -> None:
+    distilled = load_run(distilled_config)
+    region = RegionConfig("remove", threshold=0.5)
+    with pytest.raises(UsageError, match="nerfgen find"):
+        edit_region(distilled_config, tmp_path / "none", region)
+    query = Query(torch.nn.functional.normalize(torch.ones(4), dim=-1))
+    edited = with_region(with_query(distilled, query), region)
+    code, camera = distilled.code(0), distilled.cameras[:1]
+    own = edited.render(code, camera)
+    expected = distilled.model.render_camera(camera, code, region=region, query=query)
+    torch.testing.assert_close(own["rgb"], expected["rgb"])
+    whole = distilled.render(code, camera)
+    assert float(own["accumulation"].mean()) < float(whole["accumulation"].mean())
 
 
 def test_nerfstudio_opens_it_with_the_effect(edited_config: Path, tmp_path: Path) -> None:
