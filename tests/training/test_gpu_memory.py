@@ -83,5 +83,5 @@ def test_a_rendered_chunk_takes_the_memory_that_it_is_made_for(
         renderer: Any = model.ray_renderer
         before = memory.now
         # As if all rays met the object: how many do depends on values.
-        renderer._render(rays, terms, rays.directions, *renderer.sampler.look_up(rays))
+        renderer._render(rays, terms, rays.directions, *renderer.sampler.look_up(rays), False, renderer.field)
     assert 0.25 * RENDER_MEMORY < (memory.peak - before) / 1e9 < 1.25 * RENDER_MEMORY
