@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.fields.query import Query, similarity
 from nerfgen_ns.meshing.field import ObjectField, Progress, surface_values
+from nerfgen_ns.meshing.mesh import part_of_vertices
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -51,10 +52,7 @@ def part_of_members(mesh: Trimesh, members: Bool[np.ndarray, " vertices"], what:
     Raises:
         NerfgenError: no face does.
     """
-    chosen = members[np.asarray(mesh.faces)].sum(axis=1) >= 2
-    if not chosen.any():
+    part = part_of_vertices(mesh, members)
+    if part is None:
         raise NerfgenError(f"the object shows no {what}; choose a lower --threshold or another object")
-    part = mesh.copy()
-    part.update_faces(chosen)
-    part.remove_unreferenced_vertices()
     return part

@@ -14,6 +14,7 @@ from nerfgen_ns.cameras.trajectories import turned_cameras, usual_angles
 from nerfgen_ns.dataset_format.label_maps import Legend
 from nerfgen_ns.errors import NerfgenError
 from nerfgen_ns.meshing.field import ObjectField, Progress, surface_values
+from nerfgen_ns.meshing.mesh import part_of_vertices
 from nerfgen_ns.model.model import NerfgenModel
 from nerfgen_ns.rendering.volume_rendering import VISIBLE
 
@@ -73,14 +74,9 @@ def part_of_mesh(mesh: Trimesh, number: int, name: str) -> Trimesh:
     Raises:
         NerfgenError: no face has it.
     """
-    labels: Any = mesh.vertex_attributes[LABEL]
-    corners = labels[np.asarray(mesh.faces)] == number
-    chosen = corners.sum(axis=1) >= 2
-    if not chosen.any():
+    part = part_of_vertices(mesh, np.asarray(mesh.vertex_attributes[LABEL]) == number)
+    if part is None:
         raise NerfgenError(f"the object shows no {name}; choose another --part or another object")
-    part = mesh.copy()
-    part.update_faces(chosen)
-    part.remove_unreferenced_vertices()
     return part
 
 

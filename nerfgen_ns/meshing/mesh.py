@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from nerfgen_ns.errors import UsageError
 from nerfgen_ns.utils.files import replace_file
@@ -56,6 +56,17 @@ def largest_part(mesh: Trimesh) -> Trimesh:
     mesh.update_faces(part == np.bincount(part, volumes).argmax())
     mesh.remove_unreferenced_vertices()
     return mesh
+
+
+def part_of_vertices(mesh: Trimesh, chosen: Bool[np.ndarray, " vertices"]) -> Trimesh | None:
+    """Return the faces most of whose corners are chosen, an open surface; None if there are none."""
+    faces = chosen[np.asarray(mesh.faces)].sum(axis=1) >= 2
+    if not faces.any():
+        return None
+    part = mesh.copy()
+    part.update_faces(faces)
+    part.remove_unreferenced_vertices()
+    return part
 
 
 def check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
