@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nerfgen_ns.dataset_format.label_maps import UNLABELED
 from nerfgen_ns.inversion.latent_fit import seeded
+from nerfgen_ns.semantics.segmentation import balance, fit_labels
 
 CHANNELS = 6
 """Of a point: its position in the class frame and its color in [0, 1]."""
@@ -61,11 +60,11 @@ class PointNetwork(nn.Module):
         self.whole = _layers(width, width, 4 * width)
         self.last = nn.Sequential(_layers(5 * width, 2 * width, width), nn.Linear(width, labels))
 
-    def forward(self, clouds: Float[Tensor, "clouds n 6"]) -> Float[Tensor, "clouds n labels"]:
+    def forward(self, clouds: Float[Tensor, "clouds n 6"]) -> Float[Tensor, "clouds labels n"]:
         """Compute the logits of each label at each point."""
         own = self.own(torch.cat([clouds[..., :3], clouds[..., 3:] - 0.5], dim=-1))
         whole = self.whole(own).amax(dim=1, keepdim=True).expand(-1, clouds.shape[1], -1)
-        return self.last(torch.cat([own, whole], dim=-1))
+        return self.last(torch.cat([own, whole], dim=-1)).transpose(1, 2)
 
 
 def _layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -93,29 +92,18 @@ def train_point_network(
         config: the options.
         progress: called with the number of steps done and their total.
     """
+
+    def draw() -> tuple[Tensor, Tensor]:
+        chosen = [clouds[int(place)] for place in torch.randint(len(clouds), (config.batch,))]
+        picked = [torch.randint(len(cloud.labels), (config.points,)) for cloud in chosen]
+        values = torch.stack([cloud.values[own] for cloud, own in zip(chosen, picked, strict=True)])
+        truth = torch.stack([cloud.labels[own] for cloud, own in zip(chosen, picked, strict=True)])
+        return changed_clouds(values), truth
+
     with seeded(config.seed, torch.device("cpu")):
         network = PointNetwork(labels, config.width)
-        optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-        every = torch.cat([cloud.labels for cloud in clouds])
-        known = every[every != UNLABELED]
-        shares = torch.bincount(known, minlength=labels).float() / max(len(known), 1)
-        weights = shares.clamp(min=1e-6) ** -0.5 * (shares > 0)
-        for step in range(config.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * (1.0 - step / config.steps)
-            chosen = [clouds[int(place)] for place in torch.randint(len(clouds), (config.batch,))]
-            picked = [torch.randint(len(cloud.labels), (config.points,)) for cloud in chosen]
-            values = torch.stack([cloud.values[own] for cloud, own in zip(chosen, picked, strict=True)])
-            truth = torch.stack([cloud.labels[own] for cloud, own in zip(chosen, picked, strict=True)])
-            logits = network(changed_clouds(values))
-            loss = F.cross_entropy(logits.flatten(0, 1), truth.flatten(), weights, ignore_index=UNLABELED)
-            optimizer.zero_grad()
-            # A batch without a labeled point has no loss.
-            if bool((truth != UNLABELED).any()):
-                loss.backward()
-                optimizer.step()
-            if progress is not None:
-                progress(step + 1, config.steps)
+        weights = balance(torch.cat([cloud.labels for cloud in clouds]), labels)
+        fit_labels(network, draw, weights, config.steps, config.learning_rate, progress)
     return network.eval()
 
 
@@ -141,5 +129,5 @@ def label_points(network: PointNetwork, values: Float[Tensor, "n 6"], most: int 
     labels = torch.empty(len(values), dtype=torch.long)
     parts = -(-len(values) // most)
     for part in range(parts):
-        labels[part::parts] = network(values[None, part::parts])[0].argmax(dim=-1)
+        labels[part::parts] = network(values[None, part::parts])[0].argmax(dim=0)
     return labels

@@ -87,26 +87,55 @@ def train_segmentation(
         progress: called with the number of steps done and their total.
     """
     config = config or SegmentationConfig()
+
+    def draw() -> tuple[Tensor, Tensor]:
+        chosen = torch.randint(len(images), (config.batch,))
+        return changed(images[chosen], label_maps[chosen])
+
     with seeded(config.seed, images.device):
         network = SegmentationNetwork(labels, config.width).to(images.device)
-        optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-        known = label_maps[label_maps != UNLABELED]
-        shares = torch.bincount(known, minlength=labels).float() / max(len(known), 1)
-        weights = shares.clamp(min=1e-6) ** -0.5 * (shares > 0)
-        for step in range(config.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * (1.0 - step / config.steps)
-            chosen = torch.randint(len(images), (config.batch,))
-            pictures, truth = changed(images[chosen], label_maps[chosen])
-            loss = F.cross_entropy(network(pictures), truth, weights, ignore_index=UNLABELED)
-            optimizer.zero_grad()
-            # A batch without a labeled pixel has no loss.
-            if bool((truth != UNLABELED).any()):
-                loss.backward()
-                optimizer.step()
-            if progress is not None:
-                progress(step + 1, config.steps)
+        fit_labels(network, draw, balance(label_maps, labels), config.steps, config.learning_rate, progress)
     return network.eval()
+
+
+def balance(truth: Int[Tensor, "*n"], labels: int) -> Float[Tensor, " labels"]:
+    """Return the weight of each label in a loss: one over the root of its share; 0 if it is nowhere."""
+    known = truth[truth != UNLABELED]
+    shares = torch.bincount(known, minlength=labels).float() / max(len(known), 1)
+    return shares.clamp(min=1e-6) ** -0.5 * (shares > 0)
+
+
+def fit_labels(
+    network: nn.Module,
+    draw: Callable[[], tuple[Tensor, Tensor]],
+    weights: Float[Tensor, " labels"],
+    steps: int,
+    learning_rate: float,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Train a network by the cross-entropy of labels.
+
+    Args:
+        network: gives logits, one channel a label behind the first dimension; it is trained in place.
+        draw: gives the inputs of a step, and their labels; 255 is unlabeled.
+        weights: those of the labels.
+        steps: how many steps.
+        learning_rate: of Adam at the start; it falls to zero.
+        progress: called with the number of steps done and their total.
+    """
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * (1.0 - step / steps)
+        inputs, truth = draw()
+        loss = F.cross_entropy(network(inputs), truth, weights, ignore_index=UNLABELED)
+        optimizer.zero_grad()
+        # A batch without a label has no loss.
+        if bool((truth != UNLABELED).any()):
+            loss.backward()
+            optimizer.step()
+        if progress is not None:
+            progress(step + 1, steps)
 
 
 def changed(
