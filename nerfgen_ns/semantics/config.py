@@ -10,6 +10,21 @@ from nerfgen_ns.errors import UsageError
 Range = tuple[float, float]
 
 
+def check_number(config: object, name: str, least: float) -> None:
+    """Raise a UsageError that names the option of a number that is too small or not finite."""
+    value = getattr(config, name)
+    if not least <= value < float("inf"):
+        raise UsageError(f"--{name.replace('_', '-')} {value}: take at least {least}")
+
+
+def check_rate_and_seed(learning_rate: float, seed: int) -> None:
+    """Raise a UsageError for a learning rate that is not above 0 and finite, or a seed beyond 63 bits."""
+    if not 0 < learning_rate < float("inf"):
+        raise UsageError(f"--learning-rate {learning_rate}: take more than 0")
+    if abs(seed) >= 2**63:
+        raise UsageError(f"--seed {seed}: take one with fewer digits")
+
+
 @dataclass
 class FactoryConfig:
     """What the data factory makes."""
@@ -95,12 +110,9 @@ class HeadTrainingConfig:
         least = {"steps": 1, "rays": 1, "most_rays": 1, "hidden_dim": 1, "num_layers": 1}
         for name, lowest in {**least, "weight_decay": 0}.items():
             check_number(self, name, lowest)
-        if not 0 < self.learning_rate < float("inf"):
-            raise UsageError(f"--learning-rate {self.learning_rate}: take more than 0")
+        check_rate_and_seed(self.learning_rate, self.seed)
         if not 0 <= self.dropout < 1:
             raise UsageError(f"--dropout {self.dropout}: take 0 or more, and less than 1")
-        if abs(self.seed) >= 2**63:
-            raise UsageError(f"--seed {self.seed}: take one with fewer digits")
 
 
 @dataclass
@@ -135,20 +147,8 @@ class EditConfig:
         """Raise a UsageError for values that make no sense."""
         least = {"steps": 1, "rays": 8, "tune_steps": 0, "label_loss_mult": 0, "part_color_loss_mult": 0}
         for name, lowest in {**least, "other_views_weight": 0, "prior_weight": 0}.items():
-            value = getattr(self, name)
-            if not lowest <= value < float("inf"):
-                raise UsageError(f"--{name.replace('_', '-')} {value}: take at least {lowest}")
-        if not 0 < self.learning_rate < float("inf"):
-            raise UsageError(f"--learning-rate {self.learning_rate}: take more than 0")
-        if abs(self.seed) >= 2**63:
-            raise UsageError(f"--seed {self.seed}: take one with fewer digits")
-
-
-def check_number(config: object, name: str, least: float) -> None:
-    """Raise a UsageError that names the option of a number that is too small or not finite."""
-    value = getattr(config, name)
-    if not least <= value < float("inf"):
-        raise UsageError(f"--{name.replace('_', '-')} {value}: take at least {least}")
+            check_number(self, name, lowest)
+        check_rate_and_seed(self.learning_rate, self.seed)
 
 
 @dataclass
